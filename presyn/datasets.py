@@ -1,0 +1,163 @@
+"""Images and labels: MNIST, Fashion-MNIST and scikit-learn's digits, as uint8, checked, from disk.
+
+IDX files (raw or gzip) are read here and their content is checked by MD5; torchvision is imported only to download
+what is missing. Pixels are kept as stored; `Dataset.scale` and `Dataset.offset` turn them into network inputs.
+"""
+
+import gzip
+import hashlib
+import os
+import sys
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from presyn.errors import PresynError
+
+# MD5 of the uncompressed files; they equal those of the official downloads.
+FILES = {
+    "mnist": (
+        "MNIST",
+        {
+            "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+            "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+            "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+            "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+        },
+    ),
+    "fashion": (
+        "FashionMNIST",
+        {
+            "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+            "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+            "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+        },
+    ),
+}
+# (largest pixel, mean, standard deviation): an input is (pixel / largest - mean) / deviation (PAPER section 3).
+PIXELS = {"mnist": (255, 0.1307, 0.3081), "fashion": (255, 0.2861, 0.3530), "digits": (16, 0.3053, 0.3760)}
+DATASETS = tuple(PIXELS)
+DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test set.
+
+    Attributes:
+        name: `mnist`, `fashion` or `digits`.
+        train_x, test_x: uint8, (N, pixels).
+        train_y, test_y: int64, (N,), classes 0 to 9.
+        sha256: Of all the content, the provenance of a run.
+    """
+
+    name: str
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+    sha256: str
+
+    @property
+    def scale(self) -> float:
+        largest, _, deviation = PIXELS[self.name]
+        return 1 / (largest * deviation)
+
+    @property
+    def offset(self) -> float:
+        largest, mean, _ = PIXELS[self.name]
+        return mean * largest
+
+
+def data_root(root: str | os.PathLike | None = None) -> Path:
+    """The data folder: the argument, else $PRESYN_DATA, else a cache folder."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(root or os.environ.get("PRESYN_DATA") or cache_home / "presyn" / "data").expanduser()
+
+
+def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
+    """Read a dataset, downloading it first if it is missing from the default cache folder.
+
+    Args:
+        name: `mnist`, `fashion` or `digits`.
+        root: A folder laid out as torchvision's root; by default $PRESYN_DATA, else a cache folder.
+
+    Raises:
+        PresynError: the folder or a file is missing, corrupt, or cannot be downloaded.
+    """
+    if name not in PIXELS:
+        raise PresynError(f"Unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
+    folder = data_root(root).resolve()
+    return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
+
+
+@cache
+def _load(name: str, root: str, may_download: bool) -> Dataset:
+    arrays = _digits() if name == "digits" else _mnist(name, Path(root), may_download)
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return Dataset(name, *arrays, sha256=digest.hexdigest())
+
+
+def _digits() -> tuple[np.ndarray, ...]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise PresynError("The digits need scikit-learn: pip install scikit-learn.") from None
+    bunch = load_digits()
+    x, y = bunch.data.astype(np.uint8), bunch.target.astype(np.int64)
+    return x[:-DIGITS_TEST], y[:-DIGITS_TEST], x[-DIGITS_TEST:], y[-DIGITS_TEST:]
+
+
+def _mnist(name: str, root: Path, may_download: bool) -> tuple[np.ndarray, ...]:
+    folder, files = FILES[name]
+    raw = root / folder / "raw"
+    missing = [f for f in files if not (raw / f).exists() and not (raw / f"{f}.gz").exists()]
+    if missing and not may_download:
+        raise PresynError(
+            f"{missing[0]} (or {missing[0]}.gz) is not in {raw}. Put the four IDX files of {folder} there, point "
+            "PRESYN_DATA (or --data) at a folder that has them, or unset it to download them to a cache folder."
+        )
+    if missing:
+        _download(folder, root)
+    arrays = []
+    for file, md5 in files.items():
+        content = _read(raw, file, md5)
+        images = "idx3" in file
+        values = np.frombuffer(content, np.uint8, offset=16 if images else 8)
+        arrays.append(values.reshape(-1, 784) if images else values.astype(np.int64))
+    return tuple(arrays)
+
+
+def _read(raw: Path, file: str, md5: str) -> bytes:
+    path = raw / file if (raw / file).exists() else raw / f"{file}.gz"
+    remedy = "Delete it and fetch it again."
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise PresynError(f"{path} is corrupt: {e}. {remedy}") from None
+    except OSError as e:
+        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise PresynError(f"{path} is corrupt: the MD5 of its content is {found}, expected {md5}. {remedy}")
+    return content
+
+
+def _download(folder: str, root: Path) -> None:
+    print(f"presyn: downloading {folder} to {root}", file=sys.stderr)
+    try:
+        import torchvision.datasets
+
+        getattr(torchvision.datasets, folder)(root, download=True)
+    except Exception as e:  # torchvision raises whatever the network library does
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise PresynError(
+            f"{folder} could not be downloaded to {root} ({reason}). Fetch its four IDX files elsewhere, lay them out as "
+            f"{folder}/raw/train-images-idx3-ubyte.gz and so on, and point PRESYN_DATA (or --data) at that folder."
+        ) from None

@@ -1,0 +1,13 @@
+"""The learning rules. To add one: a module with a subclass of Method, and a line in this table."""
+
+from presyn.methods.base import Method, MethodOptions
+from presyn.methods.presynaptic import Presynaptic
+from presyn.methods.sgd import Joint, SGD
+
+METHODS: dict[str, type[Method]] = {
+    "presynaptic": Presynaptic,
+    "sgd": SGD,
+    "joint": Joint,
+}
+
+__all__ = ["METHODS", "Method", "MethodOptions"]

@@ -1,0 +1,92 @@
+"""What a learning rule is to the training loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from presyn.options import Options, option
+
+State = dict[str, Tensor]  # every tensor has the members as its first dimension
+
+
+@dataclass(frozen=True)
+class MethodOptions(Options):
+    """Options that every method has."""
+
+    eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True)
+
+
+C = TypeVar("C", bound=MethodOptions)
+
+
+class Method(ABC, Generic[C]):
+    """A learning rule for K networks at once.
+
+    A subclass sets `Options`, may set `published`, and writes `start`, `transmit` and `update` on flat tensors
+    (K, n_weights). Options that vary inside a cohort are attributes of `self.h`, each (K, 1); the others are read
+    from `self.options`.
+    """
+
+    Options: ClassVar[type[MethodOptions]]
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Benchmark name -> the settings of the paper or of the authors' code on it."""
+    joint: ClassVar[bool] = False
+    """Whether it sees all tasks at once instead of one after the other."""
+    trains_biases: bool = True
+    test_samples: int = 1
+    """How many sampled networks the test averages over; 1 for a deterministic network."""
+
+    @classmethod
+    def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that a named preset among the given values stands for; the preset's own name is not an option."""
+        return {}
+
+    preset_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, members: Sequence[C], device: torch.device, fuse: bool) -> None:
+        self.options: C = members[0]
+        self.fuse = fuse
+        columns = {
+            name: torch.tensor([[getattr(m, name)] for m in members], dtype=torch.float32, device=device)
+            for name in self.Options.varying()
+        }
+        self.h = Hyper(**columns)
+
+    @abstractmethod
+    def start(self, weights: Tensor, biases: Tensor) -> State:
+        """The state before the first step, with at least 'weights' and 'biases', from the initial parameters."""
+
+    def transmit(self, state: State, key: Tensor) -> Tensor:
+        """The weights a forward pass uses, (K, n_weights); key is (K, 2)."""
+        return state["weights"]
+
+    @abstractmethod
+    def update(self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor) -> None:
+        """One step, in place.
+
+        Args:
+            state: As made by `start`.
+            grad: Gradient of the mean loss by the transmitted weights, (K, n_weights).
+            bias_grad: By the biases, (K, n_biases), or None if `trains_biases` is false.
+            transmitted: The weights of this step's forward pass; receives those of the next.
+            key: The key of this step's forward pass, (K, 2).
+            next_key: The key of the next forward pass.
+        """
+
+    def describe(self, state: State) -> dict[str, Tensor]:
+        """Figures worth recording after each task, each (K,)."""
+        return {}
+
+
+class Hyper:
+    """The varying options of a cohort as attributes, each (K, 1)."""
+
+    def __init__(self, **columns: Tensor) -> None:
+        self.__dict__.update(columns)
+
+    def __getattr__(self, name: str) -> Tensor:  # for type checkers; only reached when the attribute is missing
+        raise AttributeError(f"no varying option {name!r}")

@@ -1,0 +1,139 @@
+"""Presynaptic consolidation: release probabilities that learn how often a synapse speaks.
+
+    w = w̄ r / p,  r ~ Bernoulli(p)                              transmission, from Eq. 1
+    g = ∂L/∂w̄ = (∂L/∂w) r / p
+    w̄ ← w̄ − η(p) g,  η(p) = η0 (1 − p)                          Eqs. 3 and 5
+    p ← clamp(p + p_up if |g| > g_lim else p − p_down)           Eq. 4, to [p_min, 1]
+    p no longer changes once it has reached p_freeze             (freezing)
+
+Both updates use the gradient and the p from before the step. The authors' code departs from the printed rule; every
+departure is an option here, and `rule` names the two readings: `released` (the code, which made Table 1) and `printed`.
+
+References: Schug, Benzing & Steger (2021), eLife 10:e69884, Methods.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from presyn.errors import PresynError
+from presyn.fuse import fused
+from presyn.methods.base import Method, MethodOptions, State
+from presyn.options import option
+from presyn.streams import uniform
+
+# The departures of the printed text from the released code, which the defaults follow (PAPER section 2, rows 1-3 and 5).
+PRINTED = {"p_step": "additive", "threshold": "gt", "p_up": 0.0516, "p_down": 0.0520, "bias": "none"}
+RULES: dict[str, dict[str, Any]] = {"released": {}, "printed": PRINTED}
+
+
+@dataclass(frozen=True)
+class PresynapticOptions(MethodOptions):
+    """Options of presynaptic consolidation; the defaults are the authors' released lifelong settings."""
+
+    p_up: float = option(0.0520, "step of p when the gradient is large", low=0.0, high=1.0, varies=True)
+    p_down: float = option(0.0516, "step of p when the gradient is small", low=0.0, high=1.0, varies=True)
+    g_lim: float = option(0.001, "a gradient from here on is large", low=0.0, high=1e6, varies=True)
+    p_freeze: float = option(0.9353, "p is frozen once it has reached this; 1 never freezes", low=0.0, high=1.0, varies=True)
+    p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True)
+    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0 (Eq. 5)")
+    p_step: str = option("scaled", "whether the step of p is multiplied by 1 - p", choices=("scaled", "additive"))
+    threshold: str = option("ge", "whether |g| = g_lim counts as large", choices=("ge", "gt"))
+    bias: str = option("fixed", "biases: none, random and fixed, or trained", choices=("none", "fixed", "trained"))
+    release: float | None = option(
+        None, "release with this probability while a ghost p evolves; none releases with p", low=0.01, high=1.0
+    )
+    ghost_scale: str = option(
+        "ghost", "with release set: divide by the release probability or by the ghost p", choices=("release", "ghost")
+    )
+    normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄")
+    samples: int = option(10, "sampled networks that a test averages over", low=1, high=1000)
+
+
+class Presynaptic(Method[PresynapticOptions]):
+    """Presynaptic consolidation for K networks."""
+
+    Options = PresynapticOptions
+    preset_names = ("rule",)
+    published = {
+        **{b: {"eta0": 0.01} for b in ("permuted-mnist", "permuted-fashion", "continuous-permuted-mnist")},
+        **{b: {"eta0": 0.001} for b in ("split-mnist", "split-fashion")},
+        # The energy experiments: no consolidation by learning rate, no freezing (PAPER section 4).
+        "mnist": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.05, "modulate_lr": False},
+    }
+
+    @classmethod
+    def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        rule = values.get("rule", "released")
+        if rule not in RULES:
+            raise PresynError(f"rule must be one of {', '.join(RULES)}, not {rule!r}.")
+        return RULES[rule]
+
+    def __init__(self, members: Sequence[PresynapticOptions], device: torch.device, fuse: bool) -> None:
+        super().__init__(members, device, fuse)
+        self.trains_biases = self.options.bias == "trained"
+        self.test_samples = self.options.samples
+        # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
+        self.h.p_freeze = torch.where(self.h.p_freeze < 1, self.h.p_freeze, torch.inf)
+        self._transmit = fused(_transmit, fuse)
+        self._update = fused(_update, fuse)
+
+    def start(self, weights: Tensor, biases: Tensor) -> State:
+        o = self.options
+        if not o.normalise:  # without the division by p the initial strengths are scaled up instead
+            weights = weights / (self.h.p_min if o.release is None else o.release)
+        if o.bias == "none":
+            biases = torch.zeros_like(biases)
+        # The ghost p starts at the release probability, as in the released code.
+        initial_p = self.h.p_min if o.release is None else torch.full_like(self.h.p_min, o.release)
+        return {"weights": weights.clone(), "biases": biases.clone(), "p": initial_p.expand_as(weights).clone()}
+
+    def transmit(self, state: State, key: Tensor) -> Tensor:
+        return self._transmit(self.options, state["weights"], state["p"], key)
+
+    def update(self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor) -> None:
+        h = self.h
+        self._update(
+            self.options, state["weights"], state["p"], grad, transmitted, key, next_key,
+            h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0,
+        )  # fmt: skip
+        if bias_grad is not None:
+            state["biases"].sub_(h.eta0 * bias_grad)
+
+    def describe(self, state: State) -> dict[str, Tensor]:
+        p = state["p"]
+        return {"mean_p": p.mean(dim=1), "frozen": (p >= self.h.p_freeze).float().mean(dim=1)}
+
+
+def _released(o: PresynapticOptions, p: Tensor, key: Tensor) -> tuple[Tensor, Tensor | float]:
+    """Which synapses release, r, and what a transmitted weight is divided by."""
+    chance = p if o.release is None else o.release
+    scale = (p if o.release is None or o.ghost_scale == "ghost" else o.release) if o.normalise else 1.0
+    return uniform(key, p.shape[1]) < chance, scale
+
+
+def _transmit(o: PresynapticOptions, w: Tensor, p: Tensor, key: Tensor) -> Tensor:
+    r, scale = _released(o, p, key)
+    return torch.where(r, w / scale, 0.0)
+
+
+def _update(
+    o: PresynapticOptions, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, key: Tensor, next_key: Tensor,
+    p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor,
+) -> None:  # fmt: skip
+    """The rule, the next masks and the next transmitted weights in one pass over memory; in place."""
+    r, scale = _released(o, p, key)  # recomputed from its key: cheaper than storing it
+    g = torch.where(r, grad / scale, 0.0)
+    large = g.abs() >= g_lim if o.threshold == "ge" else g.abs() > g_lim
+    step = torch.where(large, p_up, -p_down)
+    if o.p_step == "scaled":
+        step = step * (1 - p)
+    new_p = torch.where(p >= p_freeze, p, torch.maximum(p + step, p_min).clamp(max=1.0))  # Eq. 4
+    eta = eta0 * (1 - p) if o.modulate_lr else eta0  # Eq. 5
+    new_w = w - eta * g  # Eq. 3
+    transmitted.copy_(_transmit(o, new_w, new_p, next_key))
+    w.copy_(new_w)
+    p.copy_(new_p)

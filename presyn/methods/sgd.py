@@ -1,0 +1,90 @@
+"""Plain gradient descent on a deterministic network: No Consolidation, and Joint training as its upper bound.
+
+    sgd:   θ ← θ − η0 g
+    adam:  m ← β1 m + (1 − β1) g,  v ← β2 v + (1 − β2) g²,
+           θ ← θ − η0 m̂ / (√v̂ + ε),  m̂ = m / (1 − β1^t),  v̂ = v / (1 − β2^t)
+
+The optimiser of each benchmark, and its state kept across tasks, are the authors' (PAPER section 4).
+
+References: Kingma & Ba (2015), Adam, algorithm 1, with PyTorch's defaults β = (0.9, 0.999), ε = 1e-8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from presyn.fuse import fused
+from presyn.methods.base import Method, MethodOptions, State
+from presyn.options import option
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True)
+class SGDOptions(MethodOptions):
+    """Options of gradient descent."""
+
+    eta0: float = option(1e-3, "learning rate", low=0.0, high=1e3, varies=True)
+    optimizer: str = option("sgd", "the optimiser", choices=("sgd", "adam"))
+
+
+class SGD(Method[SGDOptions]):
+    """No Consolidation for K networks."""
+
+    Options = SGDOptions
+    published = {
+        "permuted-mnist": {"optimizer": "sgd", "eta0": 1e-3},
+        "permuted-fashion": {"optimizer": "adam", "eta0": 1e-6},
+        "split-mnist": {"optimizer": "adam", "eta0": 1e-6},
+        "split-fashion": {"optimizer": "sgd", "eta0": 1e-4},
+        "mnist": {"optimizer": "sgd", "eta0": 0.08},
+    }
+
+    def __init__(self, members: Sequence[SGDOptions], device: torch.device, fuse: bool) -> None:
+        super().__init__(members, device, fuse)
+        self._adam = fused(_adam, fuse)
+
+    def start(self, weights: Tensor, biases: Tensor) -> State:
+        state = {"weights": weights.clone(), "biases": biases.clone()}
+        if self.options.optimizer == "adam":
+            state["t"] = torch.zeros(len(weights), 1, device=weights.device)
+            for name in ("weights", "biases"):
+                state |= {f"{name}_{moment}": torch.zeros_like(state[name]) for moment in "mv"}
+        return state
+
+    def update(self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor) -> None:
+        assert bias_grad is not None
+        if self.options.optimizer == "sgd":
+            for name, g in (("weights", grad), ("biases", bias_grad)):
+                state[name].addcmul_(self.h.eta0, g, value=-1)
+            return
+        state["t"].add_(1)
+        # Powers in float64: float32 ones lose a third of the digits of 1 - 0.999^t.
+        t = state["t"].double()
+        unbias = (1 - BETA1**t).float(), (1 - BETA2**t).float()
+        for name, g in (("weights", grad), ("biases", bias_grad)):
+            self._adam(state[name], state[f"{name}_m"], state[f"{name}_v"], g, self.h.eta0, *unbias)
+
+
+def _adam(theta: Tensor, m: Tensor, v: Tensor, g: Tensor, eta0: Tensor, unbias_m: Tensor, unbias_v: Tensor) -> None:
+    m.copy_(BETA1 * m + (1 - BETA1) * g)
+    v.copy_(BETA2 * v + (1 - BETA2) * g * g)
+    theta.copy_(theta - eta0 * (m / unbias_m) / ((v / unbias_v).sqrt() + EPS))
+
+
+@dataclass(frozen=True)
+class JointOptions(SGDOptions):
+    """Options of joint training."""
+
+    optimizer: str = option("adam", "the optimiser", choices=("sgd", "adam"))
+
+
+class Joint(SGD):
+    """All tasks at once: what a network of this size can learn when nothing has to be remembered."""
+
+    Options: ClassVar[type[JointOptions]] = JointOptions
+    published = {}
+    joint = True

@@ -1,0 +1,133 @@
+"""Typed, checked configuration: frozen dataclasses whose fields carry their documentation and limits.
+
+One definition drives the code, the command line's ``--set``, the YAML files and the error messages.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from presyn.errors import PresynError
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    varies: bool = False,
+) -> Any:
+    """A dataclass field with its documentation and limits.
+
+    Args:
+        default: The value when nothing else is said.
+        doc: One line, shown to the user.
+        low, high: Inclusive limits of a number.
+        choices: The allowed words of a string.
+        varies: Whether members of one cohort may differ in it (then it is a tensor with one row per member);
+            all other fields shape the program and are shared by a cohort.
+    """
+    meta = {"doc": doc, "low": low, "high": high, "choices": choices, "varies": varies}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def _accepts(annotation: Any) -> tuple[type, bool]:
+    """The plain type behind an annotation, and whether None is allowed."""
+    if isinstance(annotation, types.UnionType):
+        inner = [a for a in typing.get_args(annotation) if a is not type(None)]
+        return inner[0], True
+    return typing.get_origin(annotation) or annotation, False
+
+
+def _convert(kind: type, value: Any) -> Any:
+    if kind is bool and not isinstance(value, bool):
+        raise ValueError
+    if kind in (int, float) and isinstance(value, bool):
+        raise ValueError
+    if kind is int and int(value) != float(value):
+        raise ValueError
+    if kind is tuple:
+        return tuple(int(v) for v in ([value] if isinstance(value, int) else value))
+    if kind is str and not isinstance(value, str):
+        raise ValueError
+    return kind(value)
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list of whole numbers"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of every configuration: converts and checks its fields.
+
+    Raises:
+        PresynError: a value of the wrong type, out of range, or not among the choices.
+    """
+
+    def __post_init__(self) -> None:
+        annotations = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            kind, optional = _accepts(annotations[field.name])
+            value = getattr(self, field.name)
+            if optional and (value is None or value == "none"):
+                value = None
+            else:
+                value = self._checked(field, kind, value)
+            object.__setattr__(self, field.name, value)
+
+    @staticmethod
+    def _checked(field: dataclasses.Field, kind: type, value: Any) -> Any:
+        low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
+        try:
+            value = _convert(kind, value)
+        except (TypeError, ValueError):
+            raise PresynError(f"{field.name} must be {_WORDS[kind]}, not {value!r}.") from None
+        if choices and value not in choices:
+            raise PresynError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}.")
+        if kind in (int, float):
+            # Written so that nan fails too.
+            inside = (low is None or value >= low) and (high is None or value <= high) and value == value
+            if not inside:
+                span = f"at least {low}" if high is None else f"between {low} and {high}"
+                raise PresynError(f"{field.name} must be {span}, not {value!r}.")
+        return value
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the fields, in order."""
+        return [f.name for f in dataclasses.fields(cls)]
+
+    @classmethod
+    def varying(cls) -> list[str]:
+        """The fields in which members of one cohort may differ."""
+        return [f.name for f in dataclasses.fields(cls) if f.metadata.get("varies")]
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any]) -> Self:
+        """An instance from plain values.
+
+        Raises:
+            PresynError: an unknown field (the known ones are listed) or a bad value.
+        """
+        reject_unknown(values, cls.names())
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values that JSON can hold."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+
+def reject_unknown(given: Iterable[str], known: Iterable[str], what: str = "field") -> None:
+    """Raise a PresynError that names the first unknown name, the nearest known one, and all known ones."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise PresynError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(known))}.")

@@ -1,0 +1,79 @@
+"""A run: one network, one seed, one configuration; and its identity."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from presyn.benchmarks import BENCHMARKS, Benchmark
+from presyn.errors import PresynError
+from presyn.methods import METHODS, MethodOptions
+from presyn.options import reject_unknown
+
+RULES_VERSION = 1  # raised when a change moves numbers
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train.
+
+    Attributes:
+        method: A name in `METHODS`.
+        options: That method's options, resolved.
+        benchmark: The tasks, resolved.
+        seed: Fixes initial weights, permutations, data order and release masks.
+    """
+
+    method: str
+    options: MethodOptions
+    benchmark: Benchmark
+    seed: int
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, flat, as plain values."""
+        tasks = self.benchmark.as_dict()
+        return {"method": self.method, "benchmark": tasks.pop("name"), "seed": self.seed, **tasks, **self.options.as_dict()}
+
+    def run_id(self, data_sha256: str) -> str:
+        """The hash of the resolved configuration, the data and the version of the rules."""
+        identity = {**self.config(), "data_sha256": data_sha256, "rules_version": RULES_VERSION}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def shape(self) -> tuple:
+        """What members of one cohort share."""
+        shared = {k: v for k, v in self.options.as_dict().items() if k not in self.options.varying()}
+        return self.method, self.benchmark, tuple(sorted(shared.items()))
+
+
+def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapping[str, Any] | None = None) -> Run:
+    """Resolve a run: defaults, then a preset, then the published settings for the benchmark, then the overrides.
+
+    Args:
+        method: A name in `METHODS`.
+        benchmark: A name in `BENCHMARKS`, or one of your own.
+        seed: A non-negative whole number.
+        overrides: Fields of the method, of the benchmark, or a preset of the method (`rule`).
+
+    Raises:
+        PresynError: an unknown name or field, or a bad value.
+
+    Example:
+        >>> make_run("presynaptic", "split-mnist", 2019, {"p_up": 0.06}).options.eta0
+        0.001
+    """
+    overrides = dict(overrides or {})
+    reject_unknown([method], METHODS, "method")
+    if isinstance(benchmark, str):
+        reject_unknown([benchmark], BENCHMARKS, "benchmark")
+        benchmark = BENCHMARKS[benchmark]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise PresynError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
+    kind = METHODS[method]
+    own = [n for n in Benchmark.names() if n != "name"]
+    reject_unknown(overrides, [*kind.Options.names(), *own, *kind.preset_names], f"field of {method} on {benchmark.name}")
+    for_benchmark = {k: overrides.pop(k) for k in own if k in overrides}
+    preset = kind.preset(overrides)
+    explicit = {k: v for k, v in overrides.items() if k not in kind.preset_names}
+    options = kind.Options.build({**preset, **kind.published.get(benchmark.name, {}), **explicit})
+    return Run(method, options, replace(benchmark, **for_benchmark), seed)

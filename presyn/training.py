@@ -1,0 +1,288 @@
+"""The training loop: a cohort of K runs as one program.
+
+A cohort trains part by part: a part is a task (an epoch, for joint training), and between parts it can be saved,
+resumed in any other packing, and lose members that were dropped or diverged.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from presyn.benchmarks import Stream, inputs
+from presyn.datasets import Dataset
+from presyn.errors import PresynError
+from presyn.fuse import fused
+from presyn.methods import METHODS
+from presyn.methods.base import State
+from presyn.network import Network
+from presyn.runs import Run
+from presyn.streams import Purpose, keys
+
+TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
+FUSE_FROM = 3e8  # synaptic updates that a cohort must have ahead before compiling pays (about 6 s of it)
+
+
+@dataclass
+class Record:
+    """What is known of a run so far.
+
+    Attributes:
+        status: `training`, `finished`, `dropped` or `diverged`.
+        reason: Why it was dropped or diverged.
+        accuracy: accuracy[i][j] on task j after training task i, None for tasks not yet seen; one row for joint.
+        loss: Mean training loss in the last epoch of each part.
+        figures: What the method describes after each part, such as mean_p and frozen.
+        seconds: Wall time of each part, this run's share of its cohort's.
+        ended: Unix time at which each part ended.
+    """
+
+    status: str = "training"
+    reason: str = ""
+    accuracy: list[list[float | None]] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+
+    @property
+    def parts(self) -> int:
+        """Finished parts."""
+        return len(self.ended)
+
+    @property
+    def mean_accuracy(self) -> float | None:
+        """The unweighted mean over tasks of the accuracy after the last task; None for a run that did not finish."""
+        return float(np.mean(self.accuracy[-1])) if self.status == "finished" else None  # type: ignore[arg-type]
+
+    @property
+    def forgetting(self) -> float | None:
+        """Mean over all tasks but the last of the best accuracy on it before the end, minus the last one.
+
+        Chaudhry et al. (2018), Riemannian Walk, section 4.1. None for a single task, joint training, or a run that did not finish.
+        """
+        if self.status != "finished" or len(self.accuracy) < 2:
+            return None
+        table = np.array(self.accuracy, dtype=float)
+        return float(np.mean(np.nanmax(table[:-1, :-1], axis=0) - table[-1, :-1]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {**asdict(self), "mean_accuracy": self.mean_accuracy, "forgetting": self.forgetting}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Record":
+        """The inverse of `as_dict`."""
+        return cls(**{k: v for k, v in values.items() if k in cls.__dataclass_fields__})
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name; without a name, cuda if there is one, else cpu.
+
+    Raises:
+        PresynError: there is no such device here.
+    """
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as e:
+        raise PresynError(f"device {name!r} is not usable here ({str(e).splitlines()[0]}). Try --device cpu.") from None
+    return device
+
+
+class Cohort:
+    """K runs of one shape, trained together.
+
+    Args:
+        runs: They share method, benchmark and all options that do not vary; seeds and varying options differ.
+        data: The benchmark's dataset.
+        device: Where to train.
+        saved: The state of each run as `save` gave it, all after the same number of parts; None to start afresh.
+        fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
+
+    Raises:
+        PresynError: runs of different shapes, or saved states that do not fit.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        data: Dataset,
+        device: torch.device,
+        saved: Sequence[dict[str, Any]] | None = None,
+        fuse: bool | None = None,
+    ) -> None:
+        if len({run.shape() for run in runs}) != 1:
+            raise PresynError("The runs of a cohort must share everything but seeds and varying options.")
+        self.runs = list(runs)
+        self.records = [Record() for _ in runs]
+        self.removed: list[tuple[Run, Record]] = []
+        self.device = device
+        self.benchmark = runs[0].benchmark
+        kind = METHODS[runs[0].method]
+        self.stream = Stream(self.benchmark, data, [r.seed for r in runs], kind.joint, device)
+        self.network = Network((self.stream.pixels, *self.benchmark.hidden, self.benchmark.classes))
+        self.parts = self.benchmark.epochs if kind.joint else self.benchmark.tasks
+        ahead = self.first_step(self.parts) * len(runs) * self.network.n_weights
+        self.fuse = ahead >= FUSE_FROM if fuse is None else fuse
+        self._inputs = fused(inputs, self.fuse)
+        self.method = self._method()
+        self.state = self._restore(saved) if saved else self.method.start(*self.network.initial(self.stream.seeds, device))
+
+    def _method(self) -> Any:
+        return METHODS[self.runs[0].method]([r.options for r in self.runs], self.device, self.fuse)
+
+    @property
+    def part(self) -> int:
+        """Parts that are finished."""
+        return self.records[0].parts if self.runs else self.parts
+
+    @property
+    def done(self) -> bool:
+        return self.part >= self.parts
+
+    def epochs_of(self, part: int) -> range:
+        """The epochs that make up a part."""
+        return range(part, part + 1) if self.stream.joint else range(self.benchmark.epochs)
+
+    def first_step(self, part: int) -> int:
+        """Steps before a part; the sum of all for part = parts."""
+        return sum(self.stream.steps(0 if self.stream.joint else p) * len(self.epochs_of(p)) for p in range(part))
+
+    def train_part(self, tick: Callable[[int], None] = lambda steps: None) -> None:
+        """Train the next part, test, and remove members that were dropped or diverged.
+
+        Args:
+            tick: Called after each epoch with the steps it took.
+        """
+        began = time.time()
+        part = self.part
+        task = 0 if self.stream.joint else part
+        at = self.first_step(part)
+        for epoch in self.epochs_of(part):
+            loss = self._epoch(task, epoch, at)
+            steps = self.stream.steps(task)
+            at += steps
+            tick(steps)
+        tested = not self.stream.joint or part == self.parts - 1
+        rows = self._test(part) if tested else None
+        self._record(part, loss, rows, began)
+
+    def _epoch(self, task: int, epoch: int, first_step: int) -> Tensor:
+        """One epoch; returns the mean loss, (K,). Nothing in here waits for the device."""
+        s, method, network, state = self.stream, self.method, self.network, self.state
+        batches = s.epoch(task, epoch)
+        steps = len(batches.image)
+        key = keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + steps + 1)).to(self.device)
+        grad = torch.empty_like(state["weights"])
+        bias_grad = torch.empty_like(state["biases"]) if method.trains_biases else None
+        total = torch.zeros(len(self.runs), device=self.device)
+        transmitted = method.transmit(state, key[0])
+        pixel = s.pixel_index(batches.task) if isinstance(batches.task, int) else None
+        for i in range(steps):
+            image = batches.image[i]
+            if not isinstance(batches.task, int):
+                pixel = s.pixel_index(batches.task[i])
+            x = self._inputs(s.train_x, image, pixel, s.scale, s.offset)
+            total += network.gradients(transmitted, state["biases"], x, s.train_y[image], grad, bias_grad)
+            method.update(state, grad, bias_grad, transmitted, key[i], key[i + 1])
+        return total / steps
+
+    def _test(self, part: int) -> Tensor:
+        """Accuracy on every task so far, (tasks so far, K)."""
+        last = self.benchmark.tasks - 1 if self.stream.joint else part
+        return torch.stack([self._test_task(part, j) for j in range(last + 1)]).cpu()
+
+    def _test_task(self, part: int, task: int) -> Tensor:
+        s, samples = self.stream, self.method.test_samples
+        images = s.test_images(task)
+        pixel = s.pixel_index(task)
+        correct = torch.zeros(len(self.runs), device=self.device)
+        for b, rows in enumerate(images.split(TEST_BATCH)):
+            x = inputs(s.test_x, rows.expand(len(self.runs), -1), pixel, s.scale, s.offset)
+            key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, b, np.arange(samples)).to(self.device)
+            # Averaging the softmax of sampled networks is the paper's test (PAPER section 3).
+            p = sum(self._probabilities(x, key[i]) for i in range(samples))
+            correct += (p.argmax(dim=-1) == s.test_y[rows]).sum(dim=-1)  # type: ignore[union-attr]
+        return correct / len(images)
+
+    def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
+        weights = self.method.transmit(self.state, key)
+        return self.network.forward(weights, self.state["biases"], x)[-1].softmax(dim=-1)
+
+    def _record(self, part: int, loss: Tensor, rows: Tensor | None, began: float) -> None:
+        ended = time.time()
+        finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
+        finite = (finite & loss.isfinite()).tolist()
+        figures = {k: v.tolist() for k, v in self.method.describe(self.state).items()}
+        width = self.benchmark.tasks
+        for k, (run, record, losses) in enumerate(zip(self.runs, self.records, loss.tolist(), strict=True)):
+            record.ended.append(ended)
+            record.seconds.append((ended - began) / len(self.runs))
+            record.loss.append(losses)
+            for name, values in figures.items():
+                record.figures.setdefault(name, []).append(values[k])
+            if rows is not None:
+                seen = [float(a) for a in rows[:, k]]
+                record.accuracy.append([*seen, *[None] * (width - len(seen))])
+            if not finite[k]:
+                record.status = "diverged"
+                record.reason = f"not a finite number in part {part + 1} (seed {run.seed})"
+            elif part + 1 == self.parts:
+                record.status = "finished"
+            elif part == 0 and rows is not None and rows[0, k] < self.benchmark.drop_below:
+                record.status = "dropped"
+                record.reason = f"accuracy {rows[0, k]:.3f} on task 1 after task 1 is below {self.benchmark.drop_below}"
+        self._keep([k for k, r in enumerate(self.records) if r.status == "training" or r.status == "finished"])
+
+    def _keep(self, members: list[int]) -> None:
+        if len(members) == len(self.runs):
+            return
+        self.removed += [(self.runs[k], self.records[k]) for k in range(len(self.runs)) if k not in members]
+        self.runs = [self.runs[k] for k in members]
+        self.records = [self.records[k] for k in members]
+        if members:
+            self.state = {name: t[members] for name, t in self.state.items()}
+            self.stream = self.stream.keep(members)
+            self.method = self._method()
+
+    def results(self) -> list[tuple[Run, Record]]:
+        """The runs that have come to an end, by finishing, being dropped or diverging."""
+        return [*self.removed, *((r, d) for r, d in zip(self.runs, self.records, strict=True) if d.status == "finished")]
+
+    def save(self) -> list[dict[str, Any]]:
+        """The state of each run still training, from which it continues in any packing."""
+        return [
+            {"record": record.as_dict(), "state": {n: t[k].cpu().clone() for n, t in self.state.items()}}
+            for k, record in enumerate(self.records)
+        ]
+
+    def _restore(self, saved: Sequence[dict[str, Any]]) -> State:
+        self.records = [Record.from_dict(s["record"]) for s in saved]
+        if len(saved) != len(self.runs) or len({r.parts for r in self.records}) != 1:
+            raise PresynError("Saved states must be one for each run, all after the same number of parts.")
+        return {n: torch.stack([s["state"][n] for s in saved]).to(self.device) for n in saved[0]["state"]}
+
+
+def train(
+    runs: Sequence[Run], data: Dataset, device: torch.device | None = None, tick: Callable[[int], None] = lambda steps: None
+) -> list[Record]:
+    """Train runs of one shape to their end, as one cohort; returns their records in order.
+
+    Example:
+        >>> from presyn import load, make_run, train
+        >>> runs = [make_run("presynaptic", "split-digits", seed, {"eta0": 0.01}) for seed in (1, 2, 3)]
+        >>> [record.status for record in train(runs, load("digits"))]
+        ['finished', 'finished', 'finished']
+    """
+    cohort = Cohort(runs, data, device or choose_device(None))
+    while not cohort.done:
+        cohort.train_part(tick)
+    records = {id(run): record for run, record in cohort.results()}
+    return [records[id(run)] for run in runs]
