@@ -34,6 +34,9 @@ class Benchmark(Options):
         0, "training images held out and tested on instead of the test set, which then stays unread", low=0, high=59_000
     )
     drop_below: float = option(0.0, "a run below this accuracy on task 1 after task 1 is dropped", low=0.0, high=1.0)
+    tests: str = option(
+        "all", "after each task test on all tasks so far, or on the new one alone (and on all at the end)", choices=("all", "new")
+    )
     transition: str = option(
         "zeno", "continuous: how wide tasks mix, L/2 (zeno) or L/4 (released)", choices=("zeno", "released")
     )

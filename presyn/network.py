@@ -80,5 +80,6 @@ class Network:
             if offsets is not None:
                 torch.sum(delta, dim=1, out=offsets[i])
             if i:
-                delta = torch.bmm(delta, layers[i].transpose(1, 2)).mul_(activity[i] > 0)
+                delta = torch.bmm(delta, layers[i].transpose(1, 2))
+                delta = torch.ops.aten.threshold_backward(delta, activity[i], 0)  # the ReLU's gradient, in one pass
         return loss

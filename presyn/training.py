@@ -34,7 +34,7 @@ class Record:
     Attributes:
         status: `training`, `finished`, `dropped` or `diverged`.
         reason: Why it was dropped or diverged.
-        accuracy: accuracy[i][j] on task j after training task i, None for tasks not yet seen; one row for joint.
+        accuracy: accuracy[i][j] on task j after training task i, None where not tested; one row for joint.
         loss: Mean training loss in the last epoch of each part.
         figures: What the method describes after each part, such as mean_p and frozen.
         seconds: Wall time of each part, this run's share of its cohort's.
@@ -170,15 +170,15 @@ class Cohort:
             steps = self.stream.steps(task)
             at += steps
             tick(steps)
-        tested = not self.stream.joint or part == self.parts - 1
-        rows = self._test(part) if tested else None
-        self._record(part, loss, rows, began)
+        skip = self.stream.joint and part < self.parts - 1
+        self._record(part, loss, {} if skip else self._test(part), began)
 
     def _epoch(self, task: int, epoch: int, first_step: int) -> Tensor:
         """One epoch; returns the mean loss, (K,). Nothing in here waits for the device."""
         s, method, network, state = self.stream, self.method, self.network, self.state
         batches = s.epoch(task, epoch)
         steps = len(batches.image)
+        labels = s.train_y[batches.image]
         key = keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + steps + 1)).to(self.device)
         grad = torch.empty_like(state["weights"])
         bias_grad = torch.empty_like(state["biases"]) if method.trains_biases else None
@@ -186,18 +186,19 @@ class Cohort:
         transmitted = method.transmit(state, key[0])
         pixel = s.pixel_index(batches.task) if isinstance(batches.task, int) else None
         for i in range(steps):
-            image = batches.image[i]
             if not isinstance(batches.task, int):
                 pixel = s.pixel_index(batches.task[i])
-            x = self._inputs(s.train_x, image, pixel, s.scale, s.offset)
-            total += network.gradients(transmitted, state["biases"], x, s.train_y[image], grad, bias_grad)
+            x = self._inputs(s.train_x, batches.image[i], pixel, s.scale, s.offset)
+            total += network.gradients(transmitted, state["biases"], x, labels[i], grad, bias_grad)
             method.update(state, grad, bias_grad, transmitted, key[i], key[i + 1])
         return total / steps
 
-    def _test(self, part: int) -> Tensor:
-        """Accuracy on every task so far, (tasks so far, K)."""
+    def _test(self, part: int) -> dict[int, list[float]]:
+        """Task -> accuracy of each member, for the tasks to test on after a part."""
         last = self.benchmark.tasks - 1 if self.stream.joint else part
-        return torch.stack([self._test_task(part, j) for j in range(last + 1)]).cpu()
+        ended = part == self.parts - 1
+        tasks = range(last + 1) if ended or self.benchmark.tests == "all" else [last]
+        return {j: self._test_task(part, j).tolist() for j in tasks}
 
     def _test_task(self, part: int, task: int) -> Tensor:
         s, samples = self.stream, self.method.test_samples
@@ -216,29 +217,27 @@ class Cohort:
         weights = self.method.transmit(self.state, key)
         return self.network.forward(weights, self.state["biases"], x)[-1].softmax(dim=-1)
 
-    def _record(self, part: int, loss: Tensor, rows: Tensor | None, began: float) -> None:
+    def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
         ended = time.time()
         finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
         finite = (finite & loss.isfinite()).tolist()
         figures = {k: v.tolist() for k, v in self.method.describe(self.state).items()}
-        width = self.benchmark.tasks
         for k, (run, record, losses) in enumerate(zip(self.runs, self.records, loss.tolist(), strict=True)):
             record.ended.append(ended)
             record.seconds.append((ended - began) / len(self.runs))
             record.loss.append(losses)
             for name, values in figures.items():
                 record.figures.setdefault(name, []).append(values[k])
-            if rows is not None:
-                seen = [float(a) for a in rows[:, k]]
-                record.accuracy.append([*seen, *[None] * (width - len(seen))])
+            if tested:
+                record.accuracy.append([tested[j][k] if j in tested else None for j in range(self.benchmark.tasks)])
             if not finite[k]:
                 record.status = "diverged"
                 record.reason = f"not a finite number in part {part + 1} (seed {run.seed})"
             elif part + 1 == self.parts:
                 record.status = "finished"
-            elif part == 0 and rows is not None and rows[0, k] < self.benchmark.drop_below:
+            elif part == 0 and tested and tested[0][k] < self.benchmark.drop_below:
                 record.status = "dropped"
-                record.reason = f"accuracy {rows[0, k]:.3f} on task 1 after task 1 is below {self.benchmark.drop_below}"
+                record.reason = f"accuracy {tested[0][k]:.3f} on task 1 after task 1 is below {self.benchmark.drop_below}"
         self._keep([k for k, r in enumerate(self.records) if r.status == "training" or r.status == "finished"])
 
     def _keep(self, members: list[int]) -> None:

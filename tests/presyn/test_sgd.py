@@ -1,0 +1,38 @@
+"""Gradient descent agrees with torch.optim and autograd."""
+
+import pytest
+import torch
+from reference import unflatten
+from torch.nn.functional import cross_entropy, relu
+
+from presyn.methods.sgd import SGD, SGDOptions
+from presyn.network import Network
+
+CPU = torch.device("cpu")
+NET = Network((12, 8, 6, 4))
+
+
+@pytest.mark.parametrize(("optimizer", "eta0"), [("sgd", 0.3), ("adam", 0.01)])
+def test_equals_torch_optim(optimizer, eta0):
+    generator = torch.Generator().manual_seed(2)
+    x, y = torch.randn(1, 20, 12, generator=generator), torch.randint(0, 4, (1, 20), generator=generator)
+    weights, biases = NET.initial([5], CPU)
+    w, b = weights[0].clone().requires_grad_(), biases[0].clone().requires_grad_()
+    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]([w, b], lr=eta0)
+    method = SGD([SGDOptions(optimizer=optimizer, eta0=eta0)], CPU, fuse=False)
+    state = method.start(weights, biases)
+    grad, bias_grad, key = torch.empty_like(weights), torch.empty_like(biases), torch.zeros(1, 2, dtype=torch.int32)
+    for _ in range(30):
+        a = x[0]
+        for i, (layer, offset) in enumerate(zip(unflatten(NET.sizes, w), b.split(NET.sizes[1:]), strict=True)):
+            a = a @ layer + offset
+            a = relu(a) if i < 2 else a
+        theirs.zero_grad()
+        loss = cross_entropy(a, y[0])
+        loss.backward()
+        theirs.step()
+        ours = NET.gradients(state["weights"], state["biases"], x, y, grad, bias_grad)
+        method.update(state, grad, bias_grad, state["weights"], key, key)
+        assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
+    torch.testing.assert_close(state["weights"][0], w.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(state["biases"][0], b.detach(), rtol=1e-4, atol=1e-6)
