@@ -170,14 +170,14 @@ class Cohort:
             steps = self.stream.steps(task)
             at += steps
             tick(steps)
-        skip = self.stream.joint and part < self.parts - 1
-        self._record(part, loss, {} if skip else self._test(part), began)
+        tested = {j: self._test_task(part, j).tolist() for j in self._tested_tasks(part)}
+        self._record(part, loss, tested, began)
 
-    def _epoch(self, task: int, epoch: int, first_step: int) -> Tensor:
-        """One epoch; returns the mean loss, (K,). Nothing in here waits for the device."""
+    def _epoch(self, task: int, epoch: int, first_step: int, most: int | None = None) -> Tensor:
+        """One epoch, or the most steps of it; returns the mean loss, (K,). Nothing in here waits for the device."""
         s, method, network, state = self.stream, self.method, self.network, self.state
         batches = s.epoch(task, epoch)
-        steps = len(batches.image)
+        steps = min(len(batches.image), most or len(batches.image))
         labels = s.train_y[batches.image]
         key = keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + steps + 1)).to(self.device)
         grad = torch.empty_like(state["weights"])
@@ -193,25 +193,42 @@ class Cohort:
             method.update(state, grad, bias_grad, transmitted, key[i], key[i + 1])
         return total / steps
 
-    def _test(self, part: int) -> dict[int, list[float]]:
-        """Task -> accuracy of each member, for the tasks to test on after a part."""
-        last = self.benchmark.tasks - 1 if self.stream.joint else part
+    def measure(self, steps: int = 30) -> tuple[float, float]:
+        """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
+        self._epoch(0, 0, 0, most=3)  # compiles
+        rows = self.stream.test_images(0)[:TEST_BATCH]
+        marks = [time.perf_counter()]
+        self._epoch(0, 0, 0, most=steps).sum().item()
+        marks.append(time.perf_counter())
+        self._test_batch(0, 0, 0, rows).sum().item()
+        marks.append(time.perf_counter())
+        return (marks[1] - marks[0]) / steps / len(self.runs), (marks[2] - marks[1]) / len(rows) / len(self.runs)
+
+    def images_tested(self) -> int:
+        """Test images that a run classifies in all its tests."""
+        size = [len(self.stream.test_images(j)) for j in range(self.benchmark.tasks)]
+        return sum(size[j] for part in range(self.parts) for j in self._tested_tasks(part))
+
+    def _tested_tasks(self, part: int) -> Sequence[int]:
+        """The tasks to test on after a part."""
         ended = part == self.parts - 1
-        tasks = range(last + 1) if ended or self.benchmark.tests == "all" else [last]
-        return {j: self._test_task(part, j).tolist() for j in tasks}
+        if self.stream.joint:
+            return range(self.benchmark.tasks) if ended else ()
+        return range(part + 1) if ended or self.benchmark.tests == "all" else (part,)
 
     def _test_task(self, part: int, task: int) -> Tensor:
+        """Accuracy of each member on a task, (K,)."""
+        images = self.stream.test_images(task)
+        return sum(self._test_batch(part, task, b, rows) for b, rows in enumerate(images.split(TEST_BATCH))) / len(images)  # type: ignore[return-value]
+
+    def _test_batch(self, part: int, task: int, batch: int, rows: Tensor) -> Tensor:
+        """How many of these test images each member gets right, (K,)."""
         s, samples = self.stream, self.method.test_samples
-        images = s.test_images(task)
-        pixel = s.pixel_index(task)
-        correct = torch.zeros(len(self.runs), device=self.device)
-        for b, rows in enumerate(images.split(TEST_BATCH)):
-            x = inputs(s.test_x, rows.expand(len(self.runs), -1), pixel, s.scale, s.offset)
-            key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, b, np.arange(samples)).to(self.device)
-            # Averaging the softmax of sampled networks is the paper's test (PAPER section 3).
-            p = sum(self._probabilities(x, key[i]) for i in range(samples))
-            correct += (p.argmax(dim=-1) == s.test_y[rows]).sum(dim=-1)  # type: ignore[union-attr]
-        return correct / len(images)
+        x = inputs(s.test_x, rows.expand(len(self.runs), -1), s.pixel_index(task), s.scale, s.offset)
+        key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, batch, np.arange(samples)).to(self.device)
+        # Averaging the softmax of sampled networks is the paper's test (PAPER section 3).
+        p = sum(self._probabilities(x, key[i]) for i in range(samples))
+        return (p.argmax(dim=-1) == s.test_y[rows]).float().sum(dim=-1)  # type: ignore[union-attr]
 
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
         weights = self.method.transmit(self.state, key)

@@ -1,0 +1,1 @@
+"""Where and what to search: spaces, manifests, packing into cohorts, execution by Ray Tune."""

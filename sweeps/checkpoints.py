@@ -1,0 +1,66 @@
+"""Checkpoints of runs: one file per run and part, so that runs go on in any packing.
+
+Every driver session writes to a folder of its own, and reads from all: a left-over worker of a killed driver can only
+write where nobody will look again.
+"""
+
+import io
+import os
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+KEEP = 2  # parts kept for each run: members of a killed cohort may be one part apart
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints under a folder, written by one session.
+
+    Attributes:
+        folder: Shared by all nodes.
+        session: The writing session's name.
+    """
+
+    folder: Path
+    session: str
+
+    def save(self, run_id: str, saved: dict[str, Any]) -> None:
+        """Write the state of a run after its latest part, atomically, and drop those older than the last but one."""
+        mine = self.folder / self.session
+        mine.mkdir(parents=True, exist_ok=True)
+        parts = len(saved["record"]["ended"])
+        path = mine / f"{run_id}-{parts:05d}.pt"
+        partial = path.with_suffix(f".partial-{os.getpid()}")
+        buffer = io.BytesIO()  # torch's own writer hides why a write failed
+        torch.save(saved, buffer)
+        partial.write_bytes(buffer.getbuffer())
+        partial.replace(path)
+        for old in sorted(mine.glob(f"{run_id}-*.pt"))[:-KEEP]:
+            old.unlink(missing_ok=True)
+
+    def paths(self, run_id: str) -> list[Path]:
+        """All checkpoints of a run by any session, latest part first."""
+        return sorted(self.folder.glob(f"*/{run_id}-*.pt"), key=lambda p: p.name, reverse=True)
+
+    def remove(self, run_id: str) -> None:
+        """Delete all checkpoints of a run."""
+        for path in self.paths(run_id):
+            path.unlink(missing_ok=True)
+
+
+def parts_of(path: Path) -> int:
+    """How many parts a checkpoint has behind it."""
+    return int(path.stem.rsplit("-", 1)[1])
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The saved state, or None if the file is gone or damaged (then an older one will do)."""
+    try:
+        return torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError):
+        return None

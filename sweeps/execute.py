@@ -1,0 +1,268 @@
+"""Train runs in cohorts with Ray Tune, on whatever CPUs and GPUs the cluster has.
+
+A Tune trial trains one cohort: it checkpoints after every part and reports the runs that came to an end to the driver,
+which alone writes results. Starting again is a fresh Tuner over what is not finished.
+"""
+
+import logging
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from presyn import Cohort, PresynError, Run, choose_device, load
+from sweeps.checkpoints import Checkpoints, parts_of, read
+from sweeps.packing import MOST_ON_CPU, Member, pack
+
+MOST_ON_GPU = 256
+RETRIES = 3  # of a cohort whose worker or machine died
+
+OnEnd = Callable[[Run, dict[str, Any], dict[str, Any]], None]
+"""Called in the driver with a run that came to an end, its record, and where it ran."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to train.
+
+    Attributes:
+        data: The data folder, the same on every node; None for the default.
+        device: As in `choose_device`; None chooses cuda if the cluster has a GPU.
+        gpu_share: Of a GPU that a cohort takes.
+        cpus: Cores that a cohort takes.
+        max_members: Members of a cohort; None chooses.
+        address: Of a Ray cluster; None starts a local one.
+    """
+
+    data: str | None = None
+    device: str | None = None
+    gpu_share: float = 1.0
+    cpus: int = 1
+    max_members: int | None = None
+    address: str | None = None
+
+
+def where(device: torch.device, members: int) -> dict[str, Any]:
+    """The provenance of a run that this process trains."""
+    return {"host": socket.gethostname(), "device": str(device), "cohort": members, "torch": torch.__version__}
+
+
+def standing(run_id: str, run: Run, checkpoints: Checkpoints) -> tuple[Member, dict[str, Any] | None]:
+    """A run as a member that goes on from its newest readable checkpoint; and its record if that one is its end."""
+    for path in checkpoints.paths(run_id):
+        saved = read(path)
+        if saved is not None:
+            ended = saved["record"] if saved["state"] is None else None
+            return Member(run_id, run, path, parts_of(path)), ended
+    return Member(run_id, run), None
+
+
+def train_members(
+    members: Sequence[Member],
+    checkpoints: Checkpoints,
+    data: str | None,
+    device: torch.device,
+    report: Callable[[int, list[tuple[str, dict[str, Any]]]], None],
+) -> None:
+    """Train one cohort to its end, checkpointing after each part; what a worker does, and `presyn run` in its own process.
+
+    Args:
+        members: All of one shape and standing.
+        checkpoints: Where to write.
+        data: The data folder.
+        device: Where to train.
+        report: Called with the steps since the last call, and the records of the runs that ended since.
+    """
+    saved = [read(m.checkpoint) for m in members if m.checkpoint]
+    ids = {id(m.run): m.run_id for m in members}
+    cohort = Cohort([m.run for m in members], load(members[0].run.benchmark.dataset, data), device, saved or None)  # type: ignore[arg-type]
+    reported: set[str] = set()
+    while not cohort.done:
+        cohort.train_part(lambda steps: report(steps, []))
+        ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}
+        for run, state in zip(cohort.runs, cohort.save(), strict=True):
+            if ids[id(run)] not in ended:
+                checkpoints.save(ids[id(run)], state)
+        for run_id, record in ended.items():
+            if run_id not in reported:
+                checkpoints.save(run_id, {"record": record, "state": None})
+        report(0, [(run_id, record) for run_id, record in ended.items() if run_id not in reported])
+        reported |= set(ended)
+
+
+def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Checkpoints, cluster: Cluster) -> None:
+    """The Tune trial."""
+    from ray import tune
+
+    torch.set_num_threads(cluster.cpus)
+    members, first = _own_progress(cohorts[config["cohort"]], checkpoints)
+    device = choose_device(cluster.device)
+    place = where(device, len(members))
+    if first:
+        tune.report({"steps": 0, "ended": first, "where": place, "error": ""})
+    for group in _by_parts(members):
+        try:
+            train_members(
+                group,
+                checkpoints,
+                cluster.data,
+                device,
+                lambda steps, ended: tune.report({"steps": steps, "ended": ended, "where": place, "error": ""}),
+            )
+        except (PresynError, OSError) as e:  # another try would end the same way
+            tune.report({"steps": 0, "ended": [], "where": place, "error": f"{socket.gethostname()}: {e}"})
+            return
+
+
+def _own_progress(members: list[Member], checkpoints: Checkpoints) -> tuple[list[Member], list[tuple[str, dict[str, Any]]]]:
+    """What this session has already done for a cohort, when a worker of it has died: members to go on with, records of ended ones."""
+    going, ended = [], []
+    for m in members:
+        mine = Checkpoints(checkpoints.folder, checkpoints.session)
+        own = [p for p in mine.paths(m.run_id) if p.parent.name == checkpoints.session]
+        member, record = standing(m.run_id, m.run, checkpoints) if own else (m, None)
+        if record:
+            ended.append((m.run_id, record))
+        else:
+            going.append(member)
+    return going, ended
+
+
+def _by_parts(members: list[Member]) -> list[list[Member]]:
+    return [[m for m in members if m.parts == n] for n in sorted({m.parts for m in members})]
+
+
+def execute(
+    runs: dict[str, Run],
+    checkpoints: Checkpoints,
+    cluster: Cluster,
+    seconds: Callable[[Run], float],
+    on_end: OnEnd,
+    on_steps: Callable[[int, int], None] = lambda cohort_members, steps: None,
+) -> None:
+    """Train runs on a Ray cluster; returns when all have come to an end.
+
+    Args:
+        runs: run_id -> run.
+        checkpoints: On a folder that all nodes share.
+        cluster: Where.
+        seconds: How long a run takes, for packing.
+        on_end: Called in this process for every run that ends, as soon as it does.
+        on_steps: Called with the steps that a cohort has made.
+
+    Raises:
+        PresynError: a cohort could not be trained; the others have been, as far as they could.
+        KeyboardInterrupt: stopped by the user; what is finished has been handed to `on_end`.
+    """
+    members = []
+    for run_id, run in runs.items():
+        member, record = standing(run_id, run, checkpoints)
+        if record:  # a driver was killed after the run's end, before it stored the result
+            on_end(run, record, {})
+        else:
+            members.append(member)
+    if members:
+        _tune(members, checkpoints, cluster, seconds, on_end, on_steps)
+
+
+def _tune(
+    members: list[Member],
+    checkpoints: Checkpoints,
+    cluster: Cluster,
+    seconds: Callable[[Run], float],
+    on_end: OnEnd,
+    on_steps: Callable[[int, int], None],
+) -> None:
+    _quiet()
+    import ray
+    from ray import tune
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        _start_ray(cluster)
+    try:
+        total = ray.cluster_resources()
+        on_gpu = total.get("GPU", 0) > 0 and cluster.device in (None, "cuda")
+        slots = int(total["GPU"] / cluster.gpu_share) if on_gpu else int(total.get("CPU", 1) / cluster.cpus)
+        most = cluster.max_members or (MOST_ON_GPU if on_gpu else MOST_ON_CPU)
+        cohorts = pack(members, seconds, max(1, slots), most)
+        by_id = {m.run_id: m.run for m in members}
+        errors: list[str] = []
+
+        class Sink(tune.Callback):
+            def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+                for run_id, record in result["ended"]:
+                    on_end(by_id[run_id], record, result["where"])
+                if result["error"]:
+                    errors.append(result["error"])
+                on_steps(len(cohorts[trial.config["cohort"]]), result["steps"])
+
+        # The storage of Tune itself is scratch: the state that counts is in the checkpoints and the results.
+        scratch = checkpoints.folder / checkpoints.session / "tune"
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_worker, cohorts=cohorts, checkpoints=checkpoints, cluster=cluster),
+                {"cpu": cluster.cpus, "gpu": cluster.gpu_share if on_gpu else 0},
+            ),
+            param_space={"cohort": tune.grid_search(list(range(len(cohorts))))},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="cohorts",
+                storage_path=str(scratch.resolve()),
+                verbose=0,
+                callbacks=[Sink()],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+            ),
+        )
+        outcome = tuner.fit()
+        errors += [str(e).strip().splitlines()[-1] for e in outcome.errors]
+    finally:
+        if started_here:
+            ray.shutdown()
+    if errors:
+        raise PresynError("Training failed: " + "; ".join(dict.fromkeys(errors)))
+
+
+def _quiet() -> None:
+    """Ray prints a page by default; only what matters stays. Ctrl-C becomes KeyboardInterrupt, as everywhere else."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _start_ray(cluster: Cluster) -> None:
+    import ray
+
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    root = str(Path(__file__).parent.parent)
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}},
+        )
+    except (ConnectionError, RuntimeError, OSError) as e:
+        print(e, file=sys.stderr)
+        where = f"at {address}" if address else "on this machine"
+        raise PresynError(f"Ray could not be reached or started {where}. Check RAY_ADDRESS (or --ray-address).") from None
+
+
+def new_session() -> str:
+    """A name for a driver's session that sorts by time and is unique."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{socket.gethostname()}-{os.getpid()}"

@@ -1,0 +1,43 @@
+"""Pack runs into cohorts: as few programs as keep all slots of the cluster busy."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from presyn import Run
+
+LEAST_SECONDS = 30.0  # work below which a cohort of its own costs more in start-up than it gains
+MOST_ON_CPU = 8  # members; more gain nothing on a core
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run to train, and where it stands: its checkpoint, or None to start afresh."""
+
+    run_id: str
+    run: Run
+    checkpoint: Path | None = None
+    parts: int = 0
+
+
+def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int, most: int) -> list[list[Member]]:
+    """Cohorts of members that share shape and standing, the longest first.
+
+    Args:
+        members: What to train.
+        seconds: How long a run takes.
+        slots: Cohorts that can train at the same time.
+        most: Members that a cohort may have.
+    """
+    groups: Mapping[tuple, list[Member]] = defaultdict(list)
+    for m in members:
+        groups[m.run.shape(), m.parts].append(m)
+    cohorts = []
+    for group in groups.values():
+        # Enough cohorts to fill the slots, but none too small to be worth starting, and none too large.
+        wanted = min(slots, math.ceil(len(group) * seconds(group[0].run) / LEAST_SECONDS))
+        size = math.ceil(len(group) / max(1, wanted, math.ceil(len(group) / most)))
+        cohorts += [group[i : i + size] for i in range(0, len(group), size)]
+    return sorted(cohorts, key=lambda c: -len(c) * seconds(c[0].run))
