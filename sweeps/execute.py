@@ -24,8 +24,10 @@ from sweeps.packing import MOST_ON_CPU, Member, pack
 MOST_ON_GPU = 256
 RETRIES = 3  # of a cohort whose worker or machine died
 
-OnEnd = Callable[[Run, dict[str, Any], dict[str, Any]], None]
-"""Called in the driver with a run that came to an end, its record, and where it ran."""
+OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
+"""Called in the driver with the id of a run that came to an end, its record, and where it ran."""
+OnSteps = Callable[[int], None]
+"""Called in the driver with network steps that were made since the last call."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,14 @@ def train_members(
         checkpoints: Where to write.
         data: The data folder.
         device: Where to train.
-        report: Called with the steps since the last call, and the records of the runs that ended since.
+        report: Called with the network steps since the last call, and the records of the runs that ended since.
     """
     saved = [read(m.checkpoint) for m in members if m.checkpoint]
     ids = {id(m.run): m.run_id for m in members}
     cohort = Cohort([m.run for m in members], load(members[0].run.benchmark.dataset, data), device, saved or None)  # type: ignore[arg-type]
     reported: set[str] = set()
     while not cohort.done:
-        cohort.train_part(lambda steps: report(steps, []))
+        cohort.train_part(lambda steps: report(steps * len(cohort.runs), []))
         ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}
         for run, state in zip(cohort.runs, cohort.save(), strict=True):
             if ids[id(run)] not in ended:
@@ -145,7 +147,7 @@ def execute(
     cluster: Cluster,
     seconds: Callable[[Run], float],
     on_end: OnEnd,
-    on_steps: Callable[[int, int], None] = lambda cohort_members, steps: None,
+    on_steps: OnSteps = lambda steps: None,
 ) -> None:
     """Train runs on a Ray cluster; returns when all have come to an end.
 
@@ -155,21 +157,43 @@ def execute(
         cluster: Where.
         seconds: How long a run takes, for packing.
         on_end: Called in this process for every run that ends, as soon as it does.
-        on_steps: Called with the steps that a cohort has made.
+        on_steps: Called with the progress.
 
     Raises:
         PresynError: a cohort could not be trained; the others have been, as far as they could.
         KeyboardInterrupt: stopped by the user; what is finished has been handed to `on_end`.
     """
+    members = _going(runs, checkpoints, on_end)
+    if members:
+        _tune(members, checkpoints, cluster, seconds, on_end, on_steps)
+
+
+def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps) -> None:
+    """As `execute`, in this process and without Ray, one cohort after the other."""
+    torch.set_num_threads(1)
+    device = choose_device(cluster.device)
+    most = cluster.max_members or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
+    for members in pack(_going(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
+        place = where(device, len(members))
+
+        def report(steps: int, ended: list[tuple[str, dict[str, Any]]], place: dict[str, Any] = place) -> None:
+            on_steps(steps)
+            for run_id, record in ended:
+                on_end(run_id, record, place)
+
+        train_members(members, checkpoints, cluster.data, device, report)
+
+
+def _going(runs: dict[str, Run], checkpoints: Checkpoints, on_end: OnEnd) -> list[Member]:
+    """Runs as members; those whose checkpoint is their end (a driver was killed before it stored the result) end here."""
     members = []
     for run_id, run in runs.items():
         member, record = standing(run_id, run, checkpoints)
-        if record:  # a driver was killed after the run's end, before it stored the result
-            on_end(run, record, {})
+        if record:
+            on_end(run_id, record, {})
         else:
             members.append(member)
-    if members:
-        _tune(members, checkpoints, cluster, seconds, on_end, on_steps)
+    return members
 
 
 def _tune(
@@ -178,7 +202,7 @@ def _tune(
     cluster: Cluster,
     seconds: Callable[[Run], float],
     on_end: OnEnd,
-    on_steps: Callable[[int, int], None],
+    on_steps: OnSteps,
 ) -> None:
     _quiet()
     import ray
@@ -193,16 +217,18 @@ def _tune(
         slots = int(total["GPU"] / cluster.gpu_share) if on_gpu else int(total.get("CPU", 1) / cluster.cpus)
         most = cluster.max_members or (MOST_ON_GPU if on_gpu else MOST_ON_CPU)
         cohorts = pack(members, seconds, max(1, slots), most)
-        by_id = {m.run_id: m.run for m in members}
         errors: list[str] = []
 
         class Sink(tune.Callback):
+            def __reduce__(self) -> tuple:  # Tune pickles callbacks for its restore, which is not used
+                return tune.Callback, ()
+
             def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
                 for run_id, record in result["ended"]:
-                    on_end(by_id[run_id], record, result["where"])
+                    on_end(run_id, record, result["where"])
                 if result["error"]:
                     errors.append(result["error"])
-                on_steps(len(cohorts[trial.config["cohort"]]), result["steps"])
+                on_steps(result["steps"])
 
         # The storage of Tune itself is scratch: the state that counts is in the checkpoints and the results.
         scratch = checkpoints.folder / checkpoints.session / "tune"
@@ -232,7 +258,7 @@ def _tune(
 
 def _quiet() -> None:
     """Ray prints a page by default; only what matters stays. Ctrl-C becomes KeyboardInterrupt, as everywhere else."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box even when silent
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -1,0 +1,231 @@
+"""The command line."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from presyn import BENCHMARKS, METHODS, PresynError
+
+DIGITS = {"space": "presynaptic-permuted-digits", "benchmarks": ["permuted-digits", "split-digits"], "results": ".presyn/quickstart"}
+REAL = {
+    "space": "presynaptic-permuted-mnist",
+    "benchmarks": ["split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion"],
+    "results": "results",
+}
+SEEDS = [2019, 2020, 2021]  # the paper's
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(prog="presyn", description="Presynaptic consolidation (Schug, Benzing & Steger, eLife 2021), reproduced.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+
+    store = argparse.ArgumentParser(add_help=False)
+    group = store.add_argument_group("where")
+    group.add_argument("--store", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
+    group.add_argument("--mlflow", metavar="URI", help="MLflow tracking server (MLFLOW_TRACKING_URI; default SQLite in the store)")
+
+    def place(p: argparse.ArgumentParser, ray: bool) -> None:
+        group = p.add_argument_group("where")
+        group.add_argument("--store", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
+        group.add_argument("--mlflow", metavar="URI", help="MLflow tracking server (MLFLOW_TRACKING_URI; default SQLite in the store)")
+        group.add_argument("--data", help="folder of the IDX files (PRESYN_DATA; default a cache folder, with download)")
+        group.add_argument("--device", help="cpu, cuda, … (PRESYN_DEVICE; default cuda if there is one)")
+        group.add_argument("--wait", action="store_true", help="wait while another presyn uses the store")
+        if ray:
+            group.add_argument("--ray-address", help="a Ray cluster (RAY_ADDRESS; default a local Ray)")
+            group.add_argument("--gpu-share", type=float, default=1.0, help="share of a GPU that a cohort takes (default 1)")
+            group.add_argument("--cohort", type=int, help="most members of a cohort (default: chosen)")
+
+    def stage(p: argparse.ArgumentParser) -> None:
+        p.add_argument("--space", help=f"search space: a name or a .yaml file (default {REAL['space']})")
+        p.add_argument("--trials", type=int, help="configurations to draw (default: the space's)")
+        p.add_argument("--results", type=Path, help="where tables and rows go (default results)")
+        p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+        p.add_argument("--digits", action="store_true", help="on scikit-learn's digits: minutes, and no download")
+        place(p, ray=True)
+
+    p = command("run", "train some runs in this process and print them")
+    p.add_argument("--method", required=True, help=", ".join(METHODS))
+    p.add_argument("--benchmark", required=True, help=f"{', '.join(BENCHMARKS)}, or a .yaml file")
+    p.add_argument("--seeds", type=int, nargs="+", default=SEEDS[:1], help="default 2019")
+    p.add_argument("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help="any field of the method or the benchmark")
+    p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    p.add_argument("--fresh", action="store_true", help="train again what is in the store")
+    place(p, ray=False)
+    stage(command("search", "search a method's parameters on validation data"))
+    p = command("table1", "search, carry the winner over, train the controls, and print Table 1")
+    p.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default 2019 2020 2021")
+    p.add_argument("--benchmarks", nargs="+", help="default: the paper's four")
+    stage(p)
+    p = command("verify", "verdicts from the rows under results/; trains nothing")
+    p.add_argument("--results", type=Path, default=Path("results"))
+    p = command("show", "a run's configuration, results, provenance, and the command that repeats it")
+    p.add_argument("run_id")
+    p.add_argument("--store")
+    p = command("sync-mlflow", "rebuild MLflow from the store")
+    p.add_argument("--store")
+    p.add_argument("--mlflow", metavar="URI")
+    p = command("mlflow-ui", "open MLflow on the store")
+    p.add_argument("--store")
+    p.add_argument("--mlflow", metavar="URI")
+    p.add_argument("--port", type=int, default=5000)
+    p = command("bench", "measure a training step beside the usual ways of doing it")
+    p.add_argument("--quick", action="store_true", help="fewer repetitions")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        return COMMANDS[args.command](args)
+    except PresynError as e:
+        print(f"presyn: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        again = shlex.join(["presyn", *(arguments if arguments is not None else sys.argv[1:])])
+        print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
+        return 130
+
+
+def _open(args: argparse.Namespace) -> tuple[Any, str]:
+    from pipeline.store import Store, store_root
+    from pipeline.tracking import tracking_uri
+
+    store = Store(store_root(args.store))
+    return store, tracking_uri(args.mlflow, store.root)
+
+
+def _cluster(args: argparse.Namespace) -> Any:
+    from sweeps.execute import Cluster
+
+    return Cluster(
+        data=args.data or os.environ.get("PRESYN_DATA"),
+        device=args.device or os.environ.get("PRESYN_DEVICE") or None,
+        gpu_share=getattr(args, "gpu_share", 1.0),
+        max_members=getattr(args, "cohort", None),
+        address=getattr(args, "ray_address", None),
+    )
+
+
+def _command(args: argparse.Namespace) -> str:
+    return f"presyn {args.command}"
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pipeline.run import as_json, parse_settings, print_rows, run
+    from presyn import make_run
+    from sweeps.files import read_benchmark
+
+    settings = parse_settings(args.set)
+    for seed in args.seeds:  # bad input is found before anything is opened
+        make_run(args.method, read_benchmark(args.benchmark), seed, settings)
+    store, uri = _open(args)
+    with store.locked(_command(args), args.wait):
+        rows = run(args.method, args.benchmark, args.seeds, settings, store, _cluster(args), uri, args.fresh)
+    if args.json:
+        print(as_json(rows))
+    else:
+        print_rows(rows)
+    return 0 if all(r["status"] == "finished" for r in rows) else 2
+
+
+def _stage(args: argparse.Namespace) -> tuple[Any, int, Path]:
+    from sweeps.space import read_space
+
+    preset = DIGITS if args.digits else REAL
+    space = read_space(args.space or preset["space"])
+    trials = space.trials if args.trials is None else args.trials
+    if trials < 1:
+        raise PresynError(f"--trials must be at least 1, not {trials}.")
+    return space, trials, args.results or Path(preset["results"])  # type: ignore[arg-type]
+
+
+def _search(args: argparse.Namespace) -> int:
+    from pipeline.search import search
+
+    space, trials, results = _stage(args)
+    store, uri = _open(args)
+    with store.locked(_command(args), args.wait):
+        search(space, trials, store, _cluster(args), uri, results, args.dry_run)
+    return 0
+
+
+def _table1(args: argparse.Namespace) -> int:
+    from pipeline.table1 import Settings, show, table1, wanted
+    from pipeline.training import console
+
+    space, trials, results = _stage(args)
+    benchmarks = tuple(args.benchmarks or (DIGITS if args.digits else REAL)["benchmarks"])
+    settings = Settings(space, trials, tuple(dict.fromkeys(args.seeds)), benchmarks)
+    wanted(settings, None)  # bad input is found before anything is opened
+    store, uri = _open(args)
+    with store.locked(_command(args), args.wait):
+        table = table1(settings, store, _cluster(args), uri, results, args.dry_run)
+    if table is not None:
+        show(table, benchmarks)
+        console.print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", highlight=False)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.verify import verify
+
+    table = verify(args.results)
+    grid = Table(*[c for c in table.columns if c != "test"])
+    for row in table.drop(columns="test").itertuples(index=False):
+        grid.add_row(*[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row])
+    Console().print(grid)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from pipeline.run import show
+    from pipeline.store import Store, store_root
+
+    show(args.run_id, Store(store_root(args.store)))
+    return 0
+
+
+def _sync(args: argparse.Namespace) -> int:
+    from pipeline.sync import sync
+
+    store, uri = _open(args)
+    return sync(store, uri)
+
+
+def _ui(args: argparse.Namespace) -> int:
+    store, uri = _open(args)
+    os.execvp(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(args.port)])
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from pipeline.bench import bench
+
+    bench(args.quick)
+    return 0
+
+
+COMMANDS = {
+    "run": _run,
+    "search": _search,
+    "table1": _table1,
+    "verify": _verify,
+    "show": _show,
+    "sync-mlflow": _sync,
+    "mlflow-ui": _ui,
+    "bench": _bench,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

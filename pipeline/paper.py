@@ -1,0 +1,21 @@
+"""The published numbers in results/paper/, as samples."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.statistics import Sample
+
+PAPER = Path(__file__).parent.parent / "results" / "paper"
+
+
+def published_table(folder: Path = PAPER) -> dict[tuple[str, str], Sample]:
+    """(method, benchmark) -> accuracy in %, Appendix 1—table 1 of the paper."""
+    frame = pd.read_csv(folder / "table1.csv")
+    return {(r.method, r.benchmark): Sample(r.mean, r.standard_error, r.repetitions) for r in frame.itertuples()}
+
+
+def authors_code(folder: Path = PAPER) -> dict[tuple[str, str], Sample]:
+    """(method, benchmark) -> accuracy in %, runs of the authors' released code."""
+    frame = pd.read_csv(folder / "authors_code.csv")
+    return {(r.method, r.benchmark): Sample.of([100 * float(a) for a in r.accuracies.split()]) for r in frame.itertuples()}

@@ -1,0 +1,108 @@
+"""`presyn run`: train some runs in this process; `presyn show`: what is known of one."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from pipeline.statistics import Sample
+from pipeline.store import Row, Store
+from pipeline.tracking import Tracker
+from pipeline.training import Plan, console, train
+from presyn import METHODS, PresynError, make_run
+from sweeps.execute import Cluster
+from sweeps.files import read_benchmark
+
+
+def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+    """['p_up=0.05', 'modulate_lr=false'] as a mapping of plain values.
+
+    Raises:
+        PresynError: a word is not FIELD=VALUE.
+    """
+    settings = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise PresynError(f"--set takes FIELD=VALUE, such as p_up=0.05, not {word!r}.")
+        settings[name] = yaml.safe_load(value) if value else ""
+    return settings
+
+
+def run(
+    method: str, benchmark: str, seeds: Sequence[int], settings: dict[str, Any], store: Store, cluster: Cluster, uri: str, fresh: bool
+) -> list[Row]:
+    """Rows of these runs, from the store or by training them here."""
+    plan = Plan(store, cluster)
+    runs = [make_run(method, read_benchmark(benchmark), seed, settings) for seed in seeds]
+    ids = [plan.add(r) for r in runs]
+    if fresh:
+        plan.rows.clear()
+    train(plan, Tracker(uri, store.root, "run"), f"{method} on {benchmark}", here=True)
+    return [plan.rows[i] for i in ids]
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The one JSON object of `presyn run --json`."""
+    keys = ("status", "reason", "mean_accuracy", "forgetting", "accuracy", "loss", "figures", "seconds", "run_id")
+    return json.dumps({"runs": [{"seed": row["config"]["seed"], **{k: row[k] for k in keys}} for row in rows]})
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """A line for each run, and their mean."""
+    from rich.table import Table
+
+    figures = sorted({k for row in rows for k in row["figures"]})
+    grid = Table("seed", "mean accuracy", "forgetting", *figures, "time", "run id")
+    for row in rows:
+        accuracy = f"{row['mean_accuracy']:.2%}" if row["status"] == "finished" else row["status"]
+        forgetting = "–" if row["forgetting"] is None else f"{100 * row['forgetting']:.2f} points"
+        last = [f"{row['figures'][k][-1]:.3f}" for k in figures]
+        grid.add_row(str(row["config"]["seed"]), accuracy, forgetting, *last, f"{sum(row['seconds']):.0f} s", row["run_id"])
+    console.print(grid)
+    done = [100 * row["mean_accuracy"] for row in rows if row["status"] == "finished"]
+    if len(done) > 1:
+        console.print(f"{Sample.of(done)} % (mean ± standard error over {len(done)} seeds)", highlight=False)
+
+
+def repeat_command(config: dict[str, Any]) -> str:
+    """The command that repeats a run."""
+    known = {"method", "benchmark", "seed"}
+    fields = {k: v for k, v in config.items() if k not in known}
+    default = make_run(config["method"], config["benchmark"], config["seed"]).config() if _builtin(config) else {}
+    changed = [f"{k}={json.dumps(v) if not isinstance(v, str) else v}" for k, v in fields.items() if default.get(k) != v]
+    words = ["presyn", "run", "--method", config["method"], "--benchmark", config["benchmark"], "--seeds", str(config["seed"])]
+    return shlex.join(words + (["--set", *changed] if changed else []))
+
+
+def _builtin(config: dict[str, Any]) -> bool:
+    from presyn import BENCHMARKS
+
+    return config["benchmark"] in BENCHMARKS and config["method"] in METHODS
+
+
+def show(run_id: str, store: Store) -> None:
+    """Print a run's configuration, results, provenance, and the command that repeats it.
+
+    Raises:
+        PresynError: it is not in the store.
+    """
+    found = [i for i in store.ids() if i.startswith(run_id)]
+    row = store.get(found[0]) if len(found) == 1 else None
+    if row is None:
+        problem = f"{len(found)} runs begin with" if found else "there is no run"
+        raise PresynError(f"In the store {store.root} {problem} {run_id!r}. Run ids are in the runs.csv files under results/.")
+    print_rows([row])
+    for title in ("config", "provenance"):
+        console.print(f"[bold]{title}[/]")
+        for k, v in row[title].items():
+            console.print(f"  {k}: {v}", highlight=False)
+    if row["reason"]:
+        console.print(f"{row['status']}: {row['reason']}", highlight=False)
+    console.print("[bold]accuracy[/] (row: after training task i; column: on task j)")
+    for line in row["accuracy"]:
+        console.print("  " + " ".join("  –  " if a is None else f"{a:.3f}" for a in line), highlight=False)
+    console.print("[bold]repeat it[/]")
+    print(repeat_command(row["config"]) + " --fresh")

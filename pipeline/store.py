@@ -1,0 +1,158 @@
+"""The result store: one small file per run, written atomically by the one driver that holds the lock.
+
+It is the source of truth; MLflow and the tables are made from it.
+"""
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from presyn import RULES_VERSION, PresynError, Run
+from presyn.training import Record
+
+Row = dict[str, Any]
+"""One run: run_id, config, provenance, and the fields of its `presyn.Record`."""
+
+
+def store_root(root: str | None = None) -> Path:
+    """The store's folder: the argument, else $PRESYN_STORE, else .presyn."""
+    return Path(root or os.environ.get("PRESYN_STORE") or ".presyn").expanduser().absolute()
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """Commit and cleanliness of the code, and the versions it runs with, as they were when this process started."""
+
+    def git(*arguments: str) -> str:
+        try:
+            folder = Path(__file__).parent
+            return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return ""
+
+    import numpy
+    import torch
+
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "presyn", "sweeps", "pipeline"))
+    return {
+        "git_commit": git("rev-parse", "HEAD") or "unknown",
+        "git_dirty": dirty,
+        "rules_version": RULES_VERSION,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+    }
+
+
+class Store:
+    """Results, manifests and checkpoints in a folder.
+
+    Args:
+        root: The folder; made if missing.
+
+    Raises:
+        PresynError: it cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.results = root / "results"
+        self.manifests = root / "manifests"
+        self.checkpoints = root / "checkpoints"
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{os.getpid()}"
+            probe.write_text("x")
+            probe.unlink()
+        except OSError as e:
+            raise self._unwritable(e) from None
+
+    def _unwritable(self, e: OSError) -> PresynError:
+        return PresynError(
+            f"The store {self.root} cannot be written ({e.strerror}). Free space or fix its permissions, or choose another with "
+            "--store or PRESYN_STORE; then run the same command again: what is finished stays."
+        )
+
+    @contextmanager
+    def locked(self, command: str, wait: bool = False) -> Iterator[None]:
+        """Hold the store as its only writer.
+
+        Raises:
+            PresynError: another driver holds it (says which), unless asked to wait.
+        """
+        holder = self.root / "holder.json"
+        lock = filelock.FileLock(self.root / "lock")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except filelock.Timeout:
+            try:
+                h = json.loads(holder.read_text())
+                who = f"'{h['command']}' (process {h['pid']} on {h['host']}, since {h['since']})"
+            except (OSError, ValueError, KeyError):
+                who = "another presyn"
+            raise PresynError(f"The store {self.root} is in use by {who}. Wait for it, or use --wait or another --store.") from None
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            entry = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+            self.write(holder, json.dumps(entry))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file whole or not at all.
+
+        Raises:
+            PresynError: the disk is full or read-only.
+        """
+        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("w") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            partial.replace(path)
+        except OSError as e:
+            partial.unlink(missing_ok=True)
+            raise self._unwritable(e) from None
+
+    def get(self, run_id: str) -> Row | None:
+        """The row of a run, or None; a damaged file counts as none, is set aside, and is said."""
+        path = self.results / f"{run_id}.json"
+        try:
+            row = json.loads(path.read_text())
+            Record.from_dict(row)
+            if row["run_id"] != run_id or row["status"] not in ("finished", "dropped", "diverged"):
+                raise ValueError
+            return row
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            print(f"presyn: {path.name} was damaged; it is set aside as {aside.name} and the run is trained again.", file=sys.stderr)
+            return None
+
+    def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
+        """Store the end of a run; returns its row."""
+        provenance = {**code_version(), **place, "data_sha256": data_sha256}
+        row = {"run_id": run_id, "config": run.config(), "provenance": provenance, **record}
+        self.write(self.results / f"{run_id}.json", json.dumps(row, indent=1))
+        return row
+
+    def ids(self) -> list[str]:
+        """All runs in the store."""
+        return sorted(p.stem for p in self.results.glob("*.json"))

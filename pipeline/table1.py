@@ -1,0 +1,180 @@
+"""Table 1: the search's winner and the published parameters, the controls, and the published numbers beside ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.paper import published_table
+from pipeline.rows import export
+from pipeline.search import Winner, search
+from pipeline.statistics import Sample, welch
+from pipeline.store import Store
+from pipeline.tracking import Tracker
+from pipeline.training import Plan, console, describe, train
+from presyn import METHODS, PresynError, Run, make_run
+from presyn.benchmarks import SEARCH_SEEDS
+from sweeps.execute import Cluster
+from sweeps.files import read_benchmark
+from sweeps.space import Space
+
+NAMES = {"presynaptic": "Presynaptic Consolidation", "sgd": "No Consolidation", "joint": "Joint Training"}
+COLUMNS = {"published": "published", "as_published": "with the published parameters", "searched": "with the searched parameters"}
+CARRIED = ("p_up", "p_down", "g_lim", "p_freeze")  # unchanged to every benchmark; eta0 only where tasks are permutations
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a table is made of."""
+
+    space: Space
+    trials: int
+    seeds: tuple[int, ...]
+    benchmarks: tuple[str, ...]
+
+
+def wanted(settings: Settings, winner: dict[str, Any] | None) -> list[tuple[str, Run]]:
+    """(parameters, run) of every run of the table; without a winner, those that do not need it."""
+    if max(settings.seeds) >= SEARCH_SEEDS:
+        raise PresynError(f"seeds from {SEARCH_SEEDS} on are for searches; report with smaller ones.")
+    runs = []
+    for name in settings.benchmarks:
+        benchmark = read_benchmark(name)
+        for seed in settings.seeds:
+            runs += [("as_published", make_run(method, benchmark, seed)) for method in METHODS]
+            if winner is not None:
+                carried = {k: v for k, v in winner.items() if k in CARRIED or (k == "eta0" and benchmark.permuted)}
+                runs.append(("searched", make_run(settings.space.method, benchmark, seed, carried)))
+    return runs
+
+
+def table1(settings: Settings, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False) -> pd.DataFrame | None:
+    """Search, transfer, controls, table; returns the table, or None for a dry run."""
+    winner = search(settings.space, settings.trials, store, cluster, uri, results, dry_run)
+    plan = Plan(store, cluster)
+    # Before the search is done its winner is not known; any of its parameters takes as long.
+    labelled = [(label, plan.add(run)) for label, run in wanted(settings, _params(winner, dry_run))]
+    describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if dry_run else ""))
+    if dry_run:
+        return None
+    ids = sorted({i for _, i in labelled})
+    identity = f"table1/{'-'.join(settings.benchmarks)}/{'-'.join(map(str, settings.seeds))}/{settings.space.name}-{settings.trials}"
+    tracker = Tracker(uri, store.root, "table1", (f"table 1, {len(settings.seeds)} seeds", identity))
+    train(plan, tracker, "table 1")
+    assert all(i in plan.rows for i in ids)
+    folder = results / "table1"
+    frame = export(folder / "runs.csv", [(plan.rows[i], {"stage": "table1", "parameters": label}) for label, i in labelled])
+    table = make_table(frame, settings.benchmarks)
+    files = write(table, settings.benchmarks, folder)
+    tracker.finish({"seeds": list(settings.seeds), "trials": settings.trials}, {}, [folder / "runs.csv", *files], table)
+    return table
+
+
+def _params(winner: Winner | None, dry_run: bool) -> dict[str, Any] | None:
+    if winner:
+        return winner.params
+    return {"p_up": 0.05, "p_down": 0.05, "g_lim": 0.001, "p_freeze": 0.93} if dry_run else None
+
+
+def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
+    """The table in long form, from rows alone: one line for each method, benchmark and parameters, accuracies in %.
+
+    Columns: method, benchmark, parameters, ours (mean), standard_error, n, lost (runs that did not finish), published,
+    published_error, t and p of Welch's test against the published mean.
+    """
+    paper = published_table()
+    lines = []
+    for method in NAMES:
+        for benchmark in benchmarks:
+            for parameters in ("as_published", "searched"):
+                of = frame[(frame.method == method) & (frame.benchmark == benchmark) & (frame.parameters == parameters)]
+                if of.empty:
+                    continue
+                done = of[of.status == "finished"].mean_accuracy
+                ours = Sample.of((100 * done).tolist()) if len(done) else Sample(float("nan"), float("nan"), 0)
+                theirs = paper.get((method, benchmark))
+                t, p = welch(ours, theirs) if theirs else (float("nan"), float("nan"))
+                lines.append(
+                    {
+                        "method": method,
+                        "benchmark": benchmark,
+                        "parameters": parameters,
+                        "ours": ours.mean,
+                        "standard_error": ours.standard_error,
+                        "n": ours.n,
+                        "lost": len(of) - len(done),
+                        "published": theirs.mean if theirs else float("nan"),
+                        "published_error": theirs.standard_error if theirs else float("nan"),
+                        "t": t,
+                        "p": p,
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def display(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
+    """The table as people read it: a row for each method and kind of number, a column for each benchmark."""
+    rows = []
+    for method in table.method.unique():
+        for column, words in COLUMNS.items():
+            cells = [_cell(table[(table.method == method) & (table.benchmark == b)], column) for b in benchmarks]
+            if any(cells):
+                rows.append([NAMES[method], words, *[c or "–" for c in cells]])
+    return pd.DataFrame(rows, columns=["accuracy in %", "", *benchmarks])
+
+
+def _cell(lines: pd.DataFrame, column: str) -> str:
+    if column == "published":
+        known = lines.dropna(subset="published")
+        return "" if known.empty else f"{known.published.iloc[0]:.2f} ± {known.published_error.iloc[0]:.2f}"
+    of = lines[lines.parameters == column]
+    if of.empty:
+        return ""
+    line = of.iloc[0]
+    p = "" if line.p != line.p else f" (p = {line.p:.3f})" if line.p >= 0.001 else " (p < 0.001)"
+    lost = f", {line.lost} lost" if line.lost else ""
+    return f"{Sample(line.ours, line.standard_error, line.n)}{p}{lost}"
+
+
+CAPTION = (
+    "Mean accuracy over tasks after the last task, ± standard error (ddof 1) over seeds; p of Welch's test against the published mean."
+)
+
+
+def write(table: pd.DataFrame, benchmarks: tuple[str, ...], folder: Path) -> list[Path]:
+    """Write the table as CSV, Markdown, LaTeX and a picture; returns the files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = display(table, benchmarks)
+    names = {kind: folder / f"table1.{kind}" for kind in ("csv", "md", "tex", "png")}
+    table.round(4).to_csv(names["csv"], index=False)
+    names["md"].write_text(f"{shown.to_markdown(index=False)}\n\n{CAPTION}\n")
+    latex = shown.map(lambda cell: cell.replace("±", r"$\pm$").replace("–", "--").replace("<", "$<$"))
+    names["tex"].write_text(latex.style.hide(axis="index").to_latex(hrules=True, caption=CAPTION, label="tab:table1").replace("%", r"\%"))
+    figure, axes = plt.subplots(figsize=(3.0 + 2.6 * len(benchmarks), 0.6 + 0.34 * len(shown)))
+    axes.axis("off")
+    drawn = axes.table(cellText=shown.values.tolist(), colLabels=list(shown.columns), loc="center", cellLoc="left")
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(9)
+    drawn.auto_set_column_width(list(range(len(shown.columns))))
+    drawn.scale(1, 1.3)
+    figure.savefig(names["png"], dpi=150, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return list(names.values())
+
+
+def show(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> None:
+    """The table on the terminal."""
+    from rich.table import Table
+
+    shown = display(table, benchmarks)
+    grid = Table(title="Table 1", caption=CAPTION)
+    for name in shown.columns:
+        grid.add_column(name)
+    for row in shown.itertuples(index=False):
+        grid.add_row(*row)
+    console.print(grid)

@@ -1,0 +1,191 @@
+"""MLflow as a projection of the store: one run per (parent, run id), written live by one writer, rebuildable."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.store import Row
+
+PROBE_SECONDS = 3.0
+STATUS = {"finished": "FINISHED", "dropped": "KILLED", "diverged": "FAILED"}
+
+
+def tracking_uri(uri: str | None, store: Path) -> str:
+    """The argument, else $MLFLOW_TRACKING_URI, else a SQLite file in the store."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+
+
+def answers(uri: str) -> bool:
+    """Whether a tracking server answers; files and databases always do."""
+    if not uri.startswith("http"):
+        return True
+    try:
+        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it is there; a proxy may hide /health
+    except (OSError, ValueError):
+        return False
+
+
+class Tracker:
+    """Writes rows to MLflow under one parent run; goes silent, saying so once, when the server does not answer.
+
+    Args:
+        uri: The tracking server.
+        store: Where artifacts of a local MLflow go.
+        stage: The experiment.
+        parent: A name and an identity that are the same whenever the same sweep or table is run; None for runs without one.
+    """
+
+    def __init__(self, uri: str, store: Path, stage: str, parent: tuple[str, str] | None = None) -> None:
+        self.uri, self.store, self.stage, self.parent = uri, store, stage, parent
+        self.client: Any = None
+        self.parent_id: str | None = None
+        self._known: dict[str, Any] = {}
+        if not answers(uri):
+            self._lost(f"did not answer within {PROBE_SECONDS:.0f} s")
+            return
+        with self._guarded():
+            self._open()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as e:  # whatever MLflow or its backend raises must not stop training
+            self._lost(str(e).splitlines()[0] if str(e) else type(e).__name__)
+
+    def _lost(self, why: str) -> None:
+        self.client = None
+        print(
+            f"presyn: MLflow at {self.uri} is not written ({why}). Training goes on and the store is complete; "
+            "when the server is back, run: presyn sync-mlflow",
+            file=sys.stderr,
+        )
+
+    def _open(self) -> None:
+        # MLflow waits for a dead server for minutes by default.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(self.uri)
+        found = self.client.get_experiment_by_name(self.stage)
+        artifacts = None if self.uri.startswith("http") else (self.store / "mlartifacts" / self.stage).as_uri()
+        self.experiment = found.experiment_id if found else self.client.create_experiment(self.stage, artifacts)
+        if self.parent:
+            name, identity = self.parent
+            parents = self._search(f"tags.presyn_parent = '{identity}'")
+            self.parent_id = (
+                parents[0].info.run_id
+                if parents
+                else self.client.create_run(
+                    self.experiment, run_name=name, tags={"presyn_parent": identity, "stage": self.stage}
+                ).info.run_id
+            )
+        own = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
+        for run in self._search(own):
+            if self.parent_id or "mlflow.parentRunId" not in run.data.tags:
+                self._known[run.data.tags.get("run_id", "")] = run
+
+    def _search(self, where: str) -> list[Any]:
+        found, token = [], None
+        while True:
+            page = self.client.search_runs([self.experiment], where, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def write(self, row: Row, tags: dict[str, str] | None = None) -> None:
+        """Write a row as one MLflow run, or complete one that is half there; doubles nothing."""
+        if self.client is None:
+            return
+        with self._guarded():
+            self._write(row, tags or {})
+
+    def _write(self, row: Row, extra: dict[str, str]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        known = self._known.get(row["run_id"])
+        if known is not None and known.info.status in STATUS.values():
+            return
+        ends = row["ended"] or [time.time()]
+        started = ends[0] - (row["seconds"] or [0])[0]
+        tags = {**self.tags(row), **extra}
+        if known is None:
+            config = row["config"]
+            links = {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
+            name = f"{config['method']} {config['benchmark']} {config['seed']}"
+            known = self.client.create_run(self.experiment, int(started * 1000), {**tags, **links}, name)
+            self._known[row["run_id"]] = known
+        run_id = known.info.run_id
+        params = [Param(k, str(v)) for k, v in row["config"].items()]
+        metrics = [Metric(k, v, int(t * 1000), step) for k, v, t, step in _metrics(row) if v == v and abs(v) != float("inf")]
+        for i in range(0, max(1, len(metrics)), 900):  # MLflow takes at most 1000 entries in a batch
+            self.client.log_batch(run_id, metrics[i : i + 900], params if i == 0 else [], [RunTag(k, v) for k, v in tags.items()])
+        self.client.set_terminated(run_id, STATUS[row["status"]], int(ends[-1] * 1000))
+        self._known[row["run_id"]] = self.client.get_run(run_id)
+
+    def tags(self, row: Row) -> dict[str, str]:
+        """The tags of a run."""
+        config, provenance = row["config"], row["provenance"]
+        return {
+            "stage": self.stage,
+            "method": config["method"],
+            "benchmark": config["benchmark"],
+            "seed": str(config["seed"]),
+            "run_id": row["run_id"],
+            "status": row["status"],
+            **{k: str(provenance[k]) for k in ("git_commit", "git_dirty", "data_sha256")},
+        }
+
+    def finish(self, params: dict[str, Any], metrics: dict[str, float], files: list[Path], table: Any = None) -> None:
+        """Complete the parent run: its parameters, metrics, artifacts, and a table as an MLflow table."""
+        if self.client is None or self.parent_id is None:
+            return
+        with self._guarded():
+            there = self.client.get_run(self.parent_id).data.params
+            for k, v in params.items():
+                if k not in there:
+                    self.client.log_param(self.parent_id, k, v)
+            for k, v in metrics.items():
+                self.client.log_metric(self.parent_id, k, v, step=0, timestamp=0)
+            for file in files:
+                self.client.log_artifact(self.parent_id, str(file))
+            present = {a.path for a in self.client.list_artifacts(self.parent_id)}
+            if table is not None and "table.json" not in present:  # log_table appends
+                self.client.log_table(self.parent_id, table, "table.json")
+            self.client.set_terminated(self.parent_id, "FINISHED")
+
+
+def _metrics(row: Row) -> Iterator[tuple[str, float, float, int]]:
+    """(name, value, unix time, step) of a row; steps are parts, which are tasks, or epochs for joint."""
+    ended = row["ended"]
+    for step, (loss, seconds) in enumerate(zip(row["loss"], row["seconds"], strict=True), start=1):
+        yield "loss", loss, ended[step - 1], step
+        yield "seconds", seconds, ended[step - 1], step
+    for name, values in row["figures"].items():
+        for step, value in enumerate(values, start=1):
+            yield name, value, ended[step - 1], step
+    first = len(ended) - len(row["accuracy"])  # joint is tested only at its end
+    for step, accuracies in enumerate(row["accuracy"], start=first + 1):
+        seen = [a for a in accuracies if a is not None]
+        yield "accuracy_of_tested", sum(seen) / len(seen), ended[step - 1], step
+        for task, accuracy in enumerate(accuracies, start=1):
+            if accuracy is not None:
+                yield f"accuracy_task_{task:02d}", accuracy, ended[step - 1], step
+    for name in ("mean_accuracy", "forgetting"):
+        if row[name] is not None:
+            yield name, row[name], ended[-1], len(ended)
