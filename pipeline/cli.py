@@ -4,37 +4,50 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from presyn import BENCHMARKS, METHODS, PresynError
 
-DIGITS = {"space": "presynaptic-permuted-digits", "benchmarks": ["permuted-digits", "split-digits"], "results": ".presyn/quickstart"}
-REAL = {
-    "space": "presynaptic-permuted-mnist",
-    "benchmarks": ["split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion"],
-    "results": "results",
-}
+
+@dataclass(frozen=True)
+class Preset:
+    """What a stage does unless told otherwise."""
+
+    space: str
+    benchmarks: tuple[str, ...]
+    results: Path
+
+
+REAL = Preset(
+    "presynaptic-permuted-mnist",
+    ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion"),
+    Path("results"),
+)
+DIGITS = Preset("presynaptic-permuted-digits", ("permuted-digits", "split-digits"), Path(".presyn/quickstart"))
 SEEDS = [2019, 2020, 2021]  # the paper's
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(prog="presyn", description="Presynaptic consolidation (Schug, Benzing & Steger, eLife 2021), reproduced.")
+    top = argparse.ArgumentParser(
+        prog="presyn", description="Presynaptic consolidation (Schug, Benzing & Steger, eLife 2021), reproduced."
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, help: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
 
-    store = argparse.ArgumentParser(add_help=False)
-    group = store.add_argument_group("where")
-    group.add_argument("--store", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
-    group.add_argument("--mlflow", metavar="URI", help="MLflow tracking server (MLFLOW_TRACKING_URI; default SQLite in the store)")
+    def storage(p: argparse.ArgumentParser, mlflow: bool = True) -> argparse._ArgumentGroup:
+        group = p.add_argument_group("where")
+        group.add_argument("--store", metavar="DIR", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
+        if mlflow:
+            group.add_argument("--mlflow", metavar="URI", help="MLflow (MLFLOW_TRACKING_URI; default SQLite in the store)")
+        return group
 
     def place(p: argparse.ArgumentParser, ray: bool) -> None:
-        group = p.add_argument_group("where")
-        group.add_argument("--store", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
-        group.add_argument("--mlflow", metavar="URI", help="MLflow tracking server (MLFLOW_TRACKING_URI; default SQLite in the store)")
+        group = storage(p)
         group.add_argument("--data", help="folder of the IDX files (PRESYN_DATA; default a cache folder, with download)")
         group.add_argument("--device", help="cpu, cuda, … (PRESYN_DEVICE; default cuda if there is one)")
         group.add_argument("--wait", action="store_true", help="wait while another presyn uses the store")
@@ -44,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
             group.add_argument("--cohort", type=int, help="most members of a cohort (default: chosen)")
 
     def stage(p: argparse.ArgumentParser) -> None:
-        p.add_argument("--space", help=f"search space: a name or a .yaml file (default {REAL['space']})")
+        p.add_argument("--space", help=f"search space: a name or a .yaml file (default {REAL.space})")
         p.add_argument("--trials", type=int, help="configurations to draw (default: the space's)")
         p.add_argument("--results", type=Path, help="where tables and rows go (default results)")
         p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
@@ -55,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--method", required=True, help=", ".join(METHODS))
     p.add_argument("--benchmark", required=True, help=f"{', '.join(BENCHMARKS)}, or a .yaml file")
     p.add_argument("--seeds", type=int, nargs="+", default=SEEDS[:1], help="default 2019")
-    p.add_argument("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help="any field of the method or the benchmark")
+    p.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help="any field of the method or the benchmark"
+    )
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")
     p.add_argument("--fresh", action="store_true", help="train again what is in the store")
     place(p, ray=False)
@@ -67,15 +82,12 @@ def parser() -> argparse.ArgumentParser:
     p = command("verify", "verdicts from the rows under results/; trains nothing")
     p.add_argument("--results", type=Path, default=Path("results"))
     p = command("show", "a run's configuration, results, provenance, and the command that repeats it")
-    p.add_argument("run_id")
-    p.add_argument("--store")
-    p = command("sync-mlflow", "rebuild MLflow from the store")
-    p.add_argument("--store")
-    p.add_argument("--mlflow", metavar="URI")
+    p.add_argument("run_id", help="or the first letters of one")
+    storage(p, mlflow=False)
+    storage(command("sync-mlflow", "rebuild MLflow from the store"))
     p = command("mlflow-ui", "open MLflow on the store")
-    p.add_argument("--store")
-    p.add_argument("--mlflow", metavar="URI")
     p.add_argument("--port", type=int, default=5000)
+    storage(p)
     p = command("bench", "measure a training step beside the usual ways of doing it")
     p.add_argument("--quick", action="store_true", help="fewer repetitions")
     return top
@@ -100,7 +112,7 @@ def _open(args: argparse.Namespace) -> tuple[Any, str]:
     from pipeline.tracking import tracking_uri
 
     store = Store(store_root(args.store))
-    return store, tracking_uri(args.mlflow, store.root)
+    return store, tracking_uri(args.mlflow, store)
 
 
 def _cluster(args: argparse.Namespace) -> Any:
@@ -141,11 +153,11 @@ def _stage(args: argparse.Namespace) -> tuple[Any, int, Path]:
     from sweeps.space import read_space
 
     preset = DIGITS if args.digits else REAL
-    space = read_space(args.space or preset["space"])
+    space = read_space(args.space or preset.space)
     trials = space.trials if args.trials is None else args.trials
     if trials < 1:
         raise PresynError(f"--trials must be at least 1, not {trials}.")
-    return space, trials, args.results or Path(preset["results"])  # type: ignore[arg-type]
+    return space, trials, args.results or preset.results
 
 
 def _search(args: argparse.Namespace) -> int:
@@ -163,7 +175,7 @@ def _table1(args: argparse.Namespace) -> int:
     from pipeline.training import console
 
     space, trials, results = _stage(args)
-    benchmarks = tuple(args.benchmarks or (DIGITS if args.digits else REAL)["benchmarks"])
+    benchmarks = tuple(args.benchmarks or (DIGITS if args.digits else REAL).benchmarks)
     settings = Settings(space, trials, tuple(dict.fromkeys(args.seeds)), benchmarks)
     wanted(settings, None)  # bad input is found before anything is opened
     store, uri = _open(args)
@@ -198,10 +210,13 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    from pipeline.sync import sync
+    from pipeline.tracking import sync
 
     store, uri = _open(args)
-    return sync(store, uri)
+    if not sync(store, uri):
+        return 1
+    print(f"MLflow at {uri} holds the {len(store.ids())} runs of {store.root}.")
+    return 0
 
 
 def _ui(args: argparse.Namespace) -> int:

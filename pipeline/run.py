@@ -9,7 +9,7 @@ import yaml
 
 from pipeline.statistics import Sample
 from pipeline.store import Row, Store
-from pipeline.tracking import Tracker
+from pipeline.tracking import Stage, Tracker
 from pipeline.training import Plan, console, train
 from presyn import METHODS, PresynError, make_run
 from sweeps.execute import Cluster
@@ -32,7 +32,14 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def run(
-    method: str, benchmark: str, seeds: Sequence[int], settings: dict[str, Any], store: Store, cluster: Cluster, uri: str, fresh: bool
+    method: str,
+    benchmark: str,
+    seeds: Sequence[int],
+    settings: dict[str, Any],
+    store: Store,
+    cluster: Cluster,
+    uri: str,
+    fresh: bool,
 ) -> list[Row]:
     """Rows of these runs, from the store or by training them here."""
     plan = Plan(store, cluster)
@@ -40,7 +47,7 @@ def run(
     ids = [plan.add(r) for r in runs]
     if fresh:
         plan.rows.clear()
-    train(plan, Tracker(uri, store.root, "run"), f"{method} on {benchmark}", here=True)
+    train(plan, Tracker(uri, store, Stage("run", "run")), f"{method} on {benchmark}", here=True)
     return [plan.rows[i] for i in ids]
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.rows import export
 from pipeline.store import Row, Store
-from pipeline.tracking import Tracker
+from pipeline.tracking import Stage, Tracker
 from pipeline.training import Plan, console, describe, train
 from presyn import PresynError
 from sweeps.execute import Cluster
@@ -35,7 +35,9 @@ def plan_search(space: Space, trials: int, store: Store, cluster: Cluster) -> tu
     return plan, drawn, ids
 
 
-def search(space: Space, trials: int, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False) -> Winner | None:
+def search(
+    space: Space, trials: int, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False
+) -> Winner | None:
     """Search a space; returns the winner (None for a dry run).
 
     Raises:
@@ -45,13 +47,19 @@ def search(space: Space, trials: int, store: Store, cluster: Cluster, uri: str, 
     describe(plan, f"Search {space.name}")
     if dry_run:
         return None
-    tracker = Tracker(uri, store.root, "search", (f"{space.name} ({trials})", f"search/{space.name}/{ids[0]}-{len(ids)}-{ids[-1]}"))
+    stage = Stage("search", f"search/{space.name}/{ids[0]}-{len(ids)}-{ids[-1]}", f"{space.name} ({trials})", ids)
+    stage.save(store)
+    tracker = Tracker(uri, store, stage)
     train(plan, tracker, f"search {space.name}")
     rows = [plan.rows[i] for i in ids]
     winner = choose(drawn, rows)
     folder = results / "search" / space.name
     files = write(space, drawn, rows, winner, folder, store)
-    tracker.finish({f"best_{k}": v for k, v in winner.params.items()}, {"best_validation_accuracy": winner.mean_accuracy}, files)
+    stage.params = {f"best_{k}": v for k, v in winner.params.items()}
+    stage.metrics = {"best_validation_accuracy": winner.mean_accuracy}
+    stage.files = [str(f.absolute()) for f in files]
+    stage.save(store)
+    tracker.finish()
     counts = {s: sum(r["status"] == s for r in rows) for s in ("finished", "dropped", "diverged")}
     console.print(
         f"Search {space.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items() if n)
@@ -79,7 +87,9 @@ def write(space: Space, trials: list[Trial], rows: list[Row], winner: Winner, fo
     export(folder / "runs.csv", [(r, {"stage": "search", "trial": t.number}) for t, r in zip(trials, rows, strict=True)])
     best = folder / "best.yaml"
     note = f"# Trial {winner.trial} of {len(trials)}: {winner.mean_accuracy:.4f} on validation data.\n"
-    best.write_text(note + yaml.safe_dump({"space": space.identity() | {"search": sorted(space.search)}, "params": winner.params}))
+    best.write_text(
+        note + yaml.safe_dump({"space": space.identity() | {"search": sorted(space.search)}, "params": winner.params})
+    )
     files = [manifest_file, best]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = study_of(space, trials, rows, f"sqlite:///{store.root / 'optuna.db'}")

@@ -70,6 +70,7 @@ class Store:
         self.results = root / "results"
         self.manifests = root / "manifests"
         self.checkpoints = root / "checkpoints"
+        self.stages = root / "stages"
         try:
             self.results.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}"
@@ -101,7 +102,9 @@ class Store:
                 who = f"'{h['command']}' (process {h['pid']} on {h['host']}, since {h['since']})"
             except (OSError, ValueError, KeyError):
                 who = "another presyn"
-            raise PresynError(f"The store {self.root} is in use by {who}. Wait for it, or use --wait or another --store.") from None
+            raise PresynError(
+                f"The store {self.root} is in use by {who}. Wait for it, or use --wait or another --store."
+            ) from None
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             entry = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
@@ -143,7 +146,10 @@ class Store:
         except (ValueError, KeyError, TypeError):
             aside = path.with_suffix(".damaged")
             path.replace(aside)
-            print(f"presyn: {path.name} was damaged; it is set aside as {aside.name} and the run is trained again.", file=sys.stderr)
+            print(
+                f"presyn: {path.name} was damaged; it is set aside as {aside.name} and the run is trained again.",
+                file=sys.stderr,
+            )
             return None
 
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:

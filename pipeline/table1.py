@@ -11,7 +11,7 @@ from pipeline.rows import export
 from pipeline.search import Winner, search
 from pipeline.statistics import Sample, welch
 from pipeline.store import Store
-from pipeline.tracking import Tracker
+from pipeline.tracking import Stage, Tracker
 from pipeline.training import Plan, console, describe, train
 from presyn import METHODS, PresynError, Run, make_run
 from presyn.benchmarks import SEARCH_SEEDS
@@ -20,7 +20,11 @@ from sweeps.files import read_benchmark
 from sweeps.space import Space
 
 NAMES = {"presynaptic": "Presynaptic Consolidation", "sgd": "No Consolidation", "joint": "Joint Training"}
-COLUMNS = {"published": "published", "as_published": "with the published parameters", "searched": "with the searched parameters"}
+COLUMNS = {
+    "published": "published",
+    "as_published": "with the published parameters",
+    "searched": "with the searched parameters",
+}
 CARRIED = ("p_up", "p_down", "g_lim", "p_freeze")  # unchanged to every benchmark; eta0 only where tasks are permutations
 
 
@@ -49,7 +53,9 @@ def wanted(settings: Settings, winner: dict[str, Any] | None) -> list[tuple[str,
     return runs
 
 
-def table1(settings: Settings, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False) -> pd.DataFrame | None:
+def table1(
+    settings: Settings, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False
+) -> pd.DataFrame | None:
     """Search, transfer, controls, table; returns the table, or None for a dry run."""
     winner = search(settings.space, settings.trials, store, cluster, uri, results, dry_run)
     plan = Plan(store, cluster)
@@ -59,15 +65,22 @@ def table1(settings: Settings, store: Store, cluster: Cluster, uri: str, results
     if dry_run:
         return None
     ids = sorted({i for _, i in labelled})
-    identity = f"table1/{'-'.join(settings.benchmarks)}/{'-'.join(map(str, settings.seeds))}/{settings.space.name}-{settings.trials}"
-    tracker = Tracker(uri, store.root, "table1", (f"table 1, {len(settings.seeds)} seeds", identity))
+    identity = (
+        f"table1/{'-'.join(settings.benchmarks)}/{'-'.join(map(str, settings.seeds))}/{settings.space.name}-{settings.trials}"
+    )
+    stage = Stage("table1", identity, f"table 1, {len(settings.seeds)} seeds", ids)
+    stage.save(store)
+    tracker = Tracker(uri, store, stage)
     train(plan, tracker, "table 1")
-    assert all(i in plan.rows for i in ids)
     folder = results / "table1"
     frame = export(folder / "runs.csv", [(plan.rows[i], {"stage": "table1", "parameters": label}) for label, i in labelled])
     table = make_table(frame, settings.benchmarks)
     files = write(table, settings.benchmarks, folder)
-    tracker.finish({"seeds": list(settings.seeds), "trials": settings.trials}, {}, [folder / "runs.csv", *files], table)
+    stage.params = {"seeds": list(settings.seeds), "trials": settings.trials}
+    stage.files = [str(f.absolute()) for f in (folder / "runs.csv", *files)]
+    stage.table = str((folder / "table1.csv").absolute())
+    stage.save(store)
+    tracker.finish()
     return table
 
 
@@ -137,9 +150,7 @@ def _cell(lines: pd.DataFrame, column: str) -> str:
     return f"{Sample(line.ours, line.standard_error, line.n)}{p}{lost}"
 
 
-CAPTION = (
-    "Mean accuracy over tasks after the last task, ± standard error (ddof 1) over seeds; p of Welch's test against the published mean."
-)
+CAPTION = "Mean accuracy over tasks after the last task, ± standard error (ddof 1) over seeds; p of Welch's test against the published mean."
 
 
 def write(table: pd.DataFrame, benchmarks: tuple[str, ...], folder: Path) -> list[Path]:
@@ -154,7 +165,9 @@ def write(table: pd.DataFrame, benchmarks: tuple[str, ...], folder: Path) -> lis
     table.round(4).to_csv(names["csv"], index=False)
     names["md"].write_text(f"{shown.to_markdown(index=False)}\n\n{CAPTION}\n")
     latex = shown.map(lambda cell: cell.replace("±", r"$\pm$").replace("–", "--").replace("<", "$<$"))
-    names["tex"].write_text(latex.style.hide(axis="index").to_latex(hrules=True, caption=CAPTION, label="tab:table1").replace("%", r"\%"))
+    names["tex"].write_text(
+        latex.style.hide(axis="index").to_latex(hrules=True, caption=CAPTION, label="tab:table1").replace("%", r"\%")
+    )
     figure, axes = plt.subplots(figsize=(3.0 + 2.6 * len(benchmarks), 0.6 + 0.34 * len(shown)))
     axes.axis("off")
     drawn = axes.table(cellText=shown.values.tolist(), colLabels=list(shown.columns), loc="center", cellLoc="left")

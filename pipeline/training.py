@@ -93,7 +93,9 @@ class Plan:
 def describe(plan: Plan, title: str) -> float:
     """Print what will run and for how long; returns the estimate in seconds."""
     missing = plan.missing
-    console.print(f"[bold]{title}[/]: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False)
+    console.print(
+        f"[bold]{title}[/]: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False
+    )
     if not missing:
         return 0.0
     if len(missing) > 1:
@@ -105,7 +107,9 @@ def describe(plan: Plan, title: str) -> float:
         of_kind = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(of_kind) / n)} each", highlight=False)
     estimate = work / max(1, min(slots, len(missing)))
-    console.print(f"  about {pretty(estimate)} on {slots} cores (measured on this machine: {pretty(work)} of work)", highlight=False)
+    console.print(
+        f"  about {pretty(estimate)} on {slots} cores (measured on this machine: {pretty(work)} of work)", highlight=False
+    )
     return estimate
 
 

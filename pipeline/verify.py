@@ -25,22 +25,23 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
         One line for each claim: family, claim, published, ours, test, t, p (adjusted), verdict.
     """
     families = {"Table 1 of the paper": published_table(), "the authors' code": authors_code()}
-    lines = []
-    for family, published in families.items():
-        family_lines = []
-        for (method, benchmark), theirs in published.items():
-            of = rows[(rows.method == method) & (rows.benchmark == benchmark) & (rows.parameters == "as_published")]
-            done = of[of.status == "finished"].mean_accuracy
-            if len(done) < 2:
-                continue
-            ours = Sample.of((100 * done).tolist())
-            t, p = welch(ours, theirs)
-            family_lines.append(
-                {"family": family, "claim": f"{method} on {benchmark}", "published": str(theirs), "ours": str(ours), "test": "Welch", "t": t, "p": p}
-            )
-        for line, p in zip(family_lines, holm([float(x["p"]) for x in family_lines]), strict=True):
-            lines.append({**line, "p": p, "verdict": _verdict(p)})
-    return pd.DataFrame(lines)
+    return pd.concat([_family(name, rows, published) for name, published in families.items()], ignore_index=True)
+
+
+def _family(name: str, rows: pd.DataFrame, published: dict[tuple[str, str], Sample]) -> pd.DataFrame:
+    lines: list[dict[str, str]] = []
+    tests = []
+    for (method, benchmark), theirs in published.items():
+        of = rows[(rows.method == method) & (rows.benchmark == benchmark) & (rows.parameters == "as_published")]
+        done = of[of.status == "finished"].mean_accuracy
+        if len(done) < 2:
+            continue
+        ours = Sample.of((100 * done).tolist())
+        tests.append(welch(ours, theirs))
+        claim = f"{method} on {benchmark}"
+        lines.append({"family": name, "claim": claim, "published": str(theirs), "ours": str(ours), "test": "Welch"})
+    adjusted = holm([p for _, p in tests])
+    return pd.DataFrame(lines).assign(t=[t for t, _ in tests], p=adjusted, verdict=[_verdict(p) for p in adjusted])
 
 
 def _verdict(p: float) -> str:

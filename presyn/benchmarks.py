@@ -14,7 +14,7 @@ from torch import Tensor
 from presyn.datasets import DATASETS, Dataset
 from presyn.errors import PresynError
 from presyn.options import Options, option
-from presyn.streams import Purpose, bits, keys, permutation, uniform
+from presyn.streams import Purpose, keys, permutation, uniform
 
 SEARCH_SEEDS = 1_000_000  # seeds from here on are for searches; reported runs never use their permutations
 
@@ -35,7 +35,9 @@ class Benchmark(Options):
     )
     drop_below: float = option(0.0, "a run below this accuracy on task 1 after task 1 is dropped", low=0.0, high=1.0)
     tests: str = option(
-        "all", "after each task test on all tasks so far, or on the new one alone (and on all at the end)", choices=("all", "new")
+        "all",
+        "after each task test on all tasks so far, or on the new one alone (and on all at the end)",
+        choices=("all", "new"),
     )
     transition: str = option(
         "zeno", "continuous: how wide tasks mix, L/2 (zeno) or L/4 (released)", choices=("zeno", "released")
@@ -164,7 +166,11 @@ class Stream:
         """Minibatches in an epoch of a task (of all tasks, for joint); the last incomplete one is dropped."""
         if not self.joint:
             return self._task_size(task) // self.benchmark.batch_size
-        together = len(self.train_y) * self.benchmark.tasks if self.benchmark.permuted else sum(map(self._task_size, range(self.benchmark.tasks)))
+        together = (
+            len(self.train_y) * self.benchmark.tasks
+            if self.benchmark.permuted
+            else sum(map(self._task_size, range(self.benchmark.tasks)))
+        )
         return together // self.benchmark.batch_size
 
     def epoch(self, task: int, epoch: int) -> Batches:

@@ -100,8 +100,9 @@ def _load(name: str, root: str, may_download: bool) -> Dataset:
     arrays = _digits() if name == "digits" else _mnist(name, Path(root), may_download)
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array))
-    return Dataset(name, *arrays, sha256=digest.hexdigest())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    train_x, train_y, test_x, test_y = arrays
+    return Dataset(name, train_x, train_y, test_x, test_y, digest.hexdigest())
 
 
 def _digits() -> tuple[np.ndarray, ...]:

@@ -50,9 +50,7 @@ class Network:
             activity.append(z if w is layers[-1] else z.relu_())
         return activity
 
-    def gradients(
-        self, weights: Tensor, biases: Tensor, x: Tensor, y: Tensor, out: Tensor, bias_out: Tensor | None
-    ) -> Tensor:
+    def gradients(self, weights: Tensor, biases: Tensor, x: Tensor, y: Tensor, out: Tensor, bias_out: Tensor | None) -> Tensor:
         """Gradients of the mean cross-entropy of a minibatch.
 
         Args:

@@ -75,10 +75,7 @@ class Options:
         for field in dataclasses.fields(self):
             kind, optional = _accepts(annotations[field.name])
             value = getattr(self, field.name)
-            if optional and (value is None or value == "none"):
-                value = None
-            else:
-                value = self._checked(field, kind, value)
+            value = None if optional and value in (None, "none") else self._checked(field, kind, value)
             object.__setattr__(self, field.name, value)
 
     @staticmethod

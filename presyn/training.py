@@ -63,7 +63,8 @@ class Record:
     def forgetting(self) -> float | None:
         """Mean over all tasks but the last of the best accuracy on it before the end, minus the last one.
 
-        Chaudhry et al. (2018), Riemannian Walk, section 4.1. None for a single task, joint training, or a run that did not finish.
+        Chaudhry et al. (2018), Riemannian Walk, section 4.1. None for a single task, for joint training, and for a
+        run that did not finish.
         """
         if self.status != "finished" or len(self.accuracy) < 2:
             return None
@@ -237,7 +238,7 @@ class Cohort:
     def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
         ended = time.time()
         finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
-        finite = (finite & loss.isfinite()).tolist()
+        alive = (finite & loss.isfinite()).tolist()
         figures = {k: v.tolist() for k, v in self.method.describe(self.state).items()}
         for k, (run, record, losses) in enumerate(zip(self.runs, self.records, loss.tolist(), strict=True)):
             record.ended.append(ended)
@@ -247,7 +248,7 @@ class Cohort:
                 record.figures.setdefault(name, []).append(values[k])
             if tested:
                 record.accuracy.append([tested[j][k] if j in tested else None for j in range(self.benchmark.tasks)])
-            if not finite[k]:
+            if not alive[k]:
                 record.status = "diverged"
                 record.reason = f"not a finite number in part {part + 1} (seed {run.seed})"
             elif part + 1 == self.parts:

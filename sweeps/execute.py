@@ -124,7 +124,7 @@ def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Ch
 
 
 def _own_progress(members: list[Member], checkpoints: Checkpoints) -> tuple[list[Member], list[tuple[str, dict[str, Any]]]]:
-    """What this session has already done for a cohort, when a worker of it has died: members to go on with, records of ended ones."""
+    """After the death of a worker: what this session has done for its cohort, as members to go on with and ended records."""
     going, ended = [], []
     for m in members:
         mine = Checkpoints(checkpoints.folder, checkpoints.session)

@@ -158,7 +158,8 @@ def study_of(space: Space, trials: list[Trial], records: list[dict[str, Any]], s
     Args:
         space, trials: The manifest.
         records: The record of each trial (`presyn.Record.as_dict`), in order.
-        storage: An Optuna storage address, such as sqlite:///study.db; in memory if None. A study of the same name there is replaced.
+        storage: An Optuna storage address, such as sqlite:///study.db, where a study of the same name is replaced;
+            in memory if None.
     """
     if storage:
         names = [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]

@@ -2,7 +2,7 @@
 
 from presyn.methods.base import Method, MethodOptions
 from presyn.methods.presynaptic import Presynaptic
-from presyn.methods.sgd import Joint, SGD
+from presyn.methods.sgd import SGD, Joint
 
 METHODS: dict[str, type[Method]] = {
     "presynaptic": Presynaptic,

@@ -65,7 +65,9 @@ class Method(ABC, Generic[C]):
         return state["weights"]
 
     @abstractmethod
-    def update(self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor) -> None:
+    def update(
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor
+    ) -> None:
         """One step, in place.
 
         Args:
@@ -88,5 +90,8 @@ class Hyper:
     def __init__(self, **columns: Tensor) -> None:
         self.__dict__.update(columns)
 
-    def __getattr__(self, name: str) -> Tensor:  # for type checkers; only reached when the attribute is missing
+    def __getattr__(self, name: str) -> Tensor:  # only reached when the attribute is missing
         raise AttributeError(f"no varying option {name!r}")
+
+    def __setattr__(self, name: str, value: Tensor) -> None:
+        self.__dict__[name] = value

@@ -94,7 +94,9 @@ class Presynaptic(Method[PresynapticOptions]):
     def transmit(self, state: State, key: Tensor) -> Tensor:
         return self._transmit(self.options, state["weights"], state["p"], key)
 
-    def update(self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor) -> None:
+    def update(
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor
+    ) -> None:
         h = self.h
         self._update(
             self.options, state["weights"], state["p"], grad, transmitted, key, next_key,

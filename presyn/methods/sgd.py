@@ -55,7 +55,9 @@ class SGD(Method[SGDOptions]):
                 state |= {f"{name}_{moment}": torch.zeros_like(state[name]) for moment in "mv"}
         return state
 
-    def update(self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor) -> None:
+    def update(
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor
+    ) -> None:
         assert bias_grad is not None
         if self.options.optimizer == "sgd":
             for name, g in (("weights", grad), ("biases", bias_grad)):
