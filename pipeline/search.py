@@ -91,7 +91,6 @@ def write(space: Space, trials: list[Trial], rows: list[Row], winner: Winner, fo
         note + yaml.safe_dump({"space": space.identity() | {"search": sorted(space.search)}, "params": winner.params})
     )
     files = [manifest_file, best]
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = study_of(space, trials, rows, f"sqlite:///{store.root / 'optuna.db'}")
     if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
         figure = folder / "parallel_coordinates.html"

@@ -81,8 +81,8 @@ class Store:
 
     def _unwritable(self, e: OSError) -> PresynError:
         return PresynError(
-            f"The store {self.root} cannot be written ({e.strerror}). Free space or fix its permissions, or choose another with "
-            "--store or PRESYN_STORE; then run the same command again: what is finished stays."
+            f"The store {self.root} cannot be written ({e.strerror}). Free space or fix its permissions, or choose "
+            "another with --store or PRESYN_STORE; then run the same command again: what is finished stays."
         )
 
     @contextmanager

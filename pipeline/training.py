@@ -98,10 +98,9 @@ def describe(plan: Plan, title: str) -> float:
     )
     if not missing:
         return 0.0
-    if len(missing) > 1:
-        console.print("measuring a few steps of each kind …", style="dim", end="\r")
+    with console.status("measuring a few steps of each kind …"):
+        work = sum(plan.seconds(r) for r in missing.values())
     counts = Counter((r.method, r.benchmark.name) for r in missing.values())
-    work = sum(plan.seconds(r) for r in missing.values())
     slots = cpu_slots(plan.cluster)
     for (method, benchmark), n in counts.items():
         of_kind = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
@@ -147,13 +146,17 @@ def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
     with _progress() as progress:
         bar = progress.add_task(title, total=len(missing), left="…")
         total = sum(plan.work(run)[0] for run in missing.values())
-        began, done = time.time(), 0
+        began = said = time.time()
+        done = 0
 
         def on_steps(steps: int) -> None:
-            nonlocal done
+            nonlocal done, said
             done += steps
-            if done:
-                progress.update(bar, left=pretty((time.time() - began) * max(0, total - done) / done))
+            left = pretty((time.time() - began) * max(0, total - done) / done) if done else "…"
+            progress.update(bar, left=left)
+            if not console.is_terminal and time.time() - said > 60:  # a log file sees a line a minute
+                said = time.time()
+                console.print(f"{title}: {done / total:.0%}, {left} left", highlight=False)
 
         def on_end(run_id: str, record: dict[str, Any], place: dict[str, Any]) -> None:
             run = missing[run_id]

@@ -65,7 +65,7 @@ class Benchmark(Options):
 
 _PERMUTED = {"kind": "permuted", "tasks": 10}
 _SPLIT = {"kind": "split", "tasks": 5}
-_DIGITS = {"dataset": "digits", "hidden": (100, 100), "batch_size": 20, "epochs": 5}
+_DIGITS = {"dataset": "digits", "hidden": (100, 100), "batch_size": 20, "epochs": 10}
 
 BENCHMARKS: dict[str, Benchmark] = {
     name: Benchmark.build({"name": name, **values})

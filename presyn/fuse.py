@@ -1,5 +1,6 @@
 """Fuse a function of tensors into one pass over memory with torch.compile, or run it eagerly: same numbers."""
 
+import logging
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ def compiler_available() -> bool:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a missing GPU
     # The built-in limit of recompilations falls back to eager mode in silence; cohorts of many sizes are normal here.
     torch._dynamo.config.cache_size_limit = 256
     return torch.compile(function)

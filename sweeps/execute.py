@@ -208,50 +208,45 @@ def _tune(
     import ray
     from ray import tune
 
-    started_here = not ray.is_initialized()
-    if started_here:
+    if not ray.is_initialized():  # it stays for the stages that follow, and ends with this process
         _start_ray(cluster)
-    try:
-        total = ray.cluster_resources()
-        on_gpu = total.get("GPU", 0) > 0 and cluster.device in (None, "cuda")
-        slots = int(total["GPU"] / cluster.gpu_share) if on_gpu else int(total.get("CPU", 1) / cluster.cpus)
-        most = cluster.max_members or (MOST_ON_GPU if on_gpu else MOST_ON_CPU)
-        cohorts = pack(members, seconds, max(1, slots), most)
-        errors: list[str] = []
+    total = ray.cluster_resources()
+    on_gpu = total.get("GPU", 0) > 0 and cluster.device in (None, "cuda")
+    slots = int(total["GPU"] / cluster.gpu_share) if on_gpu else int(total.get("CPU", 1) / cluster.cpus)
+    most = cluster.max_members or (MOST_ON_GPU if on_gpu else MOST_ON_CPU)
+    cohorts = pack(members, seconds, max(1, slots), most)
+    errors: list[str] = []
 
-        class Sink(tune.Callback):
-            def __reduce__(self) -> tuple:  # Tune pickles callbacks for its restore, which is not used
-                return tune.Callback, ()
+    class Sink(tune.Callback):
+        def __reduce__(self) -> tuple:  # Tune pickles callbacks for its restore, which is not used
+            return tune.Callback, ()
 
-            def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-                for run_id, record in result["ended"]:
-                    on_end(run_id, record, result["where"])
-                if result["error"]:
-                    errors.append(result["error"])
-                on_steps(result["steps"])
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+            for run_id, record in result["ended"]:
+                on_end(run_id, record, result["where"])
+            if result["error"]:
+                errors.append(result["error"])
+            on_steps(result["steps"])
 
-        # The storage of Tune itself is scratch: the state that counts is in the checkpoints and the results.
-        scratch = checkpoints.folder / checkpoints.session / "tune"
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_worker, cohorts=cohorts, checkpoints=checkpoints, cluster=cluster),
-                {"cpu": cluster.cpus, "gpu": cluster.gpu_share if on_gpu else 0},
-            ),
-            param_space={"cohort": tune.grid_search(list(range(len(cohorts))))},
-            tune_config=tune.TuneConfig(reuse_actors=True),
-            run_config=tune.RunConfig(
-                name="cohorts",
-                storage_path=str(scratch.resolve()),
-                verbose=0,
-                callbacks=[Sink()],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-            ),
-        )
-        outcome = tuner.fit()
-        errors += [str(e).strip().splitlines()[-1] for e in outcome.errors]
-    finally:
-        if started_here:
-            ray.shutdown()
+    # The storage of Tune itself is scratch: the state that counts is in the checkpoints and the results.
+    scratch = checkpoints.folder / checkpoints.session / "tune"
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(_worker, cohorts=cohorts, checkpoints=checkpoints, cluster=cluster),
+            {"cpu": cluster.cpus, "gpu": cluster.gpu_share if on_gpu else 0},
+        ),
+        param_space={"cohort": tune.grid_search(list(range(len(cohorts))))},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="cohorts",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            callbacks=[Sink()],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+    outcome = tuner.fit()
+    errors += [str(e).strip().splitlines()[-1] for e in outcome.errors]
     if errors:
         raise PresynError("Training failed: " + "; ".join(dict.fromkeys(errors)))
 

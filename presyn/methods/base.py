@@ -33,7 +33,7 @@ class Method(ABC, Generic[C]):
 
     Options: ClassVar[type[MethodOptions]]
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Benchmark name -> the settings of the paper or of the authors' code on it."""
+    """Benchmark name -> the settings of the paper or of the authors' code on it; for the digits, ours."""
     joint: ClassVar[bool] = False
     """Whether it sees all tasks at once instead of one after the other."""
     trains_biases: bool = True

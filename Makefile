@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+PRESYN := .venv/bin/presyn
+PYTHON ?= python3
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: help setup quickstart reproduce-table1 verify bench test check mlflow-ui
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## create .venv from the project's own files
+
+quickstart: .venv/.ready ## search, transfer and Table 1 on scikit-learn's digits: minutes, no download
+	$(PRESYN) table1 --digits
+
+reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; resumable
+	$(PRESYN) table1
+
+verify: .venv/.ready ## verdicts from the committed rows; no training
+	$(PRESYN) verify
+
+bench: .venv/.ready ## a training step beside the usual ways of doing it
+	$(PRESYN) bench
+
+test: .venv/.ready ## the tests
+	.venv/bin/pytest
+
+check: .venv/.ready ## format, lint, types, tests
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/pytest
+
+mlflow-ui: .venv/.ready ## MLflow's pages on the store
+	$(PRESYN) mlflow-ui
