@@ -143,7 +143,7 @@ class Store:
             return row
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             print(

@@ -1,0 +1,96 @@
+"""The command line: one clear message for bad input, results that can be read by programs and by people."""
+
+import json
+
+import pytest
+
+from pipeline import cli
+
+RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set", "epochs=1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--method", "sgd", "--benchmark", "mnits"], "Unknown benchmark"),
+        (["run", "--method", "sdg", "--benchmark", "mnist"], "Did you mean sgd?"),
+        ([*RUN, "p_upp=0.1"], "Unknown field of presynaptic on split-digits 'p_upp'. Did you mean p_up?"),
+        ([*RUN, "p_up=7"], "p_up must be between 0.0 and 1.0, not 7"),
+        ([*RUN, "p_up"], "--set takes FIELD=VALUE"),
+        ([*RUN, "validation=5000"], "validation must be below 1437"),
+        ([*RUN, "--device", "gpu7"], "device 'gpu7' is not usable here"),
+        (["run", "--method", "sgd", "--benchmark", "mnist", "--data", "nowhere"], "train-images-idx3-ubyte"),
+        (["search", "--space", "none.yaml"], "none.yaml cannot be read"),
+        (["search", "--digits", "--trials", "0"], "--trials must be at least 1"),
+        (["table1", "--digits", "--seeds", "1000001"], "are for searches"),
+        (["table1", "--digits", "--benchmarks", "digits"], "Unknown benchmark"),
+        (["show", "0123"], "there is no run '0123'"),
+        (["verify"], "runs.csv is missing. Make it with"),
+        (["run", "--method", "sgd", "--benchmark", "mnist", "--store", "file/store"], "cannot be written"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else None,
+)
+def test_bad_input_is_one_message_and_exit_code_one(home, capsys, words, message):
+    (home / "file").write_text("")
+    assert cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("presyn: ") and "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_run_json_is_the_contract(home, capsys):
+    assert cli.main([*RUN, "eta0=0.02", "--set", "samples=2", "--seeds", "1", "2", "--json"]) == 0
+    out = capsys.readouterr().out
+    runs = json.loads(out)["runs"]
+    assert [r["seed"] for r in runs] == [1, 2]
+    for r in runs:
+        assert [[a is not None for a in row] for row in r["accuracy"]] == [[j <= i for j in range(5)] for i in range(5)]
+        assert r["mean_accuracy"] == pytest.approx(sum(r["accuracy"][-1]) / 5)
+        assert (home / ".presyn" / "results" / f"{r['run_id']}.json").exists()
+
+
+def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
+    def seconds(*more):
+        assert cli.main([*RUN, "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)["runs"][0]
+
+    first, again, fresh = seconds(), seconds(), seconds("--fresh")
+    assert again["seconds"] == first["seconds"] != fresh["seconds"]
+    assert fresh["accuracy"] == first["accuracy"]
+
+
+def test_show_gives_a_command_that_repeats_the_run(home, capsys):
+    assert cli.main([*RUN, "p_freeze=0.91", "--set", "rule=printed", "--json"]) == 0
+    run_id = json.loads(capsys.readouterr().out)["runs"][0]["run_id"]
+    assert cli.main(["show", run_id[:6]]) == 0
+    shown = capsys.readouterr()
+    assert "data_sha256" in shown.err and "p_freeze: 0.91" in shown.err
+    import shlex
+
+    command = shlex.split(shown.out.strip().splitlines()[-1])
+    assert command[:2] == ["presyn", "run"]
+    assert cli.main([*command[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["run_id"] == run_id
+
+
+def test_a_diverging_run_has_its_own_exit_code_and_keeps_the_others(home, capsys):
+    words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--set", "eta0=1000", "epochs=1", "--json"]
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["runs"][0]["status"] == "diverged"
+    assert "diverged" in captured.err
+
+
+def test_a_dry_run_trains_nothing(home, capsys):
+    assert cli.main(["table1", "--digits", "--dry-run"]) == 0
+    plan = capsys.readouterr().err
+    assert "12 to train" in plan and "24 runs" in plan and "measured on this machine" in plan
+    assert not list((home / ".presyn" / "results").glob("*.json"))
+
+
+def test_every_command_explains_itself(capsys):
+    for command in cli.COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0
+    assert "usage" in capsys.readouterr().out

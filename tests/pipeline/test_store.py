@@ -1,0 +1,82 @@
+"""The store: whole files or none, one writer, and clear words when something is wrong."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.store import Store
+from presyn import PresynError, Record, make_run
+
+RUN = make_run("sgd", "permuted-digits", 1)
+RECORD = Record(status="finished", accuracy=[[0.5] * 5], loss=[1.0], seconds=[1.0], ended=[2.0]).as_dict()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_a_row_carries_configuration_and_provenance(store):
+    row = store.put("abc", RUN, "sha", RECORD, {"host": "h", "device": "cpu"})
+    assert store.get("abc") == row == json.loads((store.results / "abc.json").read_text())
+    assert row["config"] == RUN.config() and row["mean_accuracy"] == 0.5
+    known = {"git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "numpy", "python", "host", "device"}
+    assert known <= row["provenance"].keys()
+
+
+@pytest.mark.parametrize("damage", ["", '{"run_id": "abc", "sta', "[]", '{"run_id": "other", "status": "finished"}'])
+def test_a_half_written_result_is_set_aside_and_said(store, capsys, damage):
+    store.put("abc", RUN, "sha", RECORD, {})
+    (store.results / "abc.json").write_text(damage)
+    assert store.get("abc") is None
+    assert "abc.json was damaged" in capsys.readouterr().err
+    assert (store.results / "abc.damaged").exists() and store.ids() == []
+
+
+def test_a_crash_while_writing_leaves_no_result(store, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.put("abc", RUN, "sha", RECORD, {})
+    assert store.get("abc") is None and store.ids() == []
+
+
+def test_a_store_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PresynError, match=r"store .*file/store cannot be written \(Not a directory\).*--store"):
+        Store(tmp_path / "file" / "store")
+
+
+def test_a_full_disk_is_named_and_loses_nothing(store):
+    store.put("first", RUN, "sha", RECORD, {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a full disk does, this fails the write
+    try:
+        with pytest.raises(PresynError, match="cannot be written.*run the same command again"):
+            store.put("second", RUN, "sha", RECORD, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.ids() == ["first"] and store.get("first")
+    assert [p.name for p in store.results.iterdir()] == ["first.json"], "no partial file is left"
+
+
+HOLD = """
+import sys; from pathlib import Path; from pipeline.store import Store
+with Store(Path(sys.argv[1])).locked("presyn search"):
+    print("held", flush=True); sys.stdin.read()
+"""
+
+
+def test_a_second_driver_says_who_holds_the_store(store):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(store.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(PresynError, match=rf"in use by 'presyn search' \(process {holder.pid} on .*--wait"), store.locked("x"):
+        pass
+    holder.kill()  # a killed driver holds nothing
+    holder.wait()
+    holder.stdin.close(), holder.stdout.close()
+    with store.locked("x"):
+        pass

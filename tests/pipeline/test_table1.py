@@ -1,0 +1,73 @@
+"""The table is made from rows alone, and each of its cells is what the rows say."""
+
+import pandas as pd
+import pytest
+
+from pipeline.search import Winner, choose
+from pipeline.table1 import Settings, display, make_table, wanted, write
+from presyn import METHODS, PresynError
+from sweeps.space import Trial, read_space
+
+FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
+SETTINGS = Settings(read_space("presynaptic-permuted-mnist"), 48, (2019, 2020, 2021), FOUR)
+WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0": 0.01}
+
+
+def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
+    runs = [run for label, run in wanted(SETTINGS, {**WINNER, "eta0": 0.02}) if label == "searched"]
+    assert len(runs) == 12
+    for run in runs:
+        config = run.config()
+        assert {k: config[k] for k in ("p_up", "p_down", "g_lim", "p_freeze")} == {k: v for k, v in WINNER.items() if k != "eta0"}
+        assert config["eta0"] == (0.02 if run.benchmark.permuted else 0.001)
+
+
+def test_reported_runs_train_on_everything_and_never_use_search_seeds():
+    runs = [run for _, run in wanted(SETTINGS, WINNER)]
+    assert len(runs) == 12 * (1 + len(METHODS))
+    assert all(r.benchmark.validation == 0 and r.benchmark.drop_below == 0 for r in runs)
+    with pytest.raises(PresynError, match="are for searches"):
+        wanted(Settings(SETTINGS.space, 1, (1_000_000,), FOUR), None)
+
+
+def test_the_winner_is_the_best_finished_one():
+    trials = [Trial(i, i, {"p_up": i}) for i in range(4)]
+    rows = [
+        {"status": "finished", "mean_accuracy": 0.8},
+        {"status": "dropped", "mean_accuracy": None},
+        {"status": "finished", "mean_accuracy": 0.9},
+        {"status": "finished", "mean_accuracy": 0.9},
+    ]
+    assert choose(trials, rows) == Winner({"p_up": 2}, 0.9, 2)
+    with pytest.raises(PresynError, match="all were dropped"):
+        choose(trials[1:2], rows[1:2])
+
+
+def rows_frame():
+    lines = []
+    for method, parameters, base in [("presynaptic", "as_published", 86), ("presynaptic", "searched", 88), ("sgd", "as_published", 70)]:
+        for seed, off in zip((1, 2, 3), (-1, 0, 1), strict=True):
+            lines.append([method, "permuted-mnist", parameters, seed, "finished", (base + off) / 100])
+    return pd.DataFrame(lines, columns=["method", "benchmark", "parameters", "seed", "status", "mean_accuracy"])
+
+
+def test_cells_are_what_the_rows_say():
+    frame = rows_frame()
+    frame.loc[8, ["status", "mean_accuracy"]] = ["diverged", None]
+    table = make_table(frame, FOUR).set_index(["method", "parameters"])
+    ours = table.loc["presynaptic", "searched"]
+    assert (ours.ours, ours.standard_error, ours.n, ours.published) == pytest.approx((88, 3**-0.5, 3, 86.14))
+    assert table.loc["sgd", "as_published"].p < 0.01 < table.loc["presynaptic", "as_published"].p
+    assert table.loc["sgd", "as_published"].lost == 1
+    shown = display(make_table(frame, FOUR), FOUR)
+    assert shown["permuted-mnist"].tolist()[0] == "86.14 ± 0.67"
+    assert "Joint Training" not in set(shown.iloc[:, 0]), "rows whose runs do not exist are absent"
+
+
+def test_the_table_is_written_in_every_format(tmp_path):
+    files = write(make_table(rows_frame(), FOUR), FOUR, tmp_path)
+    assert sorted(f.suffix for f in files) == [".csv", ".md", ".png", ".tex"]
+    assert r"88.00 $\pm$ 0.58" in (tmp_path / "table1.tex").read_text()
+    assert "88.00 ± 0.58" in (tmp_path / "table1.md").read_text()
+    assert (tmp_path / "table1.png").read_bytes()[:4] == b"\x89PNG"
+    assert pd.read_csv(tmp_path / "table1.csv").ours.tolist() == [86, 88, 70]

@@ -1,0 +1,142 @@
+"""MLflow mirrors the store: complete, nothing doubled, and never in the way of training."""
+
+import socket
+import time
+from collections import Counter
+
+import pytest
+
+from pipeline import cli
+from pipeline.store import Store
+from pipeline.tracking import Stage, Tracker, answers, stages, sync
+from presyn import Record, make_run
+
+RECORD = Record(
+    status="finished",
+    accuracy=[[0.9, None], [0.7, 0.8]],
+    loss=[1.0, 0.5],
+    figures={"mean_p": [0.3, 0.4]},
+    seconds=[2.0, 3.0],
+    ended=[1000.0, 1003.0],
+).as_dict()
+
+
+@pytest.fixture
+def store(home):
+    return Store(home / ".presyn")
+
+
+def uri(store):
+    return f"sqlite:///{store.root / 'mlflow.db'}"
+
+
+def rows_of(store, n):
+    return [store.put(f"id{s}", make_run("presynaptic", "permuted-digits", s), "sha", RECORD, {}) for s in range(n)]
+
+
+def everything(client):
+    """All runs with what they hold, by experiment."""
+    found = {}
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            history = {k: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, k)] for k in run.data.metrics}
+            found[experiment.name, run.data.tags.get("run_id", "parent")] = (run, history)
+    return found
+
+
+def test_a_run_holds_configuration_tags_and_metrics_over_tasks(store, client):
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    tracker.write(rows_of(store, 1)[0])
+    run, history = everything(client)["search", "id0"]
+    assert {"stage", "method", "benchmark", "seed", "run_id", "git_commit", "git_dirty", "data_sha256"} <= run.data.tags.keys()
+    assert run.data.tags["mlflow.parentRunId"] == tracker.parent_id
+    assert run.data.params["p_up"] == "0.052" and run.data.params["hidden"] == "[100, 100]"
+    assert run.data.metrics["mean_accuracy"] == pytest.approx(0.75)
+    assert history["mean_p"] == [(1, 0.3), (2, 0.4)]
+    assert history["accuracy_task_01"] == [(1, 0.9), (2, 0.7)] and history["accuracy_task_02"] == [(2, 0.8)]
+    assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 998_000, 1_003_000)
+
+
+def test_writing_again_doubles_nothing(store, client, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("method,ours\nsgd,0.5\n")
+    rows = rows_of(store, 3)
+    for _ in range(3):
+        stage = Stage("table1", "t", "a table", ["id0", "id1", "id2"], {"n": 3}, {"best": 0.5}, [str(table)], str(table))
+        stage.save(store)
+        tracker = Tracker(uri(store), store, stage)
+        for row in rows:
+            tracker.write(row)
+        tracker.finish()
+    assert sync(store, uri(store))
+    runs = everything(client)
+    assert Counter(name for name, _ in runs) == {"table1": 4}
+    assert all(len(set(points)) == len(points) for _, history in runs.values() for points in history.values())
+    parent = runs["table1", "parent"][0].info
+    assert len(client.load_table(parent.experiment_id, "table.json", [parent.run_id])) == 1
+
+
+def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
+    row = rows_of(store, 1)[0]
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    original = tracker.client.set_terminated
+    tracker.client.set_terminated = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tracker.write(row)
+    tracker.client.set_terminated = original
+    Tracker(uri(store), store, Stage("search", "s", "a sweep")).write(row)
+    runs = everything(client)
+    assert len(runs) == 2
+    run, history = runs["search", "id0"]
+    assert run.info.status == "FINISHED" and history["loss"] == [(1, 1.0), (2, 0.5)]
+
+
+def test_dropped_and_diverged_runs_show_as_such(store, client):
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    for seed, status in enumerate(("dropped", "diverged")):
+        cut = Record(status=status, accuracy=[[0.2, None]], loss=[float("nan")], seconds=[1.0], ended=[9.0])
+        tracker.write(store.put(status, make_run("sgd", "permuted-digits", seed), "sha", cut.as_dict(), {}))
+    runs = everything(client)
+    assert runs["search", "dropped"][0].info.status == "KILLED" and runs["search", "diverged"][0].info.status == "FAILED"
+    assert runs["search", "dropped"][0].data.tags["status"] == "dropped"
+
+
+def closed_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_an_unreachable_server_stops_nothing_and_sync_makes_up_for_it(store, client, capsys):
+    dead = f"http://127.0.0.1:{closed_port()}"
+    words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "2", "--set", "epochs=1", "--mlflow", dead]
+    assert cli.main(words) == 0
+    error = capsys.readouterr().err
+    assert error.count("is not written") == 1 and "presyn sync-mlflow" in error
+    assert len(store.ids()) == 2 and not everything(client)
+    assert cli.main(["sync-mlflow"]) == 0
+    assert set(everything(client)) == {("run", i) for i in store.ids()}
+
+
+def test_a_server_that_hangs_is_given_up_after_the_probe(store):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        began = time.monotonic()
+        assert not answers(f"http://127.0.0.1:{s.getsockname()[1]}")
+        assert time.monotonic() - began < 10  # the probe waits 3 s; MLflow alone would wait for minutes
+
+
+def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    tracker.client.create_run = lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone"))
+    for row in rows_of(store, 2):
+        tracker.write(row)
+    tracker.finish()
+    assert capsys.readouterr().err.count("gone") == 1
+
+
+def test_damaged_notes_of_stages_are_skipped(store):
+    Stage("search", "s", "a sweep", ["id0"]).save(store)
+    (store.stages / "search-broken.json").write_text("{")
+    assert [s.identity for s in stages(store)] == ["s"]

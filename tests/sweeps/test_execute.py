@@ -1,0 +1,90 @@
+"""Execution without Ray: checkpoints, and going on from whatever a killed session left behind."""
+
+import pytest
+import torch
+
+from presyn import Cohort, load, make_run
+from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
+from sweeps.execute import Cluster, _own_progress, standing, train_here
+from sweeps.packing import Member
+
+CPU = torch.device("cpu")
+SETTINGS = {"epochs": 1, "tasks": 3, "hidden": [16]}
+
+
+@pytest.fixture
+def runs():
+    return {f"id{s}": make_run("presynaptic", "permuted-digits", s, SETTINGS) for s in range(3)}
+
+
+def finish(runs, checkpoints):
+    records = {}
+    train_here(runs, checkpoints, Cluster(), lambda i, record, place: records.update({i: record}), lambda steps: None)
+    return records
+
+
+def outcomes(records):
+    return {i: (r["status"], r["accuracy"], r["loss"]) for i, r in sorted(records.items())}
+
+
+def interrupted(runs, checkpoints, parts):
+    """A session that was killed after so many parts."""
+    cohort = Cohort(list(runs.values()), load("digits"), CPU)
+    for _ in range(parts):
+        cohort.train_part()
+        for run_id, saved in zip(runs, cohort.save(), strict=True):
+            checkpoints.save(run_id, saved)
+
+
+def test_another_session_goes_on_from_the_last_part_and_ends_alike(runs, tmp_path):
+    whole = finish(runs, Checkpoints(tmp_path / "a", "s"))
+    interrupted(runs, Checkpoints(tmp_path / "b", "killed"), 2)
+    second = Checkpoints(tmp_path / "b", "second")
+    assert {standing(i, r, second)[0].parts for i, r in runs.items()} == {2}
+    assert outcomes(finish(runs, second)) == outcomes(whole)
+
+
+def test_members_that_were_killed_one_part_apart_end_alike(runs, tmp_path):
+    whole = finish(runs, Checkpoints(tmp_path / "a", "s"))
+    killed = Checkpoints(tmp_path / "b", "killed")
+    interrupted(runs, killed, 1)
+    interrupted(dict(list(runs.items())[:1]), killed, 2)
+    assert outcomes(finish(runs, Checkpoints(tmp_path / "b", "second"))) == outcomes(whole)
+
+
+def test_a_damaged_checkpoint_costs_one_part(runs, tmp_path):
+    killed = Checkpoints(tmp_path, "killed")
+    interrupted(runs, killed, 2)
+    newest = killed.paths("id0")[0]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert read(newest) is None
+    assert standing("id0", runs["id0"], killed)[0].parts == 1
+
+
+def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again(runs, tmp_path):
+    finish(runs, Checkpoints(tmp_path, "killed"))  # the worker checkpoints the end before the driver hears of it
+    member, record = standing("id1", runs["id1"], Checkpoints(tmp_path, "second"))
+    assert record is not None and record["status"] == "finished" and member.parts == 3
+
+
+def test_sessions_write_apart_and_keep_two_parts(runs, tmp_path):
+    interrupted(runs, Checkpoints(tmp_path, "one"), 3)
+    names = [p.name for p in (tmp_path / "one").iterdir()]
+    assert len(names) == KEEP * len(runs) and {parts_of(tmp_path / n) for n in names} == {2, 3}
+    before = sorted((tmp_path / "one").iterdir())
+    interrupted(runs, Checkpoints(tmp_path, "two"), 1)
+    assert sorted((tmp_path / "one").iterdir()) == before
+    Checkpoints(tmp_path, "two").remove("id0")
+    assert not list(tmp_path.glob("*/id0-*"))
+
+
+def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path):
+    mine = Checkpoints(tmp_path, "mine")
+    interrupted(runs, mine, 2)
+    finished = Cohort([runs["id2"]], load("digits"), CPU)
+    while not finished.done:
+        finished.train_part()
+    mine.save("id2", {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None})
+    going, ended = _own_progress([Member(i, r) for i, r in runs.items()], mine)
+    assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
+    assert [i for i, _ in ended] == ["id2"]
