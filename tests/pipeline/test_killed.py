@@ -1,0 +1,136 @@
+"""Kill the driver, a worker, or stop by Ctrl-C in the middle of a search: the same command goes on to the same end.
+
+The searches are real ones, by Ray, on the digits; they run as a user runs them, as processes of their own.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from pipeline.store import Store
+from pipeline.training import Plan
+from presyn import load
+from sweeps.checkpoints import Checkpoints, parts_of
+from sweeps.execute import Cluster, train_here
+from sweeps.space import draw, read_space, runs_of
+
+SPACE = """
+method: presynaptic
+benchmark: permuted-digits
+trials: 4
+sampler_seed: 1
+fixed: {validation: 300, epochs: 8, samples: 2}
+search:
+  p_up: {low: 0.01, high: 0.1}
+  eta0: {choices: [0.05, 0.1]}
+"""
+
+
+@pytest.fixture
+def search(home):
+    """Starts the search as a process; every call is the same command."""
+    (home / "space.yaml").write_text(SPACE)
+    started = []
+
+    def start():
+        log = (home / f"log{len(started)}").open("w")
+        command = [sys.executable, "-m", "pipeline.cli", "search", "--space", "space.yaml", "--cohort", "2", "--results", "out"]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=home)
+        log.close()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def until(condition, seconds=90):
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not come to that in time")
+
+
+def some_parts(home, parts):
+    """Whether a checkpoint after so many parts is there."""
+    return lambda: any(parts_of(p) >= parts for p in (home / ".presyn" / "checkpoints").glob("*/*.pt"))
+
+
+def results(home):
+    rows = [json.loads(p.read_text()) for p in (home / ".presyn" / "results").glob("*.json")]
+    return {r["run_id"]: (r["status"], r["accuracy"], r["loss"], r["figures"]) for r in rows}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """What the search comes to, computed in this process without Ray."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "space.yaml").write_text(SPACE)
+    space = read_space(str(folder / "space.yaml"))
+    plan = Plan(Store(folder / "store"), Cluster())
+    for run in runs_of(space, draw(space, 4)):
+        plan.add(run)
+    records = {}
+    checkpoints = Checkpoints(folder / "checkpoints", "s")
+    train_here(plan.runs, checkpoints, Cluster(), lambda i, r, place: records.update({i: r}), lambda steps: None)
+    assert load("digits").sha256
+    return {i: (r["status"], r["accuracy"], r["loss"], r["figures"]) for i, r in records.items()}
+
+
+def check_mlflow(client, runs):
+    experiment = client.get_experiment_by_name("search")
+    found = client.search_runs([experiment.experiment_id])
+    children = [r for r in found if "mlflow.parentRunId" in r.data.tags]
+    assert sorted(r.data.tags["run_id"] for r in children) == sorted(runs), "one MLflow run for each network"
+    assert len(found) == len(children) + 1 and {r.info.status for r in found} == {"FINISHED"}
+
+
+def test_kill_the_driver_and_go_on(search, home, client, uninterrupted):
+    driver = search()
+    until(some_parts(home, 2))
+    driver.kill()
+    driver.wait()
+    manifest = {p.name: p.read_text() for p in (home / ".presyn" / "manifests").iterdir()}
+    before = results(home)
+    assert len(before) < 4, "it was killed in the middle"
+    assert search().wait(timeout=120) == 0, (home / "log1").read_text()
+    assert {p.name: p.read_text() for p in (home / ".presyn" / "manifests").iterdir()} == manifest
+    assert results(home) == uninterrupted
+    check_mlflow(client, uninterrupted)
+    # What was done was not done again: the second session wrote no checkpoint of an early part.
+    assert not list((home / ".presyn" / "checkpoints").glob("*/*.pt"))
+    third = search()
+    assert third.wait(timeout=60) == 0 and "4 in the store, 0 to train" in (home / "log2").read_text()
+    check_mlflow(client, uninterrupted)
+
+
+def test_kill_a_worker_and_nothing_is_lost(search, home, uninterrupted):
+    driver = search()
+    until(some_parts(home, 2))
+    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ray::ImplicitFunc" in " ".join(p.cmdline())]
+    assert workers
+    workers[0].kill()
+    assert driver.wait(timeout=120) == 0, (home / "log0").read_text()
+    assert results(home) == uninterrupted
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted):
+    driver = search()
+    until(some_parts(home, 1))
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=30) == 130
+    said = (home / "log0").read_text()
+    assert "go on with: presyn search --space space.yaml" in said and "Traceback" not in said
+    assert search().wait(timeout=120) == 0
+    assert results(home) == uninterrupted
