@@ -1,6 +1,6 @@
 """The search stage: train a manifest, choose the winner on validation data, write results/search/<space>/."""
 
-import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,20 @@ def write(space: Space, trials: list[Trial], rows: list[Row], winner: Winner, fo
     files = [manifest_file, best]
     study = study_of(space, trials, rows, f"sqlite:///{store.root / 'optuna.db'}")
     if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
-        figure = folder / "parallel_coordinates.html"
-        optuna.visualization.plot_parallel_coordinate(study).write_html(figure, include_plotlyjs="cdn")
-        files.append(figure)
+        files.append(_parallel_coordinates(study, folder / "parallel_coordinates.png"))
     return files
 
 
-def read_best(path: Path) -> dict[str, Any]:
-    """The winner's parameters from a best.yaml."""
-    return json.loads(json.dumps(yaml.safe_load(path.read_text())["params"]))
+def _parallel_coordinates(study: optuna.Study, path: Path) -> Path:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study)
+    axes.figure.set_size_inches(10, 5)
+    axes.figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    plt.close(axes.figure)
+    return path

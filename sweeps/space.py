@@ -18,6 +18,7 @@ from presyn.benchmarks import SEARCH_SEEDS, Benchmark
 from presyn.options import reject_unknown
 from sweeps.files import read_benchmark, read_yaml
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study
 SPACES = Path(__file__).parent / "spaces"
 
 
@@ -122,7 +123,6 @@ def _corners(space: Space) -> list[dict[str, Any]]:
 
 def draw(space: Space, trials: int) -> list[Trial]:
     """The first so many configurations of a space; the same for ever, and a longer draw begins with a shorter one."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler_seed))
     asked = [study.ask(space.search) for _ in range(trials)]
     return [Trial(t.number, SEARCH_SEEDS + t.number, {k: t.params[k] for k in space.search}) for t in asked]

@@ -18,7 +18,9 @@ def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
     assert len(runs) == 12
     for run in runs:
         config = run.config()
-        assert {k: config[k] for k in ("p_up", "p_down", "g_lim", "p_freeze")} == {k: v for k, v in WINNER.items() if k != "eta0"}
+        assert {k: config[k] for k in ("p_up", "p_down", "g_lim", "p_freeze")} == {
+            k: v for k, v in WINNER.items() if k != "eta0"
+        }
         assert config["eta0"] == (0.02 if run.benchmark.permuted else 0.001)
 
 
@@ -45,7 +47,11 @@ def test_the_winner_is_the_best_finished_one():
 
 def rows_frame():
     lines = []
-    for method, parameters, base in [("presynaptic", "as_published", 86), ("presynaptic", "searched", 88), ("sgd", "as_published", 70)]:
+    for method, parameters, base in [
+        ("presynaptic", "as_published", 86),
+        ("presynaptic", "searched", 88),
+        ("sgd", "as_published", 70),
+    ]:
         for seed, off in zip((1, 2, 3), (-1, 0, 1), strict=True):
             lines.append([method, "permuted-mnist", parameters, seed, "finished", (base + off) / 100])
     return pd.DataFrame(lines, columns=["method", "benchmark", "parameters", "seed", "status", "mean_accuracy"])

@@ -57,7 +57,8 @@ def test_a_run_holds_configuration_tags_and_metrics_over_tasks(store, client):
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 998_000, 1_003_000)
 
 
-def test_writing_again_doubles_nothing(store, client, tmp_path):
+def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri(store))  # load_table looks only there
     table = tmp_path / "table.csv"
     table.write_text("method,ours\nsgd,0.5\n")
     rows = rows_of(store, 3)
@@ -109,7 +110,20 @@ def closed_port():
 
 def test_an_unreachable_server_stops_nothing_and_sync_makes_up_for_it(store, client, capsys):
     dead = f"http://127.0.0.1:{closed_port()}"
-    words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "2", "--set", "epochs=1", "--mlflow", dead]
+    words = [
+        "run",
+        "--method",
+        "sgd",
+        "--benchmark",
+        "split-digits",
+        "--seeds",
+        "1",
+        "2",
+        "--set",
+        "epochs=1",
+        "--mlflow",
+        dead,
+    ]
     assert cli.main(words) == 0
     error = capsys.readouterr().err
     assert error.count("is not written") == 1 and "presyn sync-mlflow" in error

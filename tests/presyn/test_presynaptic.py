@@ -49,9 +49,7 @@ def batch(k=1):
     return torch.randn(k, 20, 12, generator=g), torch.randint(0, 4, (k, 20), generator=g)
 
 
-@pytest.mark.parametrize(
-    ("variant", "fuse"), [*((v, False) for v in VARIANTS), *((v, True) for v in VARIANTS[:2])], ids=str
-)
+@pytest.mark.parametrize(("variant", "fuse"), [*((v, False) for v in VARIANTS), *((v, True) for v in VARIANTS[:2])], ids=str)
 def test_follows_the_equations_step_for_step(variant, fuse):
     options = {"eta0": 0.3, "g_lim": 0.01, "p_up": 0.2, "p_freeze": 0.7, **variant}
     weights, biases = NET.initial([3], CPU)

@@ -37,7 +37,11 @@ def test_unknown_names_list_the_known():
 @pytest.mark.parametrize(
     ("method", "benchmark", "settings"),
     [
-        ("presynaptic", "permuted-fashion", {"p_up": 0.0520, "p_down": 0.0516, "g_lim": 0.001, "p_freeze": 0.9353, "eta0": 0.01}),
+        (
+            "presynaptic",
+            "permuted-fashion",
+            {"p_up": 0.0520, "p_down": 0.0516, "g_lim": 0.001, "p_freeze": 0.9353, "eta0": 0.01},
+        ),
         ("presynaptic", "split-fashion", {"eta0": 0.001, "bias": "fixed", "p_step": "scaled", "threshold": "ge"}),
         ("presynaptic", "mnist", {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.05, "modulate_lr": False}),
         ("sgd", "permuted-mnist", {"optimizer": "sgd", "eta0": 1e-3}),
