@@ -105,8 +105,9 @@ def _parallel_coordinates(study: optuna.Study, path: Path) -> Path:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study)
-    axes.figure.set_size_inches(10, 5)
-    axes.figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
-    plt.close(axes.figure)
+        optuna.visualization.matplotlib.plot_parallel_coordinate(study)
+    figure = plt.gcf()
+    figure.set_size_inches(10, 5)
+    figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
     return path
