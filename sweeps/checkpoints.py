@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from presyn import PresynError
+
 KEEP = 2  # parts kept for each run: members of a killed cohort may be one part apart
 
 
@@ -29,10 +31,21 @@ class Checkpoints:
     folder: Path
     session: str
 
+    def open(self) -> None:
+        """Make this session's folder, by which workers know that they see the same files; what the driver does first."""
+        (self.folder / self.session).mkdir(parents=True, exist_ok=True)
+
+    def check_shared(self) -> None:
+        """Raise a PresynError on a node that does not see the driver's store."""
+        if not (self.folder / self.session).is_dir():
+            raise PresynError(
+                f"the store is not shared with this node: {self.folder / self.session} is not here. Put it on a file system "
+                "that all nodes mount at the same path, with --store or PRESYN_STORE."
+            )
+
     def save(self, run_id: str, saved: dict[str, Any]) -> None:
         """Write the state of a run after its latest part, atomically, and drop those older than the last but one."""
         mine = self.folder / self.session
-        mine.mkdir(parents=True, exist_ok=True)
         parts = len(saved["record"]["ended"])
         path = mine / f"{run_id}-{parts:05d}.pt"
         partial = path.with_suffix(f".partial-{os.getpid()}")

@@ -26,6 +26,8 @@ RETRIES = 3  # of a cohort whose worker or machine died
 
 OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
 """Called in the driver with the id of a run that came to an end, its record, and where it ran."""
+Ended = list[tuple[str, dict[str, Any]]]
+"""Run ids and records of runs that came to an end."""
 OnSteps = Callable[[int], None]
 """Called in the driver with network steps that were made since the last call."""
 
@@ -71,7 +73,7 @@ def train_members(
     checkpoints: Checkpoints,
     data: str | None,
     device: torch.device,
-    report: Callable[[int, list[tuple[str, dict[str, Any]]]], None],
+    report: Callable[[int, Ended], None],
 ) -> None:
     """Train one cohort to its end, checkpointing after each part; what a worker does, and `presyn run` in its own process.
 
@@ -104,31 +106,29 @@ def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Ch
     from ray import tune
 
     torch.set_num_threads(cluster.cpus)
-    members, first = _own_progress(cohorts[config["cohort"]], checkpoints)
-    device = choose_device(cluster.device)
-    place = where(device, len(members))
-    if first:
-        tune.report({"steps": 0, "ended": first, "where": place, "error": ""})
-    for group in _by_parts(members):
-        try:
-            train_members(
-                group,
-                checkpoints,
-                cluster.data,
-                device,
-                lambda steps, ended: tune.report({"steps": steps, "ended": ended, "where": place, "error": ""}),
-            )
-        except (PresynError, OSError) as e:  # another try would end the same way
-            tune.report({"steps": 0, "ended": [], "where": place, "error": f"{socket.gethostname()}: {e}"})
-            return
+    cohort = cohorts[config["cohort"]]
+    try:
+        checkpoints.check_shared()
+        device = choose_device(cluster.device)
+        place = where(device, len(cohort))
+
+        def report(steps: int, ended: Ended) -> None:
+            tune.report({"steps": steps, "ended": ended, "where": place, "error": ""})
+
+        members, ended = _own_progress(cohort, checkpoints)
+        if ended:
+            report(0, ended)
+        for group in _by_parts(members):
+            train_members(group, checkpoints, cluster.data, device, report)
+    except (PresynError, OSError) as e:  # another try would end the same way
+        tune.report({"steps": 0, "ended": [], "where": {}, "error": f"{socket.gethostname()}: {e}"})
 
 
-def _own_progress(members: list[Member], checkpoints: Checkpoints) -> tuple[list[Member], list[tuple[str, dict[str, Any]]]]:
+def _own_progress(members: list[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
     """After the death of a worker: what this session has done for its cohort, as members to go on with and ended records."""
     going, ended = [], []
     for m in members:
-        mine = Checkpoints(checkpoints.folder, checkpoints.session)
-        own = [p for p in mine.paths(m.run_id) if p.parent.name == checkpoints.session]
+        own = [p for p in checkpoints.paths(m.run_id) if p.parent.name == checkpoints.session]
         member, record = standing(m.run_id, m.run, checkpoints) if own else (m, None)
         if record:
             ended.append((m.run_id, record))
@@ -163,6 +163,7 @@ def execute(
         PresynError: a cohort could not be trained; the others have been, as far as they could.
         KeyboardInterrupt: stopped by the user; what is finished has been handed to `on_end`.
     """
+    checkpoints.open()
     members = _going(runs, checkpoints, on_end)
     if members:
         _tune(members, checkpoints, cluster, seconds, on_end, on_steps)
@@ -171,12 +172,13 @@ def execute(
 def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps) -> None:
     """As `execute`, in this process and without Ray, one cohort after the other."""
     torch.set_num_threads(1)
+    checkpoints.open()
     device = choose_device(cluster.device)
     most = cluster.max_members or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
     for members in pack(_going(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
         place = where(device, len(members))
 
-        def report(steps: int, ended: list[tuple[str, dict[str, Any]]], place: dict[str, Any] = place) -> None:
+        def report(steps: int, ended: Ended, place: dict[str, Any] = place) -> None:
             on_steps(steps)
             for run_id, record in ended:
                 on_end(run_id, record, place)

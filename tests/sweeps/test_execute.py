@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from presyn import Cohort, load, make_run
+from presyn import Cohort, PresynError, load, make_run
 from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
 from sweeps.execute import Cluster, _own_progress, standing, train_here
 from sweeps.packing import Member
@@ -30,6 +30,7 @@ def outcomes(records):
 def interrupted(runs, checkpoints, parts):
     """A session that was killed after so many parts."""
     cohort = Cohort(list(runs.values()), load("digits"), CPU)
+    checkpoints.open()
     for _ in range(parts):
         cohort.train_part()
         for run_id, saved in zip(runs, cohort.save(), strict=True):
@@ -88,3 +89,11 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
     going, ended = _own_progress([Member(i, r) for i, r in runs.items()], mine)
     assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
     assert [i for i, _ in ended] == ["id2"]
+
+
+def test_a_node_that_does_not_share_the_store_says_so(tmp_path):
+    driver = Checkpoints(tmp_path / "store", "s")
+    driver.open()
+    driver.check_shared()
+    with pytest.raises(PresynError, match="not shared with this node.*PRESYN_STORE"):
+        Checkpoints(tmp_path / "elsewhere", "s").check_shared()
