@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from presyn import Cohort, Dataset, PresynError, load, make_run
+from presyn.datasets import data_root
 from presyn.methods.presynaptic import PresynapticOptions
 from presyn.streams import Purpose, keys
 
@@ -29,7 +30,7 @@ BATCH = 100
 def data_or_noise() -> tuple[Dataset, str]:
     """MNIST if it is there, else noise of its shape: a step costs the same."""
     try:
-        return load("mnist"), "MNIST"
+        return load("mnist", data_root()), "MNIST"  # a named folder is not downloaded to
     except PresynError:
         rng = np.random.default_rng(0)
         x, y = rng.integers(0, 256, (60_000, 784), dtype=np.uint8), rng.integers(0, 10, 60_000)

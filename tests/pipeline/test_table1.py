@@ -1,5 +1,7 @@
 """The table is made from rows alone, and each of its cells is what the rows say."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -77,3 +79,11 @@ def test_the_table_is_written_in_every_format(tmp_path):
     assert "88.00 ± 0.58" in (tmp_path / "table1.md").read_text()
     assert (tmp_path / "table1.png").read_bytes()[:4] == b"\x89PNG"
     assert pd.read_csv(tmp_path / "table1.csv").ours.tolist() == [86, 88, 70]
+
+
+def test_the_readme_shows_the_table_that_the_rows_make():
+    root = Path(__file__).parents[2]
+    frame = pd.read_csv(root / "results" / "table1" / "runs.csv")
+    shown = display(make_table(frame, FOUR), FOUR).to_markdown(index=False)
+    assert shown in (root / "results" / "table1" / "table1.md").read_text()
+    assert shown in (root / "README.md").read_text()
