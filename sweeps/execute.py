@@ -209,6 +209,7 @@ def _tune(
     _quiet()
     import ray
     from ray import tune
+    from ray.tune.error import TuneError
 
     if not ray.is_initialized():  # it stays for the stages that follow, and ends with this process
         _start_ray(cluster)
@@ -218,14 +219,19 @@ def _tune(
     most = cluster.max_members or (MOST_ON_GPU if on_gpu else MOST_ON_CPU)
     cohorts = pack(members, seconds, max(1, slots), most)
     errors: list[str] = []
+    fatal: list[PresynError] = []
 
     class Sink(tune.Callback):
         def __reduce__(self) -> tuple:  # Tune pickles callbacks for its restore, which is not used
             return tune.Callback, ()
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            for run_id, record in result["ended"]:
-                on_end(run_id, record, result["where"])
+            try:
+                for run_id, record in result["ended"]:
+                    on_end(run_id, record, result["where"])
+            except PresynError as e:  # such as a full disk; Tune would bury it in a page of traceback
+                fatal.append(e)
+                raise
             if result["error"]:
                 errors.append(result["error"])
             on_steps(result["steps"])
@@ -247,7 +253,10 @@ def _tune(
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
-    outcome = tuner.fit()
+    try:
+        outcome = tuner.fit()
+    except TuneError as e:
+        raise (fatal[0] if fatal else PresynError(f"Ray Tune failed: {str(e).strip().splitlines()[-1]}")) from None
     errors += [str(e).strip().splitlines()[-1] for e in outcome.errors]
     if errors:
         raise PresynError("Training failed: " + "; ".join(dict.fromkeys(errors)))

@@ -134,3 +134,30 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted)
     assert "go on with: presyn search --space space.yaml" in said and "Traceback" not in said
     assert search().wait(timeout=120) == 0
     assert results(home) == uninterrupted
+
+
+FULL = """
+import sys
+from pipeline import cli
+from pipeline.store import Store
+
+put = Store.put
+
+def full(self, *arguments):
+    if self.ids():
+        raise self._unwritable(OSError(28, "No space left on device"))
+    return put(self, *arguments)
+
+Store.put = full
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_store_that_fills_up_stops_with_one_message_and_loses_nothing(search, home, uninterrupted):
+    command = [sys.executable, "-c", FULL, "search", "--space", "space.yaml", "--results", "out"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "presyn: The store" in done.stderr and "No space left on device" in done.stderr
+    assert len(results(home)) == 1
+    assert search().wait(timeout=120) == 0
+    assert results(home) == uninterrupted
