@@ -118,6 +118,10 @@ def _open(args: argparse.Namespace) -> tuple[Any, str]:
 def _cluster(args: argparse.Namespace) -> Any:
     from sweeps.execute import Cluster
 
+    if getattr(args, "cohort", None) is not None and args.cohort < 1:
+        raise PresynError(f"--cohort must be at least 1, not {args.cohort}.")
+    if not 0 < getattr(args, "gpu_share", 1.0) <= 1:
+        raise PresynError(f"--gpu-share must be above 0 and at most 1, not {args.gpu_share}.")
     return Cluster(
         data=args.data or os.environ.get("PRESYN_DATA"),
         device=args.device or os.environ.get("PRESYN_DEVICE") or None,
@@ -139,9 +143,10 @@ def _run(args: argparse.Namespace) -> int:
     settings = parse_settings(args.set)
     for seed in args.seeds:  # bad input is found before anything is opened
         make_run(args.method, read_benchmark(args.benchmark), seed, settings)
+    cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        rows = run(args.method, args.benchmark, args.seeds, settings, store, _cluster(args), uri, args.fresh)
+        rows = run(args.method, args.benchmark, args.seeds, settings, store, cluster, uri, args.fresh)
     if args.json:
         print(as_json(rows))
     else:
@@ -164,9 +169,10 @@ def _search(args: argparse.Namespace) -> int:
     from pipeline.search import search
 
     space, trials, results = _stage(args)
+    cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        search(space, trials, store, _cluster(args), uri, results, args.dry_run)
+        search(space, trials, store, cluster, uri, results, args.dry_run)
     return 0
 
 
@@ -178,9 +184,10 @@ def _table1(args: argparse.Namespace) -> int:
     benchmarks = tuple(args.benchmarks or (DIGITS if args.digits else REAL).benchmarks)
     settings = Settings(space, trials, tuple(dict.fromkeys(args.seeds)), benchmarks)
     wanted(settings, None)  # bad input is found before anything is opened
+    cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        table = table1(settings, store, _cluster(args), uri, results, args.dry_run)
+        table = table1(settings, store, cluster, uri, results, args.dry_run)
     if table is not None:
         show(table, benchmarks)
         console.print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", highlight=False)

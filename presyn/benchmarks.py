@@ -112,6 +112,9 @@ class Stream:
         seeds: One for each member; a seed fixes the permutations and the order of the data.
         joint: Whether all tasks are seen at once.
         device: Where the data lives.
+
+    Raises:
+        PresynError: a task has not enough images to train or test on.
     """
 
     def __init__(self, benchmark: Benchmark, data: Dataset, seeds: Sequence[int], joint: bool, device: torch.device) -> None:
@@ -132,6 +135,12 @@ class Stream:
         self._test_pools = [self._pool(test_classes, t) if split else None for t in range(benchmark.tasks)]
         self.pixels = self.train_x.shape[1]
         self.permutations = self._permutations()
+        for task in range(benchmark.tasks):
+            if not self.steps(task):
+                size = f"{self._task_size(task)} training images of task {task + 1}"
+                raise PresynError(f"batch_size {benchmark.batch_size} is more than the {size}: lower it or validation.")
+            if not len(self.test_images(task)):
+                raise PresynError(f"validation {benchmark.validation} leaves nothing to test task {task + 1} on: raise it.")
 
     def keep(self, members: list[int]) -> "Stream":
         """The stream of some of the members; it shares the images."""

@@ -279,20 +279,26 @@ def _start_ray(cluster: Cluster) -> None:
     import ray
 
     address = cluster.address or os.environ.get("RAY_ADDRESS")
+    place = f"at {address}" if address else "on this machine"
+    failed = PresynError(f"Ray could not be reached or started {place}. Check RAY_ADDRESS (or --ray-address).")
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():  # Ray itself would try for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            raise failed from None
     root = str(Path(__file__).parent.parent)
     try:
         ray.init(
             address=address,
             include_dashboard=None if address else False,
             log_to_driver=False,
-            configure_logging=True,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}},
         )
-    except (ConnectionError, RuntimeError, OSError) as e:
+    except (ConnectionError, RuntimeError, OSError, ValueError) as e:
         print(e, file=sys.stderr)
-        where = f"at {address}" if address else "on this machine"
-        raise PresynError(f"Ray could not be reached or started {where}. Check RAY_ADDRESS (or --ray-address).") from None
+        raise failed from None
 
 
 def new_session() -> str:

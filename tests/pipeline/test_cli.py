@@ -18,6 +18,10 @@ RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set",
         ([*RUN, "p_up=7"], "p_up must be between 0.0 and 1.0, not 7"),
         ([*RUN, "p_up"], "--set takes FIELD=VALUE"),
         ([*RUN, "validation=5000"], "validation must be below 1437"),
+        ([*RUN, "batch_size=5000"], "batch_size 5000 is more than the"),
+        ([*RUN, "validation=1"], "leaves nothing to test task 1 on"),
+        (["search", "--digits", "--cohort", "0"], "--cohort must be at least 1"),
+        (["search", "--digits", "--gpu-share", "0"], "--gpu-share must be above 0"),
         ([*RUN, "--device", "gpu7"], "device 'gpu7' is not usable here"),
         (["run", "--method", "sgd", "--benchmark", "mnist", "--data", "nowhere"], "train-images-idx3-ubyte"),
         (["search", "--space", "none.yaml"], "none.yaml cannot be read"),
@@ -94,3 +98,8 @@ def test_every_command_explains_itself(capsys):
             cli.main([command, "--help"])
         assert stop.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+def test_a_ray_cluster_that_is_not_there_is_named_at_once(home, capsys):
+    assert cli.main(["search", "--digits", "--trials", "1", "--ray-address", "127.0.0.1:1"]) == 1
+    assert "Ray could not be reached or started at 127.0.0.1:1. Check RAY_ADDRESS" in capsys.readouterr().err
