@@ -9,7 +9,7 @@ import yaml
 
 from pipeline.statistics import Sample
 from pipeline.store import Row, Store
-from pipeline.tracking import Stage, Tracker
+from pipeline.tracking import Stage, Tracker, stages
 from pipeline.training import Plan, console, train
 from presyn import METHODS, PresynError, make_run
 from sweeps.execute import Cluster
@@ -47,7 +47,10 @@ def run(
     ids = [plan.add(r) for r in runs]
     if fresh:
         plan.rows.clear()
-    train(plan, Tracker(uri, store, Stage("run", "run")), f"{method} on {benchmark}", here=True)
+    earlier = [i for s in stages(store) if s.experiment == "run" for i in s.run_ids]
+    stage = Stage("run", "run", run_ids=sorted({*earlier, *ids}))
+    stage.save(store)
+    train(plan, Tracker(uri, store, stage), f"{method} on {benchmark}", here=True)
     return [plan.rows[i] for i in ids]
 
 

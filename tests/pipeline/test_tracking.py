@@ -132,6 +132,15 @@ def test_an_unreachable_server_stops_nothing_and_sync_makes_up_for_it(store, cli
     assert set(everything(client)) == {("run", i) for i in store.ids()}
 
 
+def test_sync_puts_a_run_of_two_stages_into_both(store, client):
+    words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1"]
+    assert cli.main(words) == 0
+    (run_id,) = store.ids()
+    Stage("search", "s", "a sweep", [run_id]).save(store)
+    assert cli.main(["sync-mlflow"]) == 0
+    assert set(everything(client)) == {("run", run_id), ("search", run_id), ("search", "parent")}
+
+
 def test_a_server_that_hangs_is_given_up_after_the_probe(store):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
