@@ -4,7 +4,6 @@ import torch
 from torch.nn.functional import cross_entropy, relu
 
 from presyn.methods.presynaptic import PresynapticOptions
-from presyn.streams import uniform
 
 
 class PresynapticTwin:
@@ -69,6 +68,3 @@ def uniforms(key, n):
 
     first, second = (int(k) & word for k in key)
     return torch.tensor([(mix(mix(i ^ first) ^ second) & 0xFFFFFF) / 2**24 for i in range(n)])
-
-
-assert uniform  # the fast path that `uniforms` is compared with
