@@ -101,6 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     except PresynError as e:
         print(f"presyn: {e}", file=sys.stderr)
         return 1
+    except OSError as e:
+        print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         again = shlex.join(["presyn", *(arguments if arguments is not None else sys.argv[1:])])
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
@@ -122,8 +125,9 @@ def _cluster(args: argparse.Namespace) -> Any:
         raise PresynError(f"--cohort must be at least 1, not {args.cohort}.")
     if not 0 < getattr(args, "gpu_share", 1.0) <= 1:
         raise PresynError(f"--gpu-share must be above 0 and at most 1, not {args.gpu_share}.")
+    data = args.data or os.environ.get("PRESYN_DATA")
     return Cluster(
-        data=args.data or os.environ.get("PRESYN_DATA"),
+        data=str(Path(data).expanduser().absolute()) if data else None,  # workers have working folders of their own
         device=args.device or os.environ.get("PRESYN_DEVICE") or None,
         gpu_share=getattr(args, "gpu_share", 1.0),
         max_members=getattr(args, "cohort", None),
@@ -146,7 +150,7 @@ def _run(args: argparse.Namespace) -> int:
     cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        rows = run(args.method, args.benchmark, args.seeds, settings, store, cluster, uri, args.fresh)
+        rows = run(args.method, args.benchmark, list(dict.fromkeys(args.seeds)), settings, store, cluster, uri, args.fresh)
     if args.json:
         print(as_json(rows))
     else:
@@ -162,7 +166,9 @@ def _stage(args: argparse.Namespace) -> tuple[Any, int, Path]:
     trials = space.trials if args.trials is None else args.trials
     if trials < 1:
         raise PresynError(f"--trials must be at least 1, not {trials}.")
-    return space, trials, args.results or preset.results
+    results = args.results or preset.results
+    results.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found now
+    return space, trials, results
 
 
 def _search(args: argparse.Namespace) -> int:
@@ -181,7 +187,7 @@ def _table1(args: argparse.Namespace) -> int:
     from pipeline.training import console
 
     space, trials, results = _stage(args)
-    benchmarks = tuple(args.benchmarks or (DIGITS if args.digits else REAL).benchmarks)
+    benchmarks = tuple(dict.fromkeys(args.benchmarks or (DIGITS if args.digits else REAL).benchmarks))
     settings = Settings(space, trials, tuple(dict.fromkeys(args.seeds)), benchmarks)
     wanted(settings, None)  # bad input is found before anything is opened
     cluster = _cluster(args)
@@ -220,7 +226,9 @@ def _sync(args: argparse.Namespace) -> int:
     from pipeline.tracking import sync
 
     store, uri = _open(args)
-    if not sync(store, uri):
+    with store.locked(_command(args)):
+        done = sync(store, uri)
+    if not done:
         return 1
     print(f"MLflow at {uri} holds the {len(store.ids())} runs of {store.root}.")
     return 0

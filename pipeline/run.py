@@ -1,6 +1,7 @@
 """`presyn run`: train some runs in this process; `presyn show`: what is known of one."""
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from pipeline.store import Row, Store
 from pipeline.tracking import Stage, Tracker, stages
 from pipeline.training import Plan, console, train
 from presyn import METHODS, PresynError, make_run
+from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster
 from sweeps.files import read_benchmark
 
@@ -27,7 +29,10 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise PresynError(f"--set takes FIELD=VALUE, such as p_up=0.05, not {word!r}.")
-        settings[name] = yaml.safe_load(value) if value else ""
+        try:
+            settings[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise PresynError(f"--set {word}: {value!r} is not a value.") from None
     return settings
 
 
@@ -47,6 +52,8 @@ def run(
     ids = [plan.add(r) for r in runs]
     if fresh:
         plan.rows.clear()
+        for run_id in ids:
+            Checkpoints(store.checkpoints, "").remove(run_id)
     earlier = [i for s in stages(store) if s.experiment == "run" for i in s.run_ids]
     stage = Stage("run", "run", run_ids=sorted({*earlier, *ids}))
     stage.save(store)
@@ -57,7 +64,17 @@ def run(
 def as_json(rows: Sequence[Row]) -> str:
     """The one JSON object of `presyn run --json`."""
     keys = ("status", "reason", "mean_accuracy", "forgetting", "accuracy", "loss", "figures", "seconds", "run_id")
-    return json.dumps({"runs": [{"seed": row["config"]["seed"], **{k: row[k] for k in keys}} for row in rows]})
+    runs = [{"seed": row["config"]["seed"], **{k: _finite(row[k]) for k in keys}} for row in rows]
+    return json.dumps({"runs": runs}, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan: None instead."""
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_rows(rows: Sequence[Row]) -> None:

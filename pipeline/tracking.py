@@ -157,9 +157,12 @@ class Tracker:
         from mlflow.entities import Metric, Param, RunTag
 
         known = self._known.get(row["run_id"])
-        if known is not None and known.info.status in STATUS.values():
-            return
         ends = row["ended"] or [time.time()]
+        if known is not None and known.info.status in STATUS.values():
+            if known.info.end_time == int(ends[-1] * 1000):
+                return
+            self.client.delete_run(known.info.run_id)  # the run was trained afresh
+            known = None
         started = ends[0] - (row["seconds"] or [0])[0]
         tags = self.tags(row)
         if known is None:
@@ -245,7 +248,8 @@ def sync(store: Store, uri: str) -> bool:
             row = store.get(run_id)
             if row:
                 tracker.write(row)
-        tracker.finish()
+        if all(store.get(i) for i in stage.run_ids):
+            tracker.finish()
         loose -= set(stage.run_ids)
         if tracker.client is None:
             return False

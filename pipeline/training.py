@@ -61,7 +61,7 @@ class Plan:
         name, options = run.shape()[0], run.shape()[2]
         tasks = run.benchmark
         device = choose_device(self.cluster.device)
-        shape = [name, tasks.dataset, tasks.hidden, tasks.batch_size, options, socket.gethostname(), str(device)]
+        shape = [name, tasks.dataset, tasks.kind, tasks.hidden, tasks.batch_size, options, socket.gethostname(), str(device)]
         key = json.dumps([*shape, torch.__version__], default=list)
         known = self._timings()
         if key not in known:
@@ -142,10 +142,12 @@ def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
     if not missing:
         return
     checkpoints = Checkpoints(plan.store.checkpoints, new_session())
-    seconds = {run.shape(): plan.seconds(run) for run in missing.values()}
+    seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
+    if here:
+        choose_device(plan.cluster.device)
+    total = sum(plan.work(run)[0] for run in missing.values())  # with the device, all that can be refused is refused here
     with _progress() as progress:
         bar = progress.add_task(title, total=len(missing), left="…")
-        total = sum(plan.work(run)[0] for run in missing.values())
         began = said = time.time()
         done = 0
 
@@ -162,7 +164,6 @@ def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
             run = missing[run_id]
             row = plan.store.put(run_id, run, plan.sha256(run), record, place)
             plan.rows[run_id] = row
-            checkpoints.remove(run_id)
             tracker.write(row)
             progress.advance(bar)
             if record["status"] == "diverged":
@@ -172,6 +173,9 @@ def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
             train_here(missing, checkpoints, plan.cluster, on_end, on_steps)
         else:
             execute(missing, checkpoints, plan.cluster, lambda run: seconds[run.shape()], on_end, on_steps)
+    # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
+    for run_id in plan.rows:
+        checkpoints.remove(run_id)
     shutil.rmtree(checkpoints.folder / checkpoints.session, ignore_errors=True)
 
 

@@ -60,6 +60,8 @@ def verify(results: Path) -> pd.DataFrame:
     if not path.exists():
         raise PresynError(f"{path} is missing. Make it with: presyn table1")
     table = verdicts(pd.read_csv(path))
+    if table.empty:
+        raise PresynError(f"{path} has no runs of a published cell to compare. Make some with: presyn table1")
     table.round(4).to_csv(results / "verdicts.csv", index=False)
     shown = table.assign(t=table.t.map("{:.2f}".format), p=table.p.map("{:.3f}".format))
     note = f"Accuracy in %, mean ± standard error; Welch's test, p adjusted by Holm over each family, α = {ALPHA}."

@@ -16,6 +16,7 @@ from presyn.errors import PresynError
 from presyn.options import Options, option
 from presyn.streams import Purpose, keys, permutation, uniform
 
+MOST_TOGETHER = 1 << 20  # images of all tasks that one keyed shuffle can order
 SEARCH_SEEDS = 1_000_000  # seeds from here on are for searches; reported runs never use their permutations
 
 
@@ -135,6 +136,10 @@ class Stream:
         self._test_pools = [self._pool(test_classes, t) if split else None for t in range(benchmark.tasks)]
         self.pixels = self.train_x.shape[1]
         self.permutations = self._permutations()
+        if joint and len(self.train_y) * benchmark.tasks > MOST_TOGETHER:
+            raise PresynError(
+                f"tasks must be at most {MOST_TOGETHER // len(self.train_y)} for joint training, not {benchmark.tasks}."
+            )
         for task in range(benchmark.tasks):
             if not self.steps(task):
                 size = f"{self._task_size(task)} training images of task {task + 1}"

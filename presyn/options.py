@@ -83,7 +83,7 @@ class Options:
         low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
         try:
             value = _convert(kind, value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PresynError(f"{field.name} must be {_WORDS[kind]}, not {value!r}.") from None
         if choices and value not in choices:
             raise PresynError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}.")

@@ -203,6 +203,7 @@ class Cohort:
         marks.append(time.perf_counter())
         self._test_batch(0, 0, 0, rows).sum().item()
         marks.append(time.perf_counter())
+        steps = min(steps, self.stream.steps(0))
         return (marks[1] - marks[0]) / steps / len(self.runs), (marks[2] - marks[1]) / len(rows) / len(self.runs)
 
     def images_tested(self) -> int:

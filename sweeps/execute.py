@@ -52,6 +52,12 @@ class Cluster:
     max_members: int | None = None
     address: str | None = None
 
+    def __post_init__(self) -> None:
+        if (self.address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
+            raise PresynError(
+                "Ray Client addresses (ray://) do not work: run presyn on a node of the cluster, with RAY_ADDRESS=auto."
+            )
+
 
 def where(device: torch.device, members: int) -> dict[str, Any]:
     """The provenance of a run that this process trains."""
@@ -115,7 +121,7 @@ def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Ch
         def report(steps: int, ended: Ended) -> None:
             tune.report({"steps": steps, "ended": ended, "where": place, "error": ""})
 
-        members, ended = _own_progress(cohort, checkpoints)
+        members, ended = _standings(cohort, checkpoints)
         if ended:
             report(0, ended)
         for group in _by_parts(members):
@@ -124,12 +130,12 @@ def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Ch
         tune.report({"steps": 0, "ended": [], "where": {}, "error": f"{socket.gethostname()}: {e}"})
 
 
-def _own_progress(members: list[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
-    """After the death of a worker: what this session has done for its cohort, as members to go on with and ended records."""
-    going, ended = [], []
+def _standings(members: list[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
+    """Where a cohort stands now (a worker of it may have died): members to go on with, and records of those that ended."""
+    going: list[Member] = []
+    ended: Ended = []
     for m in members:
-        own = [p for p in checkpoints.paths(m.run_id) if p.parent.name == checkpoints.session]
-        member, record = standing(m.run_id, m.run, checkpoints) if own else (m, None)
+        member, record = standing(m.run_id, m.run, checkpoints)
         if record:
             ended.append((m.run_id, record))
         else:
@@ -214,7 +220,7 @@ def _tune(
     if not ray.is_initialized():  # it stays for the stages that follow, and ends with this process
         _start_ray(cluster)
     total = ray.cluster_resources()
-    on_gpu = total.get("GPU", 0) > 0 and cluster.device in (None, "cuda")
+    on_gpu = total.get("GPU", 0) > 0 and (cluster.device or "cuda").startswith("cuda")
     slots = int(total["GPU"] / cluster.gpu_share) if on_gpu else int(total.get("CPU", 1) / cluster.cpus)
     most = cluster.max_members or (MOST_ON_GPU if on_gpu else MOST_ON_CPU)
     cohorts = pack(members, seconds, max(1, slots), most)
@@ -281,7 +287,7 @@ def _start_ray(cluster: Cluster) -> None:
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     place = f"at {address}" if address else "on this machine"
     failed = PresynError(f"Ray could not be reached or started {place}. Check RAY_ADDRESS (or --ray-address).")
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    host, _, port = (address or "").rpartition(":")
     if host and port.isdigit():  # Ray itself would try for minutes
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
@@ -290,7 +296,7 @@ def _start_ray(cluster: Cluster) -> None:
     root = str(Path(__file__).parent.parent)
     try:
         ray.init(
-            address=address,
+            address=address or "local",
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -20,6 +20,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except OSError as e:
         raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
+    except UnicodeDecodeError:
+        raise PresynError(f"{path} is not a text file in UTF-8.") from None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -41,6 +43,9 @@ def read_benchmark(name: str) -> Benchmark:
         reject_unknown([name], BENCHMARKS, "benchmark (or path of a .yaml file)")
     path = Path(name)
     try:
-        return Benchmark.build({"name": path.stem, **read_yaml(path)})
+        benchmark = Benchmark.build({"name": path.stem, **read_yaml(path)})
+        if benchmark.name in BENCHMARKS:
+            raise PresynError(f"name {benchmark.name!r} is taken by a built-in benchmark: choose another.")
+        return benchmark
     except PresynError as e:
         raise e if str(path) in str(e) else PresynError(f"{path}: {e}") from None

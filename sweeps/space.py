@@ -89,6 +89,9 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     for needed in ("method", "benchmark", "search"):
         if not values.get(needed):
             raise PresynError(f"{needed} is missing.")
+    for key, kind in (("method", str), ("benchmark", str), ("search", dict), ("fixed", dict)):
+        if values.get(key) is not None and not isinstance(values[key], kind):
+            raise PresynError(f"{key} must be {'a word' if kind is str else 'a list of FIELD: VALUE'}, not {values[key]!r}.")
     reject_unknown([values["method"]], METHODS, "method")
     options = METHODS[values["method"]].Options
     reject_unknown(values["search"], options.names(), "field under search")
@@ -98,6 +101,10 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
             raise PresynError(f"{key} must be a whole number from 0 on, not {values[key]!r}.")
     extra = {k: values[k] for k in ("trials", "sampler_seed") if k in values}
     space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **extra)
+    if not make_run(space.method, space.benchmark, 0, space.fixed).benchmark.validation:
+        raise PresynError(
+            "validation is missing under fixed: a search chooses on held-out images, the test set is for the table."
+        )
     for corner in _corners(space):  # so that a range outside a field's limits is found before anything runs
         make_run(space.method, space.benchmark, 0, {**space.fixed, **corner})
     return space

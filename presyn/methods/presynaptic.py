@@ -70,7 +70,7 @@ class Presynaptic(Method[PresynapticOptions]):
     @classmethod
     def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         rule = values.get("rule", "released")
-        if rule not in RULES:
+        if not isinstance(rule, str) or rule not in RULES:
             raise PresynError(f"rule must be one of {', '.join(RULES)}, not {rule!r}.")
         return RULES[rule]
 

@@ -17,6 +17,11 @@ RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set",
         ([*RUN, "p_upp=0.1"], "Unknown field of presynaptic on split-digits 'p_upp'. Did you mean p_up?"),
         ([*RUN, "p_up=7"], "p_up must be between 0.0 and 1.0, not 7"),
         ([*RUN, "p_up"], "--set takes FIELD=VALUE"),
+        ([*RUN, "p_up=[1"], "is not a value"),
+        ([*RUN, "epochs=.inf"], "epochs must be a whole number"),
+        ([*RUN, "rule=[a]"], "rule must be one of"),
+        (["search", "--digits", "--results", "file/x"], "file/x cannot be read or written"),
+        (["search", "--digits", "--ray-address", "ray://h:1", "--trials", "1"], "(ray://) do not work"),
         ([*RUN, "validation=5000"], "validation must be below 1437"),
         ([*RUN, "batch_size=5000"], "batch_size 5000 is more than the"),
         ([*RUN, "validation=1"], "leaves nothing to test task 1 on"),
@@ -81,7 +86,7 @@ def test_a_diverging_run_has_its_own_exit_code_and_keeps_the_others(home, capsys
     words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--set", "eta0=1000", "epochs=1", "--json"]
     assert cli.main(words) == 2
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["runs"][0]["status"] == "diverged"
+    assert "NaN" not in captured.out and json.loads(captured.out)["runs"][0]["status"] == "diverged"
     assert "diverged" in captured.err
 
 
@@ -98,6 +103,11 @@ def test_every_command_explains_itself(capsys):
             cli.main([command, "--help"])
         assert stop.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+def test_relative_data_folders_reach_workers_as_absolute_ones(home):
+    args = cli.parser().parse_args(["search", "--data", "data"])
+    assert cli._cluster(args).data == str(home / "data")
 
 
 def test_a_ray_cluster_that_is_not_there_is_named_at_once(home, capsys):

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.store import Store
 from pipeline.training import Plan
-from sweeps.checkpoints import Checkpoints, parts_of
+from sweeps.checkpoints import Checkpoints, parts_of, read
 from sweeps.execute import Cluster, train_here
 from sweeps.space import draw, read_space, runs_of
 
@@ -66,6 +66,24 @@ def some_parts(home, parts):
     return lambda: any(parts_of(p) >= parts for p in (home / ".presyn" / "checkpoints").glob("*/*.pt"))
 
 
+def progress(home):
+    """run id -> the times at which its parts ended, by its newest checkpoint."""
+    newest = {}
+    for path in sorted((home / ".presyn" / "checkpoints").glob("*/*.pt"), key=parts_of):
+        saved = read(path)
+        if saved:
+            newest[path.stem.rsplit("-", 1)[0]] = saved["record"]["ended"]
+    return newest
+
+
+def assert_nothing_was_trained_again(home, before):
+    """Times tell: training is deterministic, so results alone would not."""
+    assert before
+    for run_id, ended in before.items():
+        row = json.loads((home / ".presyn" / "results" / f"{run_id}.json").read_text())
+        assert row["ended"][: len(ended)] == ended
+
+
 def results(home):
     rows = [json.loads(p.read_text()) for p in (home / ".presyn" / "results").glob("*.json")]
     return {r["run_id"]: (r["status"], r["accuracy"], r["loss"], r["figures"]) for r in rows}
@@ -100,11 +118,12 @@ def test_kill_the_driver_and_go_on(search, home, client, uninterrupted):
     driver.kill()
     driver.wait()
     manifest = {p.name: p.read_text() for p in (home / ".presyn" / "manifests").iterdir()}
-    before = results(home)
-    assert len(before) < 4, "it was killed in the middle"
+    assert len(results(home)) < 4, "it was killed in the middle"
+    before = progress(home)
     assert search().wait(timeout=120) == 0, (home / "log1").read_text()
     assert {p.name: p.read_text() for p in (home / ".presyn" / "manifests").iterdir()} == manifest
     assert results(home) == uninterrupted
+    assert_nothing_was_trained_again(home, before)
     check_mlflow(client, uninterrupted)
     assert not list((home / ".presyn" / "checkpoints").glob("*/*.pt")), "checkpoints of finished runs are removed"
     third = search()
@@ -117,9 +136,11 @@ def test_kill_a_worker_and_nothing_is_lost(search, home, uninterrupted):
     until(some_parts(home, 2))
     workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ray::ImplicitFunc" in " ".join(p.cmdline())]
     assert workers
+    before = progress(home)
     workers[0].kill()
     assert driver.wait(timeout=120) == 0, (home / "log0").read_text()
     assert results(home) == uninterrupted
+    assert_nothing_was_trained_again(home, before)
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted):
@@ -129,8 +150,10 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted)
     assert driver.wait(timeout=30) == 130
     said = (home / "log0").read_text()
     assert "go on with: presyn search --space space.yaml" in said and "Traceback" not in said
+    before = progress(home)
     assert search().wait(timeout=120) == 0
     assert results(home) == uninterrupted
+    assert_nothing_was_trained_again(home, before)
 
 
 FULL = """

@@ -1,5 +1,6 @@
 """The table is made from rows alone, and each of its cells is what the rows say."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,14 @@ def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
             k: v for k, v in WINNER.items() if k != "eta0"
         }
         assert config["eta0"] == (0.02 if run.benchmark.permuted else 0.001)
+
+
+def test_fixed_options_of_the_search_are_carried_over_too():
+    settings = dataclasses.replace(
+        SETTINGS, space=dataclasses.replace(SETTINGS.space, fixed={"validation": 9, "rule": "printed"})
+    )
+    runs = [run for label, run in wanted(settings, WINNER) if label == "searched"]
+    assert {r.options.p_step for r in runs} == {"additive"} and {r.benchmark.validation for r in runs} == {0}
 
 
 def test_reported_runs_train_on_everything_and_never_use_search_seeds():

@@ -5,7 +5,7 @@ import torch
 
 from presyn import Cohort, PresynError, load, make_run
 from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
-from sweeps.execute import Cluster, _own_progress, standing, train_here
+from sweeps.execute import Cluster, _standings, standing, train_here
 from sweeps.packing import Member
 
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
     while not finished.done:
         finished.train_part()
     mine.save("id2", {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None})
-    going, ended = _own_progress([Member(i, r) for i, r in runs.items()], mine)
+    going, ended = _standings([Member(i, r) for i, r in runs.items()], mine)
     assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
     assert [i for i, _ in ended] == ["id2"]
 
@@ -97,3 +97,19 @@ def test_a_node_that_does_not_share_the_store_says_so(tmp_path):
     driver.check_shared()
     with pytest.raises(PresynError, match="not shared with this node.*PRESYN_STORE"):
         Checkpoints(tmp_path / "elsewhere", "s").check_shared()
+
+
+def test_who_ended_is_not_trained_again_when_a_worker_dies(runs, tmp_path):
+    mine = Checkpoints(tmp_path, "mine")
+    ended = finish(runs, mine)  # the driver has stored these; their end markers stay until the stage ends
+    going, again = _standings([Member(i, r) for i, r in runs.items()], mine)
+    assert not going and dict(again) == ended
+
+
+def test_a_checkpoint_that_vanished_costs_a_part_and_not_the_cohort(runs, tmp_path):
+    killed = Checkpoints(tmp_path, "killed")
+    interrupted(runs, killed, 2)
+    members = [standing(i, r, killed)[0] for i, r in runs.items()]
+    members[0].checkpoint.unlink()
+    going, _ = _standings(members, killed)
+    assert [m.parts for m in going] == [1, 2, 2]

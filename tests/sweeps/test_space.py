@@ -66,6 +66,8 @@ def test_the_papers_search_is_the_one_that_is_asked_for():
         (("method: presynaptic", "method: presinaptic"), "space.yaml: Unknown method 'presinaptic'"),
         (("benchmark: permuted-digits", "benchmark: digits"), "space.yaml: Unknown benchmark"),
         (("method: presynaptic", ""), "space.yaml: method is missing"),
+        (("validation: 300, ", ""), "space.yaml: validation is missing under fixed"),
+        (("benchmark: permuted-digits", "benchmark: 5"), "space.yaml: benchmark must be a word"),
         (("search:", "search: ["), "space.yaml line .* is not YAML"),
     ],
     ids=lambda v: v[1] if isinstance(v, tuple) else None,
