@@ -11,7 +11,7 @@ import yaml
 from pipeline.statistics import Sample
 from pipeline.store import Row, Store
 from pipeline.tracking import Stage, Tracker, stages
-from pipeline.training import Plan, console, train
+from pipeline.training import Plan, out, train
 from presyn import METHODS, PresynError, make_run
 from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster
@@ -88,10 +88,10 @@ def print_rows(rows: Sequence[Row]) -> None:
         forgetting = "–" if row["forgetting"] is None else f"{100 * row['forgetting']:.2f} points"
         last = [f"{row['figures'][k][-1]:.3f}" for k in figures]
         grid.add_row(str(row["config"]["seed"]), accuracy, forgetting, *last, f"{sum(row['seconds']):.0f} s", row["run_id"])
-    console.print(grid)
+    out.print(grid)
     done = [100 * row["mean_accuracy"] for row in rows if row["status"] == "finished"]
     if len(done) > 1:
-        console.print(f"{Sample.of(done)} % (mean ± standard error over {len(done)} seeds)", highlight=False)
+        out.print(f"{Sample.of(done)} % (mean ± standard error over {len(done)} seeds)", highlight=False)
 
 
 def repeat_command(config: dict[str, Any]) -> str:
@@ -123,13 +123,13 @@ def show(run_id: str, store: Store) -> None:
         raise PresynError(f"In the store {store.root} {problem} {run_id!r}. Run ids are in the runs.csv files under results/.")
     print_rows([row])
     for title in ("config", "provenance"):
-        console.print(f"[bold]{title}[/]")
+        out.print(f"[bold]{title}[/]")
         for k, v in row[title].items():
-            console.print(f"  {k}: {v}", highlight=False)
+            out.print(f"  {k}: {v}", highlight=False)
     if row["reason"]:
-        console.print(f"{row['status']}: {row['reason']}", highlight=False)
-    console.print("[bold]accuracy[/] (row: after training task i; column: on task j)")
+        out.print(f"{row['status']}: {row['reason']}", highlight=False)
+    out.print("[bold]accuracy[/] (row: after training task i; column: on task j)")
     for line in row["accuracy"]:
-        console.print("  " + " ".join("  –  " if a is None else f"{a:.3f}" for a in line), highlight=False)
-    console.print("[bold]repeat it[/]")
+        out.print("  " + " ".join("  –  " if a is None else f"{a:.3f}" for a in line), highlight=False)
+    out.print("[bold]repeat it[/]")
     print(repeat_command(row["config"]) + " --fresh")

@@ -12,7 +12,7 @@ from pipeline.search import Winner, search
 from pipeline.statistics import Sample, welch
 from pipeline.store import Store
 from pipeline.tracking import Stage, Tracker
-from pipeline.training import Plan, console, describe, train
+from pipeline.training import Plan, describe, out, train
 from presyn import METHODS, PresynError, Run, make_run
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.execute import Cluster
@@ -204,4 +204,4 @@ def show(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> None:
         grid.add_column(name)
     for row in shown.itertuples(index=False):
         grid.add_row(*row)
-    console.print(grid)
+    out.print(grid)

@@ -19,7 +19,8 @@ from presyn import Cohort, Run, choose_device, load
 from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster, execute, new_session, train_here
 
-console = Console(stderr=True)
+console = Console(stderr=True)  # plans, progress and messages; results go to stdout
+out = Console()
 
 
 @dataclass

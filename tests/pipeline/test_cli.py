@@ -73,7 +73,7 @@ def test_show_gives_a_command_that_repeats_the_run(home, capsys):
     run_id = json.loads(capsys.readouterr().out)["runs"][0]["run_id"]
     assert cli.main(["show", run_id[:6]]) == 0
     shown = capsys.readouterr()
-    assert "data_sha256" in shown.err and "p_freeze: 0.91" in shown.err
+    assert "data_sha256" in shown.out and "p_freeze: 0.91" in shown.out
     import shlex
 
     command = shlex.split(shown.out.strip().splitlines()[-1])
