@@ -1,8 +1,6 @@
 """Fuse a function of tensors into one pass over memory with torch.compile, or run it eagerly: same numbers."""
 
 import logging
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -13,18 +11,24 @@ import torch
 
 @cache
 def compiler_available() -> bool:
-    """Whether torch.compile can work here; says once on stderr when it cannot."""
-    if torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++")):
-        return True
-    print("presyn: no C++ compiler found, so updates run unfused: same results, about twice as slow.", file=sys.stderr)
-    return False
+    """Whether torch.compile works here, tried once on a trifle; says on stderr when it does not."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a missing GPU
+    # The built-in limit of recompilations falls back to eager mode in silence; cohorts of many sizes are normal here.
+    torch._dynamo.config.cache_size_limit = 256
+    try:
+        torch.compile(_increment)(torch.zeros(8))
+    except Exception:  # whatever a missing or broken compiler leads to
+        print("presyn: no working C++ compiler, so updates run unfused: same results, about twice as slow.", file=sys.stderr)
+        return False
+    return True
+
+
+def _increment(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
 
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a missing GPU
-    # The built-in limit of recompilations falls back to eager mode in silence; cohorts of many sizes are normal here.
-    torch._dynamo.config.cache_size_limit = 256
     return torch.compile(function)
 
 
