@@ -38,7 +38,7 @@ def plan_search(space: Space, trials: int, store: Store, cluster: Cluster) -> tu
 def search(
     space: Space, trials: int, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False
 ) -> Winner | None:
-    """Search a space; returns the winner (None for a dry run).
+    """Search a space; returns the winner (None for a dry run of one that is not done).
 
     Raises:
         PresynError: no configuration finished.
@@ -46,7 +46,7 @@ def search(
     plan, drawn, ids = plan_search(space, trials, store, cluster)
     describe(plan, f"Search {space.name}")
     if dry_run:
-        return None
+        return None if plan.missing else choose(drawn, [plan.rows[i] for i in ids])
     stage = Stage("search", f"search/{space.name}/{ids[0]}-{len(ids)}-{ids[-1]}", f"{space.name} ({trials})", ids)
     stage.save(store)
     tracker = Tracker(uri, store, stage)

@@ -64,7 +64,7 @@ def table1(
     plan = Plan(store, cluster)
     # Before the search is done its winner is not known; any of its parameters takes as long.
     labelled = [(label, plan.add(run)) for label, run in wanted(settings, _params(winner, dry_run))]
-    describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if dry_run else ""))
+    describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if winner is None else ""))
     if dry_run:
         return None
     ids = sorted({i for _, i in labelled})
