@@ -18,7 +18,7 @@ def compiler_available() -> bool:
     try:
         torch.compile(_increment)(torch.zeros(8))
     except Exception:  # whatever a missing or broken compiler leads to
-        print("presyn: no working C++ compiler, so updates run unfused: same results, about twice as slow.", file=sys.stderr)
+        print("presyn: no working C++ compiler, so updates run unfused: same results, several times slower.", file=sys.stderr)
         return False
     return True
 
