@@ -163,3 +163,16 @@ def test_damaged_notes_of_stages_are_skipped(store):
     Stage("search", "s", "a sweep", ["id0"]).save(store)
     (store.stages / "search-broken.json").write_text("{")
     assert [s.identity for s in stages(store)] == ["s"]
+
+
+def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_alone(store, client):
+    def write(record):
+        row = store.put("id0", make_run("sgd", "permuted-digits", 0), "sha", record, {})
+        Tracker(uri(store), store, Stage("run", "run")).write(row)
+        runs = everything(client)
+        assert len(runs) == 1
+        return runs["run", "id0"][0].info
+
+    first, again = write(RECORD), write(RECORD)
+    assert again.run_id == first.run_id
+    assert write({**RECORD, "ended": [1000.0, 1009.0]}).end_time == 1_009_000
