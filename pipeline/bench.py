@@ -39,20 +39,11 @@ def data_or_noise() -> tuple[Dataset, str]:
 
 def our_step(cohort: Cohort) -> Callable[[], None]:
     """Steps of a cohort as its training loop makes them, ten at a call."""
-    cohort._epoch(0, 0, 0, most=3)
-    s = cohort.stream
-    batches = s.epoch(0, 0)
-    labels = s.train_y[batches.image]
-    key = keys(s.seeds, Purpose.RELEASE, np.arange(11))
-    pixel = s.pixel_index(0)
-    grad = torch.empty_like(cohort.state["weights"])
-    transmitted = cohort.method.transmit(cohort.state, key[0])
+    program = cohort.steps_of(0)
+    program.run(0, 0, most=3)
 
     def steps() -> None:
-        for i in range(10):
-            x = cohort._inputs(s.train_x, batches.image[i], pixel, s.scale, s.offset)
-            cohort.network.gradients(transmitted, cohort.state["biases"], x, labels[i], grad, None)
-            cohort.method.update(cohort.state, grad, None, transmitted, key[i], key[i + 1])
+        program.run(0, 0, most=10, measure_loss=False)
 
     return steps
 

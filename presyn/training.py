@@ -16,11 +16,11 @@ from torch import Tensor
 from presyn.benchmarks import Stream, inputs
 from presyn.datasets import Dataset
 from presyn.errors import PresynError
-from presyn.fuse import fused
 from presyn.methods import METHODS
 from presyn.methods.base import State
 from presyn.network import Network
 from presyn.runs import Run
+from presyn.steps import Steps
 from presyn.streams import Purpose, keys
 
 TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
@@ -132,7 +132,6 @@ class Cohort:
         self.parts = self.benchmark.epochs if kind.joint else self.benchmark.tasks
         ahead = self.first_step(self.parts) * len(runs) * self.network.n_weights
         self.fuse = ahead >= FUSE_FROM if fuse is None else fuse
-        self._inputs = fused(inputs, self.fuse)
         self.method = self._method()
         self.state = self._restore(saved) if saved else self.method.start(*self.network.initial(self.stream.seeds, device))
 
@@ -164,46 +163,32 @@ class Cohort:
         """
         began = time.time()
         part = self.part
-        task = 0 if self.stream.joint else part
         at = self.first_step(part)
-        for epoch in self.epochs_of(part):
-            loss = self._epoch(task, epoch, at)
-            steps = self.stream.steps(task)
-            at += steps
-            tick(steps)
+        epochs = self.epochs_of(part)
+        steps = self.steps_of(part)
+        for epoch in epochs:
+            loss = steps.run(epoch, at, measure_loss=epoch == epochs[-1])
+            at += steps.count
+            tick(steps.count)
         tested = {j: self._test_task(part, j).tolist() for j in self._tested_tasks(part)}
         self._record(part, loss, tested, began)
 
-    def _epoch(self, task: int, epoch: int, first_step: int, most: int | None = None) -> Tensor:
-        """One epoch, or the most steps of it; returns the mean loss, (K,). Nothing in here waits for the device."""
-        s, method, network, state = self.stream, self.method, self.network, self.state
-        batches = s.epoch(task, epoch)
-        steps = min(len(batches.image), most or len(batches.image))
-        labels = s.train_y[batches.image]
-        key = keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + steps + 1)).to(self.device)
-        grad = torch.empty_like(state["weights"])
-        bias_grad = torch.empty_like(state["biases"]) if method.trains_biases else None
-        total = torch.zeros(len(self.runs), device=self.device)
-        transmitted = method.transmit(state, key[0])
-        pixel = s.pixel_index(batches.task) if isinstance(batches.task, int) else None
-        for i in range(steps):
-            if not isinstance(batches.task, int):
-                pixel = s.pixel_index(batches.task[i])
-            x = self._inputs(s.train_x, batches.image[i], pixel, s.scale, s.offset)
-            total += network.gradients(transmitted, state["biases"], x, labels[i], grad, bias_grad)
-            method.update(state, grad, bias_grad, transmitted, key[i], key[i + 1])
-        return total / steps
+    def steps_of(self, part: int) -> Steps:
+        """The training steps of a part, which change this cohort's state."""
+        task = 0 if self.stream.joint else part
+        return Steps(self.stream, self.network, self.method, self.state, task, self.fuse)
 
     def measure(self, steps: int = 30) -> tuple[float, float]:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
-        self._epoch(0, 0, 0, most=3)  # compiles
+        program = self.steps_of(0)
+        program.run(0, 0, most=3)  # compiles
         rows = self.stream.test_images(0)[:TEST_BATCH]
         marks = [time.perf_counter()]
-        self._epoch(0, 0, 0, most=steps).sum().item()
+        program.run(0, 0, most=steps).sum().item()
         marks.append(time.perf_counter())
         self._test_batch(0, 0, 0, rows).sum().item()
         marks.append(time.perf_counter())
-        steps = min(steps, self.stream.steps(0))
+        steps = min(steps, program.count)
         return (marks[1] - marks[0]) / steps / len(self.runs), (marks[2] - marks[1]) / len(rows) / len(self.runs)
 
     def images_tested(self) -> int:
@@ -233,8 +218,7 @@ class Cohort:
         return (p.argmax(dim=-1) == s.test_y[rows]).float().sum(dim=-1)  # type: ignore[union-attr]
 
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
-        weights = self.method.transmit(self.state, key)
-        return self.network.forward(weights, self.state["biases"], x)[-1].softmax(dim=-1)
+        return self.network.forward(*self.method.transmit(self.state, key), x)[-1].softmax(dim=-1)
 
     def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
         ended = time.time()

@@ -60,13 +60,13 @@ class Method(ABC, Generic[C]):
     def start(self, weights: Tensor, biases: Tensor) -> State:
         """The state before the first step, with at least 'weights' and 'biases', from the initial parameters."""
 
-    def transmit(self, state: State, key: Tensor) -> Tensor:
-        """The weights a forward pass uses, (K, n_weights); key is (K, 2)."""
-        return state["weights"]
+    def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights (K, n_weights) and biases (K, n_biases) that a forward pass uses; key is (K, 2)."""
+        return state["weights"], state["biases"]
 
     @abstractmethod
     def update(
-        self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         """One step, in place.
 
@@ -74,9 +74,9 @@ class Method(ABC, Generic[C]):
             state: As made by `start`.
             grad: Gradient of the mean loss by the transmitted weights, (K, n_weights).
             bias_grad: By the biases, (K, n_biases), or None if `trains_biases` is false.
-            transmitted: The weights of this step's forward pass; receives those of the next.
-            key: The key of this step's forward pass, (K, 2).
-            next_key: The key of the next forward pass.
+            weights: What `transmit` gave for this step's forward pass; receives what the next one transmits.
+            biases: As weights.
+            next_key: The key of the next forward pass, (K, 2).
         """
 
     def describe(self, state: State) -> dict[str, Tensor]:

@@ -93,15 +93,15 @@ class Presynaptic(Method[PresynapticOptions]):
         initial_p = self.h.p_min if o.release is None else torch.full_like(self.h.p_min, o.release)
         return {"weights": weights.clone(), "biases": biases.clone(), "p": initial_p.expand_as(weights).clone()}
 
-    def transmit(self, state: State, key: Tensor) -> Tensor:
-        return self._transmit(self.options, state["weights"], state["p"], key)
+    def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
+        return self._transmit(self.options, state["weights"], state["p"], key), state["biases"]
 
     def update(
-        self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         h = self.h
         self._update(
-            self.options, state["weights"], state["p"], grad, transmitted, key, next_key,
+            self.options, state["weights"], state["p"], grad, weights, next_key,
             h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0,
         )  # fmt: skip
         if bias_grad is not None:
@@ -112,25 +112,34 @@ class Presynaptic(Method[PresynapticOptions]):
         return {"mean_p": p.mean(dim=1), "frozen": (p >= self.h.p_freeze).float().mean(dim=1)}
 
 
-def _released(o: PresynapticOptions, p: Tensor, key: Tensor) -> tuple[Tensor, Tensor | float]:
-    """Which synapses release, r, and what a transmitted weight is divided by."""
-    chance = p if o.release is None else o.release
-    scale = (p if o.release is None or o.ghost_scale == "ghost" else o.release) if o.normalise else 1.0
-    return uniform(key, p.shape[1]) < chance, scale
+# A synapse that does not release transmits -0.0, one that does +0.0 or a number: so a pass over the transmitted weights
+# knows who released without a mask in memory, or hashing it again (a third of the update). A weight is never -0.0 itself:
+# it starts as another number, and a difference of unequal numbers, or of equal ones, is not -0.0 when rounded to nearest.
+SILENT = -0.0
+
+
+def _released(transmitted: Tensor) -> Tensor:
+    """Which synapses release, r, from what they transmit."""
+    return transmitted.view(torch.int32) != torch.iinfo(torch.int32).min  # the bits of -0.0
+
+
+def _scale(o: PresynapticOptions, p: Tensor) -> Tensor | float:
+    """What a transmitted weight is divided by."""
+    return (p if o.release is None or o.ghost_scale == "ghost" else o.release) if o.normalise else 1.0
 
 
 def _transmit(o: PresynapticOptions, w: Tensor, p: Tensor, key: Tensor) -> Tensor:
-    r, scale = _released(o, p, key)
-    return torch.where(r, w / scale, 0.0)
+    chance = p if o.release is None else o.release
+    r = uniform(key, p.shape[1]) < chance
+    return torch.where(r, w / _scale(o, p), SILENT)
 
 
 def _update(
-    o: PresynapticOptions, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, key: Tensor, next_key: Tensor,
+    o: PresynapticOptions, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, next_key: Tensor,
     p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor,
 ) -> None:  # fmt: skip
     """The rule, the next masks and the next transmitted weights in one pass over memory; in place."""
-    r, scale = _released(o, p, key)  # recomputed from its key: cheaper than storing it
-    g = torch.where(r, grad / scale, 0.0)
+    g = torch.where(_released(transmitted), grad / _scale(o, p), 0.0)
     large = g.abs() >= g_lim if o.threshold == "ge" else g.abs() > g_lim
     step = torch.where(large, p_up, -p_down)
     if o.p_step == "scaled":

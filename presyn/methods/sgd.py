@@ -58,7 +58,7 @@ class SGD(Method[SGDOptions]):
         return state
 
     def update(
-        self, state: State, grad: Tensor, bias_grad: Tensor | None, transmitted: Tensor, key: Tensor, next_key: Tensor
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         assert bias_grad is not None
         if self.options.optimizer == "sgd":

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import PresynapticTwin, uniforms
 
 from presyn.methods.presynaptic import Presynaptic, PresynapticOptions
-from presyn.network import Network
+from presyn.network import Backprop, Network
 from presyn.runs import make_run
 from presyn.streams import Purpose, keys, uniform
 
@@ -35,12 +35,13 @@ def start(options, seeds=(3,), fuse=False):
 def steps(method, state, seeds, n, x, y):
     """n steps of the fast path on inputs x (K, B, 12); returns the losses."""
     key = keys(list(seeds), Purpose.RELEASE, torch.arange(n + 1).numpy())
-    grad, losses = torch.empty_like(state["weights"]), []
-    bias_grad = torch.empty_like(state["biases"]) if method.trains_biases else None
-    transmitted = method.transmit(state, key[0])
+    weights, biases = method.transmit(state, key[0])
+    backprop = Backprop(NET, weights, biases, method.trains_biases, x.shape[1])
+    backprop.x.copy_(x)
+    losses = torch.zeros(n, len(x))
     for i in range(n):
-        losses.append(NET.gradients(transmitted, state["biases"], x, y, grad, bias_grad))
-        method.update(state, grad, bias_grad, transmitted, key[i], key[i + 1])
+        backprop(y, losses[i])
+        method.update(state, backprop.grad, backprop.bias_grad, weights, biases, key[i + 1])
     return losses
 
 
@@ -113,8 +114,8 @@ def test_a_synapse_with_p_one_always_releases_and_the_mean_weight_is_the_expecte
     key = keys([1], Purpose.RELEASE, torch.arange(4000).numpy())[:, 0]
     w = torch.full((4000, 30), 2.0)
     method, _ = start([{}])
-    assert (method.transmit({"weights": w, "p": torch.ones_like(w)}, key) == 2).all()
-    sampled = method.transmit({"weights": w, "p": torch.full_like(w, 0.25)}, key)
+    assert (method.transmit({"weights": w, "p": torch.ones_like(w), "biases": w}, key)[0] == 2).all()
+    sampled, _ = method.transmit({"weights": w, "p": torch.full_like(w, 0.25), "biases": w}, key)
     # 120,000 samples of 8 Bernoulli(1/4), standard error 0.01: five of them is a false alarm of 6e-7.
     assert sampled.mean().item() == pytest.approx(2.0, abs=0.05)
 
@@ -131,3 +132,16 @@ def test_printed_is_a_preset_that_explicit_options_win_over():
     mixed = make_run("presynaptic", "permuted-mnist", 1, {"rule": "printed", "bias": "fixed", "p_up": 0.06}).options
     assert (mixed.bias, mixed.p_up, mixed.p_step) == ("fixed", 0.06, "additive")
     assert make_run("presynaptic", "split-mnist", 1).options == PresynapticOptions(eta0=0.001)
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_released_weight_of_zero_still_learns_and_a_silent_one_does_not(fuse):
+    # Who released is read from the sign of zero in what was transmitted, so a weight of 0 must not look silent.
+    method, state = start([{"eta0": 0.5}], fuse=fuse)
+    state["weights"].zero_()
+    now, then = keys([3], Purpose.RELEASE, torch.arange(2).numpy())
+    transmitted, biases = method.transmit(state, now)
+    released = uniform(now, NET.n_weights) < 0.25
+    assert 0 < released.sum() < NET.n_weights and not transmitted.any()
+    method.update(state, torch.ones_like(transmitted), None, transmitted, biases, then)
+    assert torch.equal(state["weights"] != 0, released)

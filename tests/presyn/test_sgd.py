@@ -6,7 +6,7 @@ from reference import unflatten
 from torch.nn.functional import cross_entropy, relu
 
 from presyn.methods.sgd import SGD, SGDOptions
-from presyn.network import Network
+from presyn.network import Backprop, Network
 
 CPU = torch.device("cpu")
 NET = Network((12, 8, 6, 4))
@@ -21,7 +21,9 @@ def test_equals_torch_optim(optimizer, eta0):
     theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]([w, b], lr=eta0)
     method = SGD([SGDOptions(optimizer=optimizer, eta0=eta0)], CPU, fuse=False)
     state = method.start(weights, biases)
-    grad, bias_grad, key = torch.empty_like(weights), torch.empty_like(biases), torch.zeros(1, 2, dtype=torch.int32)
+    key = torch.zeros(1, 2, dtype=torch.int32)
+    backprop = Backprop(NET, state["weights"], state["biases"], True, 20)
+    backprop.x.copy_(x)
     for _ in range(30):
         a = x[0]
         for i, (layer, offset) in enumerate(zip(unflatten(NET.sizes, w), b.split(NET.sizes[1:]), strict=True)):
@@ -31,8 +33,9 @@ def test_equals_torch_optim(optimizer, eta0):
         loss = cross_entropy(a, y[0])
         loss.backward()
         theirs.step()
-        ours = NET.gradients(state["weights"], state["biases"], x, y, grad, bias_grad)
-        method.update(state, grad, bias_grad, state["weights"], key, key)
+        ours = torch.zeros(1)
+        backprop(y, ours)
+        method.update(state, backprop.grad, backprop.bias_grad, state["weights"], state["biases"], key)
         assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
     torch.testing.assert_close(state["weights"][0], w.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(state["biases"][0], b.detach(), rtol=1e-4, atol=1e-6)

@@ -1,0 +1,112 @@
+"""The training steps of a part as one program on fixed buffers; on a GPU one captured graph, replayed for every step."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from presyn.benchmarks import Stream, inputs
+from presyn.fuse import fused
+from presyn.methods.base import State
+from presyn.network import Backprop, Network
+from presyn.streams import Purpose, keys
+
+EAGER = 3  # steps that a GPU makes before it captures one: they compile, and let the libraries allocate
+
+
+class Steps:
+    """The training steps of a part.
+
+    A step reads its minibatch, labels and key by a counter that lives on the device, so nothing in an epoch waits for
+    the device, and a captured step serves for all.
+
+    Args:
+        stream: What the K members see.
+        network: Their shape.
+        method: Their rule.
+        state: Their state, changed in place.
+        task: The task of the part; 0 for joint training.
+        fuse: Whether to compile.
+
+    Attributes:
+        count: Steps in an epoch, S.
+    """
+
+    def __init__(self, stream: Stream, network: Network, method: Any, state: State, task: int, fuse: bool) -> None:
+        self.stream, self.method, self.state, self.task = stream, method, state, task
+        self.count = stream.steps(task)
+        members, batch = len(stream.seeds), stream.benchmark.batch_size
+        self._seen = torch.zeros(self.count, members, batch, dtype=torch.long, device=stream.device)  # images
+        self._mixed = torch.zeros_like(self._seen) if stream.mixes else None  # their tasks
+        self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=stream.device)
+        self._at = torch.zeros(1, dtype=torch.long, device=stream.device)
+        self._loss = torch.zeros(members, device=stream.device)
+        self._inputs = fused(_inputs, fuse)
+        self._weights, self._biases = method.transmit(state, self._keys[0])
+        self._backprop = Backprop(network, self._weights, self._biases, method.trains_biases, batch)
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def run(self, epoch: int, first_step: int, most: int | None = None, measure_loss: bool = True) -> Tensor:
+        """One epoch, or the most steps of it.
+
+        Args:
+            epoch: Which one of the task.
+            first_step: Steps that were made before it, from which its keys come.
+            most: Steps to make at most.
+            measure_loss: Whether anybody wants the loss.
+
+        Returns:
+            The mean loss, (K,); zero if not measured.
+        """
+        s = self.stream
+        batches = s.epoch(self.task, epoch)
+        self._seen.copy_(batches.image)
+        if self._mixed is not None:
+            assert isinstance(batches.task, Tensor)
+            self._mixed.copy_(batches.task)
+        self._keys.copy_(keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1)))
+        self._at.zero_()
+        self._loss.zero_()
+        for mine, theirs in zip((self._weights, self._biases), self.method.transmit(self.state, self._keys[0]), strict=True):
+            if mine is not theirs:
+                mine.copy_(theirs)
+        steps = min(self.count, most or self.count)
+        if s.device.type == "cuda":
+            self._replay(steps)
+        else:
+            for _ in range(steps):
+                self.step(measure_loss)
+        return self._loss / steps
+
+    def step(self, measure_loss: bool) -> None:
+        """The next step of the epoch."""
+        s = self.stream
+        image = self._seen.index_select(0, self._at)[0]
+        task = self.task if self._mixed is None else self._mixed.index_select(0, self._at)[0]
+        self._inputs(self._backprop.x, s.train_x, image, s.pixel_index(task), s.scale, s.offset)
+        self._backprop(s.train_y[image], self._loss if measure_loss else None)
+        self._at.add_(1)
+        self.method.update(
+            self.state,
+            self._backprop.grad,
+            self._backprop.bias_grad,
+            self._weights,
+            self._biases,
+            self._keys.index_select(0, self._at)[0],
+        )
+
+    def _replay(self, steps: int) -> None:
+        eager = 0 if self._graph else min(steps, EAGER)
+        for _ in range(eager):
+            self.step(True)
+        if steps > eager and self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):  # records, makes no step
+                self.step(True)
+        for _ in range(steps - eager):
+            self._graph.replay()  # type: ignore[union-attr]
+
+
+def _inputs(out: Tensor, x: Tensor, image: Tensor, pixel: Tensor | None, scale: float, offset: float) -> None:
+    out.copy_(inputs(x, image, pixel, scale, offset))
