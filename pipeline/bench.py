@@ -21,7 +21,6 @@ from torchvision import transforms
 from presyn import Cohort, Dataset, PresynError, load, make_run
 from presyn.datasets import data_root
 from presyn.methods.presynaptic import PresynapticOptions
-from presyn.streams import Purpose, keys
 
 SIZES = (1, 3, 8)
 BATCH = 100
@@ -43,7 +42,10 @@ def our_step(cohort: Cohort) -> Callable[[], None]:
     program.run(0, 0, most=3)
 
     def steps() -> None:
-        program.run(0, 0, most=10, measure_loss=False)
+        if program.at + 10 > program.count:
+            program.rewind()
+        for _ in range(10):
+            program.step(measure_loss=False)
 
     return steps
 

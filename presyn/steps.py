@@ -66,7 +66,7 @@ class Steps:
             assert isinstance(batches.task, Tensor)
             self._mixed.copy_(batches.task)
         self._keys.copy_(keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1)))
-        self._at.zero_()
+        self.rewind()
         self._loss.zero_()
         for mine, theirs in zip((self._weights, self._biases), self.method.transmit(self.state, self._keys[0]), strict=True):
             if mine is not theirs:
@@ -78,6 +78,15 @@ class Steps:
             for _ in range(steps):
                 self.step(measure_loss)
         return self._loss / steps
+
+    @property
+    def at(self) -> int:
+        """Steps of this epoch that were made; waits for the device."""
+        return int(self._at.item())
+
+    def rewind(self) -> None:
+        """Back to the first minibatch of the epoch."""
+        self._at.zero_()
 
     def step(self, measure_loss: bool) -> None:
         """The next step of the epoch."""
