@@ -218,7 +218,8 @@ class Cohort:
         return (p.argmax(dim=-1) == s.test_y[rows]).float().sum(dim=-1)  # type: ignore[union-attr]
 
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
-        return self.network.forward(*self.method.transmit(self.state, key), x)[-1].softmax(dim=-1)
+        weights, biases = self.method.transmit(self.state, key)
+        return self.network.forward(weights, biases, x)[-1].softmax(dim=-1)
 
     def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
         ended = time.time()
