@@ -176,11 +176,6 @@ class Stream:
         pool = self._pools[task]
         return len(self.train_y) if pool is None else len(pool)
 
-    @property
-    def mixes(self) -> bool:
-        """Whether a minibatch may hold images of several permutations."""
-        return self.benchmark.kind == "continuous" or (self.joint and self.benchmark.permuted)
-
     def steps(self, task: int) -> int:
         """Minibatches in an epoch of a task (of all tasks, for joint); the last incomplete one is dropped."""
         if not self.joint:

@@ -41,21 +41,33 @@ class Network:
         v = uniform(keys(seeds, Purpose.BIASES).to(device), self.n_biases)
         return (2 * u - 1) * weight_bound, (2 * v - 1) * bias_bound
 
-    def forward(self, weights: Tensor, biases: Tensor, x: Tensor) -> list[Tensor]:
-        """Activities of every layer, Eq. 2: x (K, B, inputs) first, logits (K, B, classes) last."""
-        activity = [x]
-        layers, offsets = self.layers(weights), biases.split(list(self.sizes[1:]), dim=1)
-        for w, b in zip(layers, offsets, strict=True):
-            z = torch.baddbmm(b[:, None, :], activity[-1], w)
-            activity.append(z if w is layers[-1] else z.relu_())
-        return activity
+    def offsets(self, biases: Tensor) -> list[Tensor]:
+        """Views of flat biases (K, n_biases), one (K, 1, outputs) for each layer."""
+        return [b[:, None, :] for b in biases.split(list(self.sizes[1:]), dim=1)]
+
+    def buffers(self, like: Tensor, batch: int) -> list[Tensor]:
+        """Uninitialised activities of every layer after the inputs, (K, batch, outputs) for K rows of `like`."""
+        return [like.new_empty(len(like), batch, n) for n in self.sizes[1:]]
+
+    def forward(self, weights: Tensor, biases: Tensor, x: Tensor) -> Tensor:
+        """Logits (K, B, classes) of inputs x (K, B, inputs), Eq. 2."""
+        activity = [x, *self.buffers(weights, x.shape[1])]
+        _forward(self.layers(weights), self.offsets(biases), activity)
+        return activity[-1]
+
+
+def _forward(layers: list[Tensor], offsets: list[Tensor], activity: list[Tensor]) -> None:
+    """Fill the activities of all layers from the first one, the inputs; the last one receives the logits."""
+    for i, (w, b) in enumerate(zip(layers, offsets, strict=True)):
+        torch.baddbmm(b, activity[i], w, out=activity[i + 1])
+        if i < len(layers) - 1:
+            activity[i + 1].relu_()
 
 
 class Backprop:
     """Forward and backward pass of a minibatch, on buffers that stay where they are.
 
-    Views are made once and no large tensor is allocated in a step, which saves a tenth of it; and a GPU can capture a
-    step and replay it.
+    Views are made once and no large tensor is allocated in a step; and a GPU can capture a step and replay it.
 
     Args:
         network: The shape of the networks.
@@ -71,18 +83,14 @@ class Backprop:
     """
 
     def __init__(self, network: Network, weights: Tensor, biases: Tensor, trains_biases: bool, batch: int) -> None:
-        def buffer(n: int) -> Tensor:
-            return weights.new_empty(len(weights), batch, n)
-
-        self.x = buffer(network.sizes[0])
+        self.x = weights.new_empty(len(weights), batch, network.sizes[0])
         self.grad = torch.empty_like(weights)
         self.bias_grad = torch.empty_like(biases) if trains_biases else None
-        widths = list(network.sizes[1:])
         self._weights, self._grads = network.layers(weights), network.layers(self.grad)
-        self._biases = [b[:, None, :] for b in biases.split(widths, dim=1)]
-        self._bias_grads = [] if self.bias_grad is None else list(self.bias_grad.split(widths, dim=1))
-        self._activity = [self.x, *map(buffer, widths)]
-        self._delta = [buffer(n) for n in widths[:-1]]
+        self._biases = network.offsets(biases)
+        self._bias_grads = [] if self.bias_grad is None else network.offsets(self.bias_grad)
+        self._activity = [self.x, *network.buffers(weights, batch)]
+        self._delta = network.buffers(weights, batch)[:-1]
 
     def __call__(self, y: Tensor, loss: Tensor | None = None) -> None:
         """Fill the gradients.
@@ -92,10 +100,7 @@ class Backprop:
             loss: The mean cross-entropy of each network is added to it, (K,); None when nobody needs it.
         """
         activity, last = self._activity, len(self._weights) - 1
-        for i, (w, b) in enumerate(zip(self._weights, self._biases, strict=True)):
-            torch.baddbmm(b, activity[i], w, out=activity[i + 1])
-            if i < last:
-                activity[i + 1].relu_()
+        _forward(self._weights, self._biases, activity)
         log_p = activity[-1].log_softmax(dim=-1)
         target = y[..., None]
         if loss is not None:
@@ -106,7 +111,7 @@ class Backprop:
         for i in range(last, -1, -1):
             torch.bmm(activity[i].transpose(1, 2), delta, out=self._grads[i])
             if self._bias_grads:
-                torch.sum(delta, dim=1, out=self._bias_grads[i])
+                torch.sum(delta, dim=1, keepdim=True, out=self._bias_grads[i])
             if i:
                 below = self._delta[i - 1]
                 torch.bmm(delta, self._weights[i].transpose(1, 2), out=below)

@@ -37,8 +37,10 @@ class Steps:
         self.stream, self.method, self.state, self.task = stream, method, state, task
         self.count = stream.steps(task)
         members, batch = len(stream.seeds), stream.benchmark.batch_size
-        self._seen = torch.zeros(self.count, members, batch, dtype=torch.long, device=stream.device)  # images
-        self._mixed = torch.zeros_like(self._seen) if stream.mixes else None  # their tasks
+        self._pixel = stream.pixel_index(task)
+        # Of the epoch: images and, where permutations mix in a minibatch, their tasks, (S, K, B); keys, (S + 1, K, 2).
+        self._image: Tensor | None = None
+        self._mixed: Tensor | None = None
         self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=stream.device)
         self._at = torch.zeros(1, dtype=torch.long, device=stream.device)
         self._loss = torch.zeros(members, device=stream.device)
@@ -47,53 +49,34 @@ class Steps:
         self._backprop = Backprop(network, self._weights, self._biases, method.trains_biases, batch)
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def run(self, epoch: int, first_step: int, most: int | None = None, measure_loss: bool = True) -> Tensor:
-        """One epoch, or the most steps of it.
-
-        Args:
-            epoch: Which one of the task.
-            first_step: Steps that were made before it, from which its keys come.
-            most: Steps to make at most.
-            measure_loss: Whether anybody wants the loss.
-
-        Returns:
-            The mean loss, (K,); zero if not measured.
-        """
+    def load(self, epoch: int, first_step: int) -> None:
+        """Get an epoch ready, the steps before which, of all tasks, are first_step."""
         s = self.stream
         batches = s.epoch(self.task, epoch)
-        self._seen.copy_(batches.image)
-        if self._mixed is not None:
-            assert isinstance(batches.task, Tensor)
-            self._mixed.copy_(batches.task)
+        self._image = _into(self._image, batches.image)
+        if isinstance(batches.task, Tensor):
+            self._mixed = _into(self._mixed, batches.task)
         self._keys.copy_(keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1)))
-        self.rewind()
-        self._loss.zero_()
+        self._at.zero_()
         for mine, theirs in zip((self._weights, self._biases), self.method.transmit(self.state, self._keys[0]), strict=True):
             if mine is not theirs:
                 mine.copy_(theirs)
-        steps = min(self.count, most or self.count)
-        if s.device.type == "cuda":
+
+    def advance(self, steps: int, measure_loss: bool = True) -> Tensor:
+        """Make the next steps of the loaded epoch; returns their mean loss, (K,), which means nothing if not measured."""
+        self._loss.zero_()
+        if self.stream.device.type == "cuda":
             self._replay(steps)
         else:
             for _ in range(steps):
-                self.step(measure_loss)
+                self._step(measure_loss)
         return self._loss / steps
 
-    @property
-    def at(self) -> int:
-        """Steps of this epoch that were made; waits for the device."""
-        return int(self._at.item())
-
-    def rewind(self) -> None:
-        """Back to the first minibatch of the epoch."""
-        self._at.zero_()
-
-    def step(self, measure_loss: bool) -> None:
-        """The next step of the epoch."""
+    def _step(self, measure_loss: bool) -> None:
         s = self.stream
-        image = self._seen.index_select(0, self._at)[0]
-        task = self.task if self._mixed is None else self._mixed.index_select(0, self._at)[0]
-        self._inputs(self._backprop.x, s.train_x, image, s.pixel_index(task), s.scale, s.offset)
+        image = self._image.index_select(0, self._at)[0]  # type: ignore[union-attr]
+        pixel = self._pixel if self._mixed is None else s.pixel_index(self._mixed.index_select(0, self._at)[0])
+        self._inputs(self._backprop.x, s.train_x, image, pixel, s.scale, s.offset)
         self._backprop(s.train_y[image], self._loss if measure_loss else None)
         self._at.add_(1)
         self.method.update(
@@ -108,13 +91,17 @@ class Steps:
     def _replay(self, steps: int) -> None:
         eager = 0 if self._graph else min(steps, EAGER)
         for _ in range(eager):
-            self.step(True)
+            self._step(True)
         if steps > eager and self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):  # records, makes no step
-                self.step(True)
+                self._step(True)
         for _ in range(steps - eager):
             self._graph.replay()  # type: ignore[union-attr]
+
+
+def _into(buffer: Tensor | None, values: Tensor) -> Tensor:
+    return values.clone() if buffer is None else buffer.copy_(values)
 
 
 def _inputs(out: Tensor, x: Tensor, image: Tensor, pixel: Tensor | None, scale: float, offset: float) -> None:

@@ -20,7 +20,7 @@ from presyn.methods import METHODS
 from presyn.methods.base import State
 from presyn.network import Network
 from presyn.runs import Run
-from presyn.steps import Steps
+from presyn.steps import EAGER, Steps
 from presyn.streams import Purpose, keys
 
 TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
@@ -167,7 +167,8 @@ class Cohort:
         epochs = self.epochs_of(part)
         steps = self.steps_of(part)
         for epoch in epochs:
-            loss = steps.run(epoch, at, measure_loss=epoch == epochs[-1])
+            steps.load(epoch, at)
+            loss = steps.advance(steps.count, measure_loss=epoch == epochs[-1])
             at += steps.count
             tick(steps.count)
         tested = {j: self._test_task(part, j).tolist() for j in self._tested_tasks(part)}
@@ -181,14 +182,16 @@ class Cohort:
     def measure(self, steps: int = 30) -> tuple[float, float]:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
         program = self.steps_of(0)
-        program.run(0, 0, most=3)  # compiles
+        program.load(0, 0)
+        program.advance(min(2 * EAGER, program.count))  # compiles, and captures on a GPU
+        program.load(0, 0)
+        steps = min(steps, program.count)
         rows = self.stream.test_images(0)[:TEST_BATCH]
         marks = [time.perf_counter()]
-        program.run(0, 0, most=steps).sum().item()
+        program.advance(steps).sum().item()
         marks.append(time.perf_counter())
         self._test_batch(0, 0, 0, rows).sum().item()
         marks.append(time.perf_counter())
-        steps = min(steps, program.count)
         return (marks[1] - marks[0]) / steps / len(self.runs), (marks[2] - marks[1]) / len(rows) / len(self.runs)
 
     def images_tested(self) -> int:
@@ -219,7 +222,7 @@ class Cohort:
 
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
         weights, biases = self.method.transmit(self.state, key)
-        return self.network.forward(weights, biases, x)[-1].softmax(dim=-1)
+        return self.network.forward(weights, biases, x).softmax(dim=-1)
 
     def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
         ended = time.time()

@@ -66,3 +66,12 @@ def test_the_measure_counts_the_work_of_a_run(tiny):
     joint = Cohort([make_run("joint", TASKS, 1)], tiny, CPU)
     assert joint.first_step(joint.parts) == 6 * 75 and joint.images_tested() == 600
     assert all(s > 0 for s in cohort.measure(steps=3))
+
+
+def test_the_loss_of_a_part_is_that_of_its_last_epoch(tiny):
+    # Other epochs do not measure it: one epoch more must change it, and none may be recorded as 0.
+    losses = [
+        train([make_run("sgd", "permuted-digits", 1, {"epochs": n, "tasks": 2, "eta0": 0.03})], tiny, CPU)[0].loss
+        for n in (1, 2)
+    ]
+    assert all(loss > 0 for part in losses for loss in part) and losses[1][0] < losses[0][0]
