@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         group = storage(p)
         group.add_argument("--data", help="folder of the IDX files (PRESYN_DATA; default a cache folder, with download)")
         group.add_argument("--device", help="cpu, cuda, … (PRESYN_DEVICE; default cuda if there is one)")
+        group.add_argument("--tf32", action="store_true", help="let a GPU multiply in TF32: faster, less exact (default off)")
         group.add_argument("--wait", action="store_true", help="wait while another presyn uses the store")
         if ray:
             group.add_argument("--ray-address", help="a Ray cluster (RAY_ADDRESS; default a local Ray)")
@@ -131,6 +132,7 @@ def _cluster(args: argparse.Namespace) -> Any:
         device=args.device or os.environ.get("PRESYN_DEVICE") or None,
         gpu_share=getattr(args, "gpu_share", 1.0),
         max_members=getattr(args, "cohort", None),
+        tf32=args.tf32,
         address=getattr(args, "ray_address", None),
     )
 

@@ -1,5 +1,7 @@
 """The training steps of a part as one program on fixed buffers; on a GPU one captured graph, replayed for every step."""
 
+import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,20 +75,37 @@ class Steps:
         return self._loss / steps
 
     def _step(self, measure_loss: bool) -> None:
+        self._backprop(self._gather(), self._loss if measure_loss else None)
+        self._update()
+
+    def _gather(self) -> Tensor:
+        """Read the inputs of the minibatch at the counter; returns its labels, (K, B)."""
         s = self.stream
         image = self._image.index_select(0, self._at)[0]  # type: ignore[union-attr]
         pixel = self._pixel if self._mixed is None else s.pixel_index(self._mixed.index_select(0, self._at)[0])
         self._inputs(self._backprop.x, s.train_x, image, pixel, s.scale, s.offset)
-        self._backprop(s.train_y[image], self._loss if measure_loss else None)
+        return s.train_y[image]
+
+    def _update(self) -> None:
         self._at.add_(1)
-        self.method.update(
-            self.state,
-            self._backprop.grad,
-            self._backprop.bias_grad,
-            self._weights,
-            self._biases,
-            self._keys.index_select(0, self._at)[0],
-        )
+        next_key = self._keys.index_select(0, self._at)[0]
+        grad, bias_grad = self._backprop.grad, self._backprop.bias_grad
+        self.method.update(self.state, grad, bias_grad, self._weights, self._biases, next_key)
+
+    def profile(self, steps: int) -> dict[str, float]:
+        """Make steps of the loaded epoch one part at a time; returns the seconds of a step by part. For the CPU."""
+        spent = dict.fromkeys(("inputs", "forward and backward", "update"), 0.0)
+        for _ in range(steps):
+            marks = [time.perf_counter()]
+            labels = self._gather()
+            marks.append(time.perf_counter())
+            self._backprop(labels)
+            marks.append(time.perf_counter())
+            self._update()
+            marks.append(time.perf_counter())
+            for part, (start, end) in zip(spent, pairwise(marks), strict=True):
+                spent[part] += (end - start) / steps
+        return spent
 
     def _replay(self, steps: int) -> None:
         eager = 0 if self._graph else min(steps, EAGER)

@@ -24,6 +24,7 @@ from presyn.steps import EAGER, Steps
 from presyn.streams import Purpose, keys
 
 TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
+FLOATS_PER_WEIGHT = 12  # state, transmitted weight, gradient, and temporaries of an update that is not fused
 FUSE_FROM = 3e8  # synaptic updates that a cohort must have ahead before compiling pays (unfused, about 9 s of updates)
 
 
@@ -79,6 +80,16 @@ class Record:
     def from_dict(cls, values: dict[str, Any]) -> "Record":
         """The inverse of `as_dict`."""
         return cls(**{k: v for k, v in values.items() if k in cls.__dataclass_fields__})
+
+
+def memory_of(run: Run, data: Dataset) -> int:
+    """Bytes of device memory that a member of a cohort takes, estimated from above; the images are shared."""
+    kind, tasks = METHODS[run.method], run.benchmark
+    sizes = (data.train_x.shape[1], *tasks.hidden, tasks.classes)
+    per_sample = 2 * (tasks.batch_size + TEST_BATCH) * sum(sizes)  # activities and their gradients, of a step and of a test
+    per_weight = FLOATS_PER_WEIGHT * Network(sizes).n_weights
+    order = 6 * 8 * len(data.train_y) * (tasks.tasks if kind.joint else 1)  # an epoch's order, and what sorting it takes
+    return 4 * (per_sample + per_weight) + order
 
 
 def choose_device(name: str | None) -> torch.device:

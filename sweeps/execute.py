@@ -4,6 +4,7 @@ A Tune trial trains one cohort: it checkpoints after every part and reports the 
 which alone writes results. Starting again is a fresh Tuner over what is not finished.
 """
 
+import gc
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from presyn import Cohort, PresynError, Run, choose_device, load
+from presyn.training import memory_of
 from sweeps.checkpoints import Checkpoints, parts_of, read
 from sweeps.packing import MOST_ON_CPU, Member, pack
 
@@ -42,6 +44,7 @@ class Cluster:
         gpu_share: Of a GPU that a cohort takes.
         cpus: Cores that a cohort takes.
         max_members: Members of a cohort; None chooses.
+        tf32: Whether a GPU multiplies in TF32 (10 bits of mantissa): faster, less exact.
         address: Of a Ray cluster; None starts a local one.
     """
 
@@ -50,6 +53,7 @@ class Cluster:
     gpu_share: float = 1.0
     cpus: int = 1
     max_members: int | None = None
+    tf32: bool = False
     address: str | None = None
 
     def __post_init__(self) -> None:
@@ -59,9 +63,24 @@ class Cluster:
             )
 
 
-def where(device: torch.device, members: int) -> dict[str, Any]:
+def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
     """The provenance of a run that this process trains."""
-    return {"host": socket.gethostname(), "device": str(device), "cohort": members, "torch": torch.__version__}
+    precision = {"tf32": True} if tf32 and device.type == "cuda" else {}
+    return {"host": socket.gethostname(), "device": str(device), "cohort": members, "torch": torch.__version__, **precision}
+
+
+def prepare(cluster: Cluster, threads: int) -> torch.device:
+    """Set this process's threads, precision and share of the GPU; returns the device.
+
+    Raises:
+        PresynError: there is no such device here.
+    """
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high" if cluster.tf32 else "highest")
+    device = choose_device(cluster.device)
+    if device.type == "cuda" and cluster.gpu_share < 1:
+        torch.cuda.set_per_process_memory_fraction(cluster.gpu_share)
+    return device
 
 
 def standing(run_id: str, run: Run, checkpoints: Checkpoints) -> tuple[Member, dict[str, Any] | None]:
@@ -89,34 +108,86 @@ def train_members(
         data: The data folder.
         device: Where to train.
         report: Called with the network steps since the last call, and the records of the runs that ended since.
+
+    A cohort that runs out of the device's memory goes on from its checkpoints in two halves.
+
+    Raises:
+        PresynError: not even one network fits.
     """
+    reported: set[str] = set()
+
+    def once(steps: int, ended: Ended) -> None:
+        report(steps, [(run_id, record) for run_id, record in ended if run_id not in reported])
+        reported.update(run_id for run_id, _ in ended)
+
+    waiting = _that_fit(members, data, device)
+    while waiting:
+        group = waiting.pop()
+        if _train_group(group, checkpoints, data, device, once):
+            continue
+        if len(group) == 1:
+            raise PresynError(f"one network of {group[0].run.benchmark.name} does not fit into the memory of {device}.")
+        gc.collect()
+        torch.cuda.empty_cache()
+        going, ended = _standings(group, checkpoints)
+        once(0, ended)
+        for same in _by_parts(going):
+            half = (len(same) + 1) // 2
+            waiting += [g for g in (same[half:], same[:half]) if g]
+
+
+def _train_group(
+    members: Sequence[Member],
+    checkpoints: Checkpoints,
+    data: str | None,
+    device: torch.device,
+    report: Callable[[int, Ended], None],
+) -> bool:
+    """Train members to their end as one program; False if the device has not enough memory for that."""
     saved = [read(m.checkpoint) for m in members if m.checkpoint]
     ids = {id(m.run): m.run_id for m in members}
-    cohort = Cohort([m.run for m in members], load(members[0].run.benchmark.dataset, data), device, saved or None)  # type: ignore[arg-type]
-    reported: set[str] = set()
-    while not cohort.done:
-        cohort.train_part(lambda steps: report(steps * len(cohort.runs), []))
-        ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}
-        for run, state in zip(cohort.runs, cohort.save(), strict=True):
-            if ids[id(run)] not in ended:
-                checkpoints.save(ids[id(run)], state)
-        for run_id, record in ended.items():
-            if run_id not in reported:
-                checkpoints.save(run_id, {"record": record, "state": None})
-        report(0, [(run_id, record) for run_id, record in ended.items() if run_id not in reported])
-        reported |= set(ended)
+    kept: set[str] = set()  # whose end is in a checkpoint
+    try:
+        cohort = Cohort([m.run for m in members], load(members[0].run.benchmark.dataset, data), device, saved or None)  # type: ignore[arg-type]
+        while not cohort.done:
+            cohort.train_part(lambda steps: report(steps * len(cohort.runs), []))
+            ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}
+            for run, state in zip(cohort.runs, cohort.save(), strict=True):
+                if ids[id(run)] not in ended:
+                    checkpoints.save(ids[id(run)], state)
+            for run_id in ended.keys() - kept:
+                checkpoints.save(run_id, {"record": ended[run_id], "state": None})
+            kept |= ended.keys()
+            report(0, list(ended.items()))
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _that_fit(members: Sequence[Member], data: str | None, device: torch.device) -> list[list[Member]]:
+    """The members in groups that the device's free memory holds, by an estimate; what that misjudges is halved later."""
+    free = _free_memory(device)
+    if free is None:
+        return [list(members)]
+    run = members[0].run
+    most = max(1, free // memory_of(run, load(run.benchmark.dataset, data)))
+    return [list(members[i : i + most]) for i in range(0, len(members), most)]
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Bytes; None on a CPU, whose cohorts are small."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Checkpoints, cluster: Cluster) -> None:
     """The Tune trial."""
     from ray import tune
 
-    torch.set_num_threads(cluster.cpus)
     cohort = cohorts[config["cohort"]]
     try:
         checkpoints.check_shared()
-        device = choose_device(cluster.device)
-        place = where(device, len(cohort))
+        device = prepare(cluster, cluster.cpus)
+        place = where(device, len(cohort), cluster.tf32)
 
         def report(steps: int, ended: Ended) -> None:
             tune.report({"steps": steps, "ended": ended, "where": place, "error": ""})
@@ -177,12 +248,14 @@ def execute(
 
 def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps) -> None:
     """As `execute`, in this process and without Ray, one cohort after the other."""
-    torch.set_num_threads(1)
+    cores = torch.get_num_threads()
     checkpoints.open()
-    device = choose_device(cluster.device)
+    device = prepare(cluster, 1)
     most = cluster.max_members or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
     for members in pack(_going(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
-        place = where(device, len(members))
+        place = where(device, len(members), cluster.tf32)
+        # Batched products are split between threads by network, which changes no bit; a single network gains nothing.
+        torch.set_num_threads(min(cores, len(members)))
 
         def report(steps: int, ended: Ended, place: dict[str, Any] = place) -> None:
             on_steps(steps)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from presyn import Cohort, PresynError, load, make_run
+from presyn.training import memory_of
 from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
 from sweeps.execute import Cluster, _standings, standing, train_here
 from sweeps.packing import Member
@@ -113,3 +114,46 @@ def test_a_checkpoint_that_vanished_costs_a_part_and_not_the_cohort(runs, tmp_pa
     members[0].checkpoint.unlink()
     going, _ = _standings(members, killed)
     assert [m.parts for m in going] == [1, 2, 2]
+
+
+def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_path, monkeypatch):
+    expected = finish(runs, Checkpoints(tmp_path / "plenty", "s"))
+    trained, limit = [], 2
+    part = Cohort.train_part
+
+    def train_part(cohort, tick):
+        if len(cohort.runs) >= limit and cohort.part == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        part(cohort, tick)
+        trained.append((len(cohort.runs), cohort.part))
+
+    monkeypatch.setattr(Cohort, "train_part", train_part)
+    got = finish(runs, Checkpoints(tmp_path / "scarce", "s"))
+    assert outcomes(got) == outcomes(expected)
+    # The first part is trained once by all; nothing of it again.
+    assert trained == [(3, 1), *[(1, p) for _ in range(3) for p in (2, 3)]]
+    limit = 1
+    with pytest.raises(PresynError, match="one network of permuted-digits does not fit into the memory of cpu"):
+        finish(runs, Checkpoints(tmp_path / "none", "s"))
+
+
+def test_a_cohort_is_as_large_as_free_memory_allows(runs, tmp_path, monkeypatch):
+    each = memory_of(runs["id0"], load("digits"))
+    monkeypatch.setattr("sweeps.execute._free_memory", lambda device: int(2.5 * each))
+    sizes = []
+    start = Cohort.__init__
+    monkeypatch.setattr(Cohort, "__init__", lambda self, runs, *rest: sizes.append(len(runs)) or start(self, runs, *rest))
+    assert len(finish(runs, Checkpoints(tmp_path, "s"))) == 3
+    assert sorted(sizes) == [1, 2]
+
+
+def test_more_threads_change_no_bit(runs, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        outcome = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            outcome.append(outcomes(finish(runs, Checkpoints(tmp_path / str(threads), "s"))))
+    finally:
+        torch.set_num_threads(before)
+    assert outcome[0] == outcome[1]
