@@ -7,7 +7,7 @@ PYTHON ?= python3
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help setup quickstart reproduce-table1 verify bench test check mlflow-ui
+.PHONY: help setup quickstart reproduce-table1 verify bench bench-gpu test check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,11 @@ reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; res
 verify: .venv/.ready ## verdicts from the committed rows; no training
 	$(PRESYN) verify
 
-bench: .venv/.ready ## a training step beside the usual ways of doing it
+bench: .venv/.ready ## steps, tests, memory and orchestration beside their floors and the usual loop
 	$(PRESYN) bench
+
+bench-gpu: .venv/.ready ## the same on a GPU, which is first checked against the CPU
+	$(PRESYN) bench --device cuda
 
 test: .venv/.ready ## the tests
 	.venv/bin/pytest

@@ -89,8 +89,13 @@ def parser() -> argparse.ArgumentParser:
     p = command("mlflow-ui", "open MLflow on the store")
     p.add_argument("--port", type=int, default=5000)
     storage(p)
-    p = command("bench", "measure a training step beside the usual ways of doing it")
+    p = command("bench", "measure steps, tests, memory and orchestration beside their floors and the usual loop")
+    p.add_argument("--device", help="cpu (default) or cuda: then it is first checked against the CPU")
     p.add_argument("--quick", action="store_true", help="fewer repetitions")
+    p.add_argument(
+        "--runs", type=int, default=100, help="one-second runs that measure the orchestration (default 100; 0 skips)"
+    )
+    p.add_argument("--results", type=Path, default=Path("results"), help="where bench/ goes (default results)")
     return top
 
 
@@ -243,8 +248,9 @@ def _ui(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from pipeline.bench import bench
+    from presyn import choose_device
 
-    bench(args.quick)
+    bench(choose_device(args.device or "cpu"), args.results, args.quick, args.runs)
     return 0
 
 

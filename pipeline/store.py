@@ -36,7 +36,7 @@ def code_version() -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         try:
-            folder = Path(__file__).parent
+            folder = Path(__file__).parent.parent
             return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return ""

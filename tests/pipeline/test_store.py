@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline.store import Store
+from pipeline.store import Store, code_version
 from presyn import PresynError, Record, make_run
 
 RUN = make_run("sgd", "permuted-digits", 1)
@@ -64,7 +64,7 @@ def test_a_full_disk_is_named_and_loses_nothing(store):
 
 
 HOLD = """
-import sys; from pathlib import Path; from pipeline.store import Store
+import sys; from pathlib import Path; from pipeline.store import Store, code_version
 with Store(Path(sys.argv[1])).locked("presyn search"):
     print("held", flush=True); sys.stdin.read()
 """
@@ -80,3 +80,16 @@ def test_a_second_driver_says_who_holds_the_store(store):
     holder.stdin.close(), holder.stdout.close()
     with store.locked("x"):
         pass
+
+
+def test_uncommitted_changes_are_seen(monkeypatch):
+    asked = {}
+
+    def run(words, cwd, **options):
+        asked[words[1]] = cwd
+        return subprocess.CompletedProcess(words, 0, " M presyn/runs.py" if words[1] == "status" else "c0ffee")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    version = code_version.__wrapped__()
+    assert version["git_dirty"] and version["git_commit"] == "c0ffee"
+    assert all((asked["status"] / room).is_dir() for room in ("presyn", "sweeps", "pipeline"))  # git's paths start there
