@@ -51,9 +51,13 @@ class Network:
 
     def forward(self, weights: Tensor, biases: Tensor, x: Tensor) -> Tensor:
         """Logits (K, B, classes) of inputs x (K, B, inputs), Eq. 2."""
+        return self.activities(weights, biases, x)[-1]
+
+    def activities(self, weights: Tensor, biases: Tensor, x: Tensor) -> list[Tensor]:
+        """Inputs, activities of the hidden layers, and logits."""
         activity = [x, *self.buffers(weights, x.shape[1])]
         _forward(self.layers(weights), self.offsets(biases), activity)
-        return activity[-1]
+        return activity
 
 
 def _forward(layers: list[Tensor], offsets: list[Tensor], activity: list[Tensor]) -> None:

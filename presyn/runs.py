@@ -72,8 +72,8 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
     kind = METHODS[method]
     own = [n for n in Benchmark.names() if n != "name"]
     reject_unknown(overrides, [*kind.Options.names(), *own, *kind.preset_names], f"field of {method} on {benchmark.name}")
-    for_benchmark = {k: overrides.pop(k) for k in own if k in overrides}
     preset = kind.preset(overrides)
     explicit = {k: v for k, v in overrides.items() if k not in kind.preset_names}
-    options = kind.Options.build({**preset, **kind.published.get(benchmark.name, {}), **explicit})
-    return Run(method, options, replace(benchmark, **for_benchmark), seed)
+    settings = {**preset, **kind.published.get(benchmark.name, {}), **explicit}
+    for_benchmark = {k: settings.pop(k) for k in own if k in settings}
+    return Run(method, kind.Options.build(settings), replace(benchmark, **for_benchmark), seed)

@@ -39,16 +39,21 @@ class Steps:
         self.stream, self.method, self.state, self.task = stream, method, state, task
         self.count = stream.steps(task)
         members, batch = len(stream.seeds), stream.benchmark.batch_size
+        method.summed = batch
         self._pixel = stream.pixel_index(task)
         # Of the epoch: images and, where permutations mix in a minibatch, their tasks, (S, K, B); keys, (S + 1, K, 2).
         self._image: Tensor | None = None
         self._mixed: Tensor | None = None
         self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=stream.device)
         self._at = torch.zeros(1, dtype=torch.long, device=stream.device)
-        self._loss = torch.zeros(members, device=stream.device)
+        self._loss = torch.zeros(members * method.draws, device=stream.device)
         self._inputs = fused(_inputs, fuse)
         self._weights, self._biases = method.transmit(state, self._keys[0])
         self._backprop = Backprop(network, self._weights, self._biases, method.trains_biases, batch)
+        # Of the members, when each of them has several sampled networks that see the same images.
+        self._shared = (
+            self._backprop.x if method.draws == 1 else self._backprop.x.new_empty(members, *self._backprop.x.shape[1:])
+        )
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def load(self, epoch: int, first_step: int) -> None:
@@ -72,19 +77,23 @@ class Steps:
         else:
             for _ in range(steps):
                 self._step(measure_loss)
-        return self._loss / steps
+        return self._loss.view(-1, self.method.draws).mean(dim=1) / steps
 
     def _step(self, measure_loss: bool) -> None:
         self._backprop(self._gather(), self._loss if measure_loss else None)
         self._update()
 
     def _gather(self) -> Tensor:
-        """Read the inputs of the minibatch at the counter; returns its labels, (K, B)."""
+        """Read the inputs of the minibatch at the counter; returns its labels, (K·S, B)."""
         s = self.stream
         image = self._image.index_select(0, self._at)[0]  # type: ignore[union-attr]
         pixel = self._pixel if self._mixed is None else s.pixel_index(self._mixed.index_select(0, self._at)[0])
-        self._inputs(self._backprop.x, s.train_x, image, pixel, s.scale, s.offset)
-        return s.train_y[image]
+        self._inputs(self._shared, s.train_x, image, pixel, s.scale, s.offset)
+        labels, draws = s.train_y[image], self.method.draws
+        if draws > 1:
+            self._backprop.x.unflatten(0, (-1, draws)).copy_(self._shared[:, None])
+            labels = labels.repeat_interleave(draws, dim=0)
+        return labels
 
     def _update(self) -> None:
         self._at.add_(1)

@@ -7,6 +7,7 @@ the numbers of a key are hashed from it and their index by integer arithmetic al
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ class Purpose(IntEnum):
     RELEASE = 6
     TEST_RELEASE = 7
     HOLD_OUT = 8
+    FISHER = 9
 
 
 def _mix64(x: np.ndarray) -> np.ndarray:
@@ -71,6 +73,24 @@ def bits(key: Tensor, n: int) -> Tensor:
 def uniform(key: Tensor, n: int) -> Tensor:
     """Uniform numbers in [0, 1), multiples of 2^-24: key (K, 2) int32 -> (K, n) float32."""
     return (bits(key, n) & 0xFFFFFF).float() * (1.0 / (1 << 24))
+
+
+@cache
+def _quantiles(device: torch.device) -> Tensor:
+    """The 2^16 equally likely values of a standard normal variable, as midpoints, scaled to a variance of 1."""
+    middle = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
+    values = torch.special.ndtri(middle)
+    return (values / values.square().mean().sqrt()).float().to(device)
+
+
+def normal(key: Tensor, n: int) -> Tensor:
+    """Standard normal numbers, 65,536 equally likely values up to ±4.3: key (K, 2) int32 -> (K, n) float32.
+
+    Looked up, because logarithms and cosines are not the same bits everywhere.
+    """
+    words = bits(key, (n + 1) // 2)
+    halves = torch.cat([words & 0xFFFF, (words >> 16) & 0xFFFF], dim=1)[:, :n]
+    return _quantiles(key.device)[halves]
 
 
 def permutation(key: Tensor, n: int) -> Tensor:

@@ -5,7 +5,7 @@ resumed in any other packing, and lose members that were dropped or diverged.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from presyn.benchmarks import Stream, inputs
 from presyn.datasets import Dataset
 from presyn.errors import PresynError
 from presyn.methods import METHODS
-from presyn.methods.base import State
+from presyn.methods.base import Examples, State
 from presyn.network import Network
 from presyn.runs import Run
 from presyn.steps import EAGER, Steps
@@ -25,7 +25,8 @@ from presyn.streams import Purpose, keys
 
 TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
 FLOATS_PER_WEIGHT = 12  # state, transmitted weight, gradient, and temporaries of an update that is not fused
-FUSE_FROM = 3e8  # synaptic updates that a cohort must have ahead before compiling pays (unfused, about 9 s of updates)
+# Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
+FUSE_FROM = 1e8
 
 
 @dataclass
@@ -89,7 +90,7 @@ def memory_of(run: Run, data: Dataset) -> int:
     per_sample = 2 * (tasks.batch_size + TEST_BATCH) * sum(sizes)  # activities and their gradients, of a step and of a test
     per_weight = FLOATS_PER_WEIGHT * Network(sizes).n_weights
     order = 6 * 8 * len(data.train_y) * (tasks.tasks if kind.joint else 1)  # an epoch's order, and what sorting it takes
-    return 4 * (per_sample + per_weight) + order
+    return 4 * (per_sample + per_weight) * getattr(run.options, "draws", 1) + order
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -141,7 +142,7 @@ class Cohort:
         self.stream = Stream(self.benchmark, data, [r.seed for r in runs], kind.joint, device)
         self.network = Network((self.stream.pixels, *self.benchmark.hidden, self.benchmark.classes))
         self.parts = self.benchmark.epochs if kind.joint else self.benchmark.tasks
-        ahead = self.first_step(self.parts) * len(runs) * self.network.n_weights
+        ahead = self.first_step(self.parts) * self.network.n_weights
         self.fuse = ahead >= FUSE_FROM if fuse is None else fuse
         self.method = self._method()
         self.state = self._restore(saved) if saved else self.method.start(*self.network.initial(self.stream.seeds, device))
@@ -182,8 +183,19 @@ class Cohort:
             loss = steps.advance(steps.count, measure_loss=epoch == epochs[-1])
             at += steps.count
             tick(steps.count)
+        if not self.stream.joint:
+            self.method.end_task(self.state, self.network, self._examples(part))
         tested = {j: self._test_task(part, j).tolist() for j in self._tested_tasks(part)}
         self._record(part, loss, tested, began)
+
+    def _examples(self, task: int) -> Iterator[Examples]:
+        """The minibatches of the last epoch of a task."""
+        s = self.stream
+        batches = s.epoch(task, self.benchmark.epochs - 1)
+        for i, image in enumerate(batches.image):
+            pixel = s.pixel_index(batches.task[i] if isinstance(batches.task, Tensor) else batches.task)
+            key = keys(s.seeds, Purpose.FISHER, task, i).to(self.device)
+            yield inputs(s.train_x, image, pixel, s.scale, s.offset), s.train_y[image], key
 
     def steps_of(self, part: int) -> Steps:
         """The training steps of a part, which change this cohort's state."""
@@ -227,13 +239,19 @@ class Cohort:
         s, samples = self.stream, self.method.test_samples
         x = inputs(s.test_x, rows.expand(len(self.runs), -1), s.pixel_index(task), s.scale, s.offset)
         key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, batch, np.arange(samples)).to(self.device)
+        if self.method.averages == "accuracy":
+            each = [(self._probabilities(x, key[i]).argmax(dim=-1) == s.test_y[rows]).float() for i in range(samples)]
+            return torch.stack(each).mean(dim=(0, 2)).sum(dim=-1)
         # Averaging the softmax of sampled networks is the paper's test (PAPER section 3).
-        p = sum(self._probabilities(x, key[i]) for i in range(samples))
+        p = sum(self._probabilities(x, key[i]).sum(dim=1) for i in range(samples))
         return (p.argmax(dim=-1) == s.test_y[rows]).float().sum(dim=-1)  # type: ignore[union-attr]
 
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
+        """Of the sampled networks of a transmission, (K, S, B, classes)."""
         weights, biases = self.method.transmit(self.state, key)
-        return self.network.forward(weights, biases, x).softmax(dim=-1)
+        draws = self.method.draws
+        p = self.network.forward(weights, biases, x if draws == 1 else x.repeat_interleave(draws, dim=0)).softmax(dim=-1)
+        return p.unflatten(0, (-1, draws))
 
     def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
         ended = time.time()

@@ -1,16 +1,20 @@
 """What a learning rule is to the training loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from presyn.options import Options, option
 
+if TYPE_CHECKING:
+    from presyn.network import Network
+
 State = dict[str, Tensor]  # every tensor has the members as its first dimension
+Examples = tuple[Tensor, Tensor, Tensor]  # inputs (K, B, pixels), labels (K, B), a key (K, 2)
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,17 @@ class Method(ABC, Generic[C]):
 
     Options: ClassVar[type[MethodOptions]]
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Benchmark name -> the settings of the paper or of the authors' code on it; for the digits, ours."""
+    """Benchmark name -> the settings of the paper or of the authors' code on it, of the method or of the benchmark; for the
+    digits, ours."""
     joint: ClassVar[bool] = False
     """Whether it sees all tasks at once instead of one after the other."""
     trains_biases: bool = True
     test_samples: int = 1
-    """How many sampled networks the test averages over; 1 for a deterministic network."""
+    """How often a test transmits; 1 for a deterministic network."""
+    draws: int = 1
+    """Networks, S, that one transmission samples for each member; then rows of it are K·S, the samples of a member together."""
+    averages: ClassVar[str] = "softmax"
+    """What a test averages over sampled networks: their softmax, or their accuracy."""
 
     @classmethod
     def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,9 +56,11 @@ class Method(ABC, Generic[C]):
 
     preset_names: ClassVar[tuple[str, ...]] = ()
 
+    summed: int = 1
+    """Images in a minibatch, for rules that follow the summed instead of the mean loss; set by the training loop."""
+
     def __init__(self, members: Sequence[C], device: torch.device, fuse: bool) -> None:
         self.options: C = members[0]
-        self.fuse = fuse
         columns = {
             name: torch.tensor([[getattr(m, name)] for m in members], dtype=torch.float32, device=device)
             for name in self.Options.varying()
@@ -61,7 +72,7 @@ class Method(ABC, Generic[C]):
         """The state before the first step, with at least 'weights' and 'biases', from the initial parameters."""
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights (K, n_weights) and biases (K, n_biases) that a forward pass uses; key is (K, 2)."""
+        """The weights (K·S, n_weights) and biases (K·S, n_biases) that a forward pass uses; key is (K, 2)."""
         return state["weights"], state["biases"]
 
     @abstractmethod
@@ -72,12 +83,15 @@ class Method(ABC, Generic[C]):
 
         Args:
             state: As made by `start`.
-            grad: Gradient of the mean loss by the transmitted weights, (K, n_weights).
-            bias_grad: By the biases, (K, n_biases), or None if `trains_biases` is false.
+            grad: Gradient of the mean loss by the transmitted weights, (K·S, n_weights).
+            bias_grad: By the biases, (K·S, n_biases), or None if `trains_biases` is false.
             weights: What `transmit` gave for this step's forward pass; receives what the next one transmits.
             biases: As weights.
             next_key: The key of the next forward pass, (K, 2).
         """
+
+    def end_task(self, state: State, network: "Network", examples: Iterator[Examples]) -> None:  # noqa: B027
+        """Called where a task ends, with minibatches of it, for rules that are told; in place."""
 
     def describe(self, state: State) -> dict[str, Tensor]:
         """Figures worth recording after each task, each (K,)."""

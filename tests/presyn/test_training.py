@@ -19,7 +19,7 @@ def test_mean_accuracy_and_forgetting_by_hand():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_and_records(method, tiny):
-    record = train([make_run(method, TASKS, 1, {"eta0": 0.01 if method == "joint" else 0.1})], tiny, CPU)[0]
+    record = train([make_run(method, TASKS, 1, {"eta0": {"joint": 0.01, "bgd": 1.0}.get(method, 0.1)})], tiny, CPU)[0]
     assert record.status == "finished"
     parts = TASKS.epochs if METHODS[method].joint else TASKS.tasks
     assert len(record.loss) == len(record.seconds) == len(record.ended) == parts

@@ -1,0 +1,95 @@
+"""Bayesian gradient descent: a Gaussian over every weight, whose width is its learning rate.
+
+    θ = μ + σ ε,  ε ~ N(0, 1)                                    a sampled network; several for each minibatch
+    μ ← μ − η σ² E[g]                                            g: gradient of the summed loss of the minibatch by θ
+    σ ← σ √(1 + (½ σ E[g ε])²) − ½ σ² E[g ε]
+
+Both updates use the σ from before the step; E is the mean over the sampled networks. A weight that matters gets a small σ
+and keeps its place. Nothing tells the rule where a task ends.
+
+References: Zeno et al. (2018), arXiv:1803.10123, algorithm 1; settings of the authors' scripts (PAPER section 4).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from presyn.fuse import fused
+from presyn.methods.base import Method, MethodOptions, State
+from presyn.options import option
+from presyn.streams import normal
+
+
+@dataclass(frozen=True)
+class BGDOptions(MethodOptions):
+    """Options of Bayesian gradient descent."""
+
+    eta0: float = option(1.0, "learning rate, eta", low=0.0, high=1e6, varies=True)
+    sigma0: float = option(0.05, "initial standard deviation of every weight", low=1e-12, high=10.0, varies=True)
+    draws: int = option(10, "sampled networks in a minibatch, and in a test", low=1, high=1000)
+
+
+class BGD(Method[BGDOptions]):
+    """Bayesian gradient descent for K networks."""
+
+    Options = BGDOptions
+    averages = "accuracy"
+    published = {
+        "permuted-mnist": {"sigma0": 0.05, "eta0": 1.0, "batch_size": 128},
+        "permuted-fashion": {"sigma0": 0.05, "eta0": 0.1, "batch_size": 128},
+        "split-mnist": {"sigma0": 0.001, "eta0": 1.0, "batch_size": 128},
+        "split-fashion": {"sigma0": 0.001, "eta0": 1.0, "batch_size": 128},
+        "continuous-permuted-mnist": {"batch_size": 128},
+        "mnist": {"batch_size": 128},
+    }
+
+    def __init__(self, members: Sequence[BGDOptions], device: torch.device, fuse: bool) -> None:
+        super().__init__(members, device, fuse)
+        self.draws = self.options.draws
+        self._sample = fused(_sample, fuse)
+        self._update = fused(_update, fuse)
+
+    def start(self, weights: Tensor, biases: Tensor) -> State:
+        wide = {f"{n}_sigma": self.h.sigma0.expand_as(t).clone() for n, t in (("weights", weights), ("biases", biases))}
+        return {"weights": weights.clone(), "biases": biases.clone(), **wide}
+
+    def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
+        (k, n), m, s = state["weights"].shape, state["biases"].shape[1], self.draws
+        epsilon = normal(key, s * (n + m)).view(k, s, n + m)
+        sampled = (
+            self._sample(state[name], state[f"{name}_sigma"], e)
+            for name, e in (("weights", epsilon[..., :n]), ("biases", epsilon[..., n:]))
+        )
+        weights, biases = sampled
+        return weights.view(k * s, n), biases.view(k * s, m)
+
+    def update(
+        self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
+    ) -> None:
+        assert bias_grad is not None
+        k = len(next_key)
+        for name, g, theta in (("weights", grad, weights), ("biases", bias_grad, biases)):
+            shape = (k, self.draws, -1)
+            self._update(state[name], state[f"{name}_sigma"], g.view(shape), theta.view(shape), self.summed, self.h.eta0)
+        for mine, new in zip((weights, biases), self.transmit(state, next_key), strict=True):
+            mine.copy_(new)
+
+    def describe(self, state: State) -> dict[str, Tensor]:
+        return {"mean_sigma": state["weights_sigma"].mean(dim=1)}
+
+
+def _sample(mu: Tensor, sigma: Tensor, epsilon: Tensor) -> Tensor:
+    return mu[:, None] + sigma[:, None] * epsilon
+
+
+def _update(mu: Tensor, sigma: Tensor, grad: Tensor, theta: Tensor, images: int, eta0: Tensor) -> None:
+    """The rule, in place; grad and theta are (K, draws, n), the gradient that of the mean over so many images."""
+    epsilon = (theta - mu[:, None]) / sigma[:, None]
+    g = images * grad.mean(dim=1)
+    half = 0.5 * sigma * images * (grad * epsilon).mean(dim=1)  # ½ σ E[gε]
+    new_mu = mu - eta0 * sigma.square() * g
+    new_sigma = sigma * (1 + half.square()).sqrt() - sigma * half
+    mu.copy_(new_mu)
+    sigma.copy_(new_sigma)
