@@ -63,9 +63,9 @@ def _mix32(x: Tensor) -> Tensor:
     return x ^ ((x >> 16) & 0xFFFF)
 
 
-def bits(key: Tensor, n: int) -> Tensor:
-    """Random words: key (K, 2) int32 -> (K, n) int32."""
-    index = torch.arange(n, dtype=torch.int32, device=key.device)
+def bits(key: Tensor, n: int, first: int = 0) -> Tensor:
+    """Random words number first … first + n - 1 of a key: key (K, 2) int32 -> (K, n) int32."""
+    index = torch.arange(first, first + n, dtype=torch.int32, device=key.device)
     # One full mix, or keys that are not hashed, gives frequencies that look right but are under-dispersed.
     return _mix32(_mix32(index ^ key[:, :1]) ^ key[:, 1:])
 
@@ -76,21 +76,19 @@ def uniform(key: Tensor, n: int) -> Tensor:
 
 
 @cache
-def _quantiles(device: torch.device) -> Tensor:
-    """The 2^16 equally likely values of a standard normal variable, as midpoints, scaled to a variance of 1."""
+def quantiles(device: torch.device) -> Tensor:
+    """The 2^16 equally likely values of a standard normal variable, midpoints scaled to a variance of 1, up to ±4.3."""
     middle = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
     values = torch.special.ndtri(middle)
     return (values / values.square().mean().sqrt()).float().to(device)
 
 
-def normal(key: Tensor, n: int) -> Tensor:
-    """Standard normal numbers, 65,536 equally likely values up to ±4.3: key (K, 2) int32 -> (K, n) float32.
+def normal(key: Tensor, n: int, table: Tensor, first: int = 0) -> Tensor:
+    """Standard normal numbers, looked up in `quantiles`: key (K, 2) int32 -> (K, n) float32, numbers first … first + n - 1.
 
-    Looked up, because logarithms and cosines are not the same bits everywhere.
+    A table, because logarithms and cosines are not the same bits everywhere.
     """
-    words = bits(key, (n + 1) // 2)
-    halves = torch.cat([words & 0xFFFF, (words >> 16) & 0xFFFF], dim=1)[:, :n]
-    return _quantiles(key.device)[halves]
+    return table[bits(key, n, first) & 0xFFFF]
 
 
 def permutation(key: Tensor, n: int) -> Tensor:

@@ -5,7 +5,9 @@ a sweep contains depends on nothing that happens while it runs.
 """
 
 import hashlib
+import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ class Space:
         fixed: Other fields that are set, such as validation.
         trials: Configurations to draw unless told otherwise.
         sampler_seed: Of Optuna's RandomSampler.
+        sampler: random, or grid: every combination of the choices, in order.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Space:
     fixed: dict[str, Any] = field(default_factory=dict)
     trials: int = 48
     sampler_seed: int = 0
+    sampler: str = "random"
 
     def identity(self) -> dict[str, Any]:
         """What the manifest depends on, as plain values."""
@@ -52,6 +56,7 @@ class Space:
             "fixed": self.fixed,
             "search": distributions,
             "sampler_seed": self.sampler_seed,
+            **({} if self.sampler == "random" else {"sampler": self.sampler}),
         }
 
 
@@ -85,7 +90,7 @@ def read_space(name: str) -> Space:
 
 
 def _parse(name: str, values: dict[str, Any]) -> Space:
-    reject_unknown(values, ["method", "benchmark", "search", "fixed", "trials", "sampler_seed"])
+    reject_unknown(values, ["method", "benchmark", "search", "fixed", "trials", "sampler_seed", "sampler"])
     for needed in ("method", "benchmark", "search"):
         if not values.get(needed):
             raise PresynError(f"{needed} is missing.")
@@ -99,7 +104,16 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     for key in ("trials", "sampler_seed"):
         if key in values and (not isinstance(values[key], int) or values[key] < 0):
             raise PresynError(f"{key} must be a whole number from 0 on, not {values[key]!r}.")
-    extra = {k: values[k] for k in ("trials", "sampler_seed") if k in values}
+    sampler = values.get("sampler", "random")
+    if sampler not in ("random", "grid"):
+        raise PresynError(f"sampler must be one of random, grid, not {sampler!r}.")
+    if sampler == "grid":
+        ranges = [k for k, d in search.items() if not isinstance(d, CategoricalDistribution)]
+        if ranges:
+            raise PresynError(f"sampler grid needs choices under search, but {ranges[0]} is a range.")
+        sizes = [len(d.choices) for d in search.values()]  # type: ignore[attr-defined]
+        values = {"trials": math.prod(sizes), **values}
+    extra = {k: values[k] for k in ("trials", "sampler_seed", "sampler") if k in values}
     space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **extra)
     if not make_run(space.method, space.benchmark, 0, space.fixed).benchmark.validation:
         raise PresynError(
@@ -130,6 +144,10 @@ def _corners(space: Space) -> list[dict[str, Any]]:
 
 def draw(space: Space, trials: int) -> list[Trial]:
     """The first so many configurations of a space; the same for ever, and a longer draw begins with a shorter one."""
+    if space.sampler == "grid":
+        points = itertools.product(*(d.choices for d in space.search.values()))  # type: ignore[attr-defined]
+        rows = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, trials)]
+        return [Trial(i, SEARCH_SEEDS + i, params) for i, params in enumerate(rows)]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler_seed))
     asked = [study.ask(space.search) for _ in range(trials)]
     return [Trial(t.number, SEARCH_SEEDS + t.number, {k: t.params[k] for k in space.search}) for t in asked]

@@ -19,7 +19,7 @@ from torch import Tensor
 from presyn.fuse import fused
 from presyn.methods.base import Method, MethodOptions, State
 from presyn.options import option
-from presyn.streams import normal
+from presyn.streams import normal, quantiles
 
 
 @dataclass(frozen=True)
@@ -56,32 +56,32 @@ class BGD(Method[BGDOptions]):
         return {"weights": weights.clone(), "biases": biases.clone(), **wide}
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        (k, n), m, s = state["weights"].shape, state["biases"].shape[1], self.draws
-        epsilon = normal(key, s * (n + m)).view(k, s, n + m)
-        sampled = (
-            self._sample(state[name], state[f"{name}_sigma"], e)
-            for name, e in (("weights", epsilon[..., :n]), ("biases", epsilon[..., n:]))
-        )
-        weights, biases = sampled
-        return weights.view(k * s, n), biases.view(k * s, m)
+        weights, biases = (state[name].repeat_interleave(self.draws, dim=0) for name in ("weights", "biases"))
+        self._draw(state, key, weights, biases)
+        return weights, biases
+
+    def _draw(self, state: State, key: Tensor, weights: Tensor, biases: Tensor) -> None:
+        first, table = 0, quantiles(key.device)
+        for name, into in (("weights", weights), ("biases", biases)):
+            self._sample(into.unflatten(0, (-1, self.draws)), state[name], state[f"{name}_sigma"], key, first, table)
+            first += self.draws * state[name].shape[1]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         assert bias_grad is not None
-        k = len(next_key)
         for name, g, theta in (("weights", grad, weights), ("biases", bias_grad, biases)):
-            shape = (k, self.draws, -1)
-            self._update(state[name], state[f"{name}_sigma"], g.view(shape), theta.view(shape), self.summed, self.h.eta0)
-        for mine, new in zip((weights, biases), self.transmit(state, next_key), strict=True):
-            mine.copy_(new)
+            g, theta = (t.unflatten(0, (-1, self.draws)) for t in (g, theta))
+            self._update(state[name], state[f"{name}_sigma"], g, theta, self.summed, self.h.eta0)
+        self._draw(state, next_key, weights, biases)
 
     def describe(self, state: State) -> dict[str, Tensor]:
         return {"mean_sigma": state["weights_sigma"].mean(dim=1)}
 
 
-def _sample(mu: Tensor, sigma: Tensor, epsilon: Tensor) -> Tensor:
-    return mu[:, None] + sigma[:, None] * epsilon
+def _sample(into: Tensor, mu: Tensor, sigma: Tensor, key: Tensor, first: int, table: Tensor) -> None:
+    epsilon = normal(key, into.shape[1] * into.shape[2], table, first).view(into.shape)
+    into.copy_(mu[:, None] + sigma[:, None] * epsilon)
 
 
 def _update(mu: Tensor, sigma: Tensor, grad: Tensor, theta: Tensor, images: int, eta0: Tensor) -> None:

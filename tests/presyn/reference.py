@@ -68,3 +68,68 @@ def uniforms(key, n):
 
     first, second = (int(k) & word for k in key)
     return torch.tensor([(mix(mix(i ^ first) ^ second) & 0xFFFFFF) / 2**24 for i in range(n)])
+
+
+class EWCTwin:
+    """Kirkpatrick et al. (2017), Eq. 3, with a penalty kept for every task and the Fisher information image by image."""
+
+    def __init__(self, o, sizes, weights, biases):
+        self.o, self.sizes = o, sizes
+        self.theta = [*unflatten(sizes, weights), *biases.split(sizes[1:])]
+        self.tasks = []
+
+    def logits(self, theta, x):
+        n = len(self.sizes) - 1
+        for i, (w, b) in enumerate(zip(theta[:n], theta[n:], strict=True)):
+            x = x @ w + b
+            x = relu(x) if i < n - 1 else x
+        return x
+
+    def penalty(self, theta):
+        o, total = self.o, torch.zeros(())
+        for age, (fishers, anchors) in enumerate(reversed(self.tasks)):
+            # Online: one penalty around the latest strengths, to which older tasks give what gamma left of them.
+            weight = o.gamma**age if o.form == "online" else 1.0
+            around = self.tasks[-1][1] if o.form == "online" else anchors
+            total = total + weight * sum((f * (t - a) ** 2).sum() for f, t, a in zip(fishers, theta, around, strict=True))
+        return o.lam / 2 * total
+
+    def step(self, x, y):
+        theta = [t.clone().requires_grad_() for t in self.theta]
+        loss = cross_entropy(self.logits(theta, x), y) + self.penalty(theta)
+        grads = torch.autograd.grad(loss, theta)
+        self.theta = [t - self.o.eta0 * g for t, g in zip(self.theta, grads, strict=True)]
+
+    def end_task(self, x, y):
+        fishers = [torch.zeros_like(t) for t in self.theta]
+        for image, label in zip(x, y, strict=True):
+            theta = [t.clone().requires_grad_() for t in self.theta]
+            likelihood = -cross_entropy(self.logits(theta, image[None]), label[None])
+            for f, g in zip(fishers, torch.autograd.grad(likelihood, theta), strict=True):
+                f += g**2 / len(x)
+        self.tasks.append((fishers, [t.clone() for t in self.theta]))
+
+
+class BGDTwin:
+    """Zeno et al. (2018), algorithm 1, one sampled network after the other."""
+
+    def __init__(self, o, sizes, weights, biases):
+        self.o, self.sizes = o, sizes
+        self.mu = torch.cat([weights, biases])
+        self.sigma = torch.full_like(self.mu, o.sigma0)
+
+    def step(self, x, y, epsilons):
+        n = sum(i * j for i, j in zip(self.sizes, self.sizes[1:], strict=False))
+        g_mean, ge_mean = torch.zeros_like(self.mu), torch.zeros_like(self.mu)
+        for epsilon in epsilons:
+            theta = (self.mu + self.sigma * epsilon).requires_grad_()
+            a, layers = x, unflatten(self.sizes, theta[:n])
+            for i, (w, b) in enumerate(zip(layers, theta[n:].split(self.sizes[1:]), strict=True)):
+                a = a @ w + b
+                a = relu(a) if i < len(layers) - 1 else a
+            (g,) = torch.autograd.grad(cross_entropy(a, y, reduction="sum"), theta)
+            g_mean += g / len(epsilons)
+            ge_mean += g * epsilon / len(epsilons)
+        s = self.sigma
+        self.mu = self.mu - self.o.eta0 * s**2 * g_mean
+        self.sigma = s * torch.sqrt(1 + (s * ge_mean / 2) ** 2) - s**2 * ge_mean / 2

@@ -124,3 +124,20 @@ def test_the_study_opens_in_optuna_with_every_outcome(write, tmp_path):
     assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert study.best_params == trials[0].params and study.best_value == 0.7
     assert study.trials[1].intermediate_values == {0: 0.8}
+
+
+def test_a_grid_draws_every_combination_once():
+    space = read_space("bgd-permuted-mnist")
+    drawn = draw(space, space.trials)
+    assert space.trials == len({(t.params["eta0"], t.params["sigma0"]) for t in drawn}) == 12
+    assert len({t.seed for t in drawn}) == 12
+
+
+def test_a_grid_of_ranges_is_refused(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "method: sgd\nbenchmark: permuted-digits\nsampler: grid\nfixed: {validation: 300}\n"
+        "search:\n  eta0: {low: 0.1, high: 0.2}\n"
+    )
+    with pytest.raises(PresynError, match="grid needs choices under search, but eta0 is a range"):
+        read_space(str(path))
