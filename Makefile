@@ -7,7 +7,7 @@ PYTHON ?= python3
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help setup quickstart reproduce-table1 verify bench bench-gpu test check mlflow-ui
+.PHONY: help setup quickstart reproduce-table1 tune-baselines reproduce-ablations verify bench bench-gpu test check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,15 @@ quickstart: .venv/.ready ## search, transfer and Table 1 on scikit-learn's digit
 
 reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; resumable
 	$(PRESYN) table1
+
+tune-baselines: .venv/.ready ## the searches of the other methods; resumable
+	$(PRESYN) search --space ewc-split-mnist
+	$(PRESYN) search --space ewc-permuted-mnist
+	$(PRESYN) search --space sgd-permuted-mnist
+	$(PRESYN) search --space bgd-permuted-mnist
+
+reproduce-ablations: .venv/.ready ## Fig. 5a, parameters searched again for each ablation; resumable
+	$(PRESYN) ablate
 
 verify: .venv/.ready ## verdicts from the committed rows; no training
 	$(PRESYN) verify

@@ -80,6 +80,28 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default 2019 2020 2021")
     p.add_argument("--benchmarks", nargs="+", help="default: the paper's four")
     stage(p)
+    p = command("ablate", "switch parts of a rule off, with parameters searched again for each, and print the table")
+    p.add_argument("--method", default="presynaptic", help=", ".join(METHODS))
+    p.add_argument(
+        "--off",
+        nargs="+",
+        action="append",
+        metavar="NAME or FIELD=VALUE",
+        help="ablations by name, or one of your own: the settings that switch something off (repeatable; default: all of Fig. 5a)",
+    )
+    p.add_argument(
+        "--departures", action="store_true", help="instead: what the released code does otherwise than the paper says"
+    )
+    source = p.add_mutually_exclusive_group()
+    source.add_argument("--reuse-parameters", action="store_true", help="those that the last search found")
+    source.add_argument("--published-parameters", action="store_true", help="the authors'")
+    p.add_argument("--benchmarks", nargs="+", help="default split-mnist permuted-mnist")
+    p.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default 2019 2020 2021")
+    p.add_argument("--trials", type=int, default=24, help="configurations to draw for each ablation and benchmark (default 24)")
+    p.add_argument("--results", type=Path, help="where tables and rows go (default results)")
+    p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    p.add_argument("--digits", action="store_true", help="on scikit-learn's digits")
+    place(p, ray=True)
     p = command("verify", "verdicts from the rows under results/; trains nothing")
     p.add_argument("--results", type=Path, default=Path("results"))
     p = command("show", "a run's configuration, results, provenance, and the command that repeats it")
@@ -207,6 +229,45 @@ def _table1(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ablate(args: argparse.Namespace) -> int:
+    from pipeline.ablate import ABLATIONS, DEPARTURES, FULL, Study, ablate, check, own_variants, show
+    from pipeline.run import parse_settings
+    from pipeline.training import console
+    from presyn.options import reject_unknown
+
+    if args.trials < 1:
+        raise PresynError(f"--trials must be at least 1, not {args.trials}.")
+    source = "published" if args.published_parameters else "reuse" if args.reuse_parameters else "search"
+    variants: Any = DEPARTURES if args.departures else ABLATIONS
+    if args.departures:
+        source = "default"
+    elif args.off:
+        names = [word for group in args.off for word in group if "=" not in word]
+        reject_unknown(names, ABLATIONS, "ablation (or FIELD=VALUE)")
+        own = own_variants(args.method, [parse_settings(g) for g in ([w for w in g if "=" in w] for g in args.off) if g])
+        variants = {**own, **{n: ABLATIONS[n] for n in names}}
+        variants = {FULL: {}, **{k: v for k, v in variants.items() if k != FULL}}
+    elif args.method != "presynaptic":
+        raise PresynError(f"--off is missing: say what to switch off in {args.method}, such as --off eta0=0.001.")
+    digits = ("split-digits",) if args.digits else None
+    benchmarks = tuple(dict.fromkeys(args.benchmarks or digits or ("split-mnist", "permuted-mnist")))
+    own_folder = f"-{args.method}" if args.off else ""
+    name = "departures" if args.departures else f"ablations{own_folder}/{'published' if source == 'published' else 'searched'}"
+    validation = 300 if any(b.endswith("digits") for b in benchmarks) else 10_000
+    study = Study(name, args.method, variants, benchmarks, tuple(dict.fromkeys(args.seeds)), source, args.trials, validation)
+    check(study)
+    cluster = _cluster(args)
+    results = args.results or (DIGITS if args.digits else REAL).results
+    results.mkdir(parents=True, exist_ok=True)
+    store, uri = _open(args)
+    with store.locked(_command(args), args.wait):
+        table = ablate(study, store, cluster, uri, results, args.dry_run)
+    if table is not None:
+        show(table, "Departures" if args.departures else "Ablations")
+        console.print(f"Rows, table and figure: {results / name}", highlight=False)
+    return 0
+
+
 def _verify(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -214,8 +275,9 @@ def _verify(args: argparse.Namespace) -> int:
     from pipeline.verify import verify
 
     table = verify(args.results)
-    grid = Table(*[c for c in table.columns if c != "test"])
-    for row in table.drop(columns="test").itertuples(index=False):
+    shown = table.drop(columns=["test", "t", "p_margin", "difference"])
+    grid = Table(*shown.columns)
+    for row in shown.itertuples(index=False):
         grid.add_row(*[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row])
     Console().print(grid)
     return 0
@@ -258,6 +320,7 @@ COMMANDS = {
     "run": _run,
     "search": _search,
     "table1": _table1,
+    "ablate": _ablate,
     "verify": _verify,
     "show": _show,
     "sync-mlflow": _sync,

@@ -1,6 +1,7 @@
 """The published numbers in results/paper/, as samples."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,3 +20,8 @@ def authors_code(folder: Path = PAPER) -> dict[tuple[str, str], Sample]:
     """(method, benchmark) -> accuracy in %, runs of the authors' released code."""
     frame = pd.read_csv(folder / "authors_code.csv")
     return {(r.method, r.benchmark): Sample.of([100 * float(a) for a in r.accuracies.split()]) for r in frame.itertuples()}
+
+
+def statements(folder: Path = PAPER) -> list[Any]:
+    """Printed statements, with fields claim, kind, subject, rival, benchmark, published, standard_error, repetitions, place."""
+    return list(pd.read_csv(folder / "statements.csv").itertuples(index=False))
