@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.paper import PAPER
 from pipeline.rows import export
@@ -98,7 +98,7 @@ def space_of(study: Study, variant: str, benchmark: str) -> Space:
     settings = dict(study.variants[variant])
     kind = METHODS[study.method]
     ranges = {k: v for k, v in RANGES.items() if k in kind.Options.names()} or {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
-    search = {k: ranges[k] for k in sorted(ranges) if k not in settings}
+    search: dict[str, BaseDistribution] = {k: ranges[k] for k in sorted(ranges) if k not in settings}
     chance = {"drop_below": 0.5} if read_benchmark(benchmark).kind != "split" else {}
     fixed = {"validation": study.validation, "tests": "new", **chance, **settings}
     name = f"{study.method}-{variant.replace('=', '-').replace(', ', '-')}-{Path(benchmark).stem}"
@@ -157,11 +157,7 @@ def ablate(study: Study, store: Store, cluster: Cluster, uri: str, results: Path
         settings = {**params, **study.variants[variant]}
         for seed in study.seeds:
             labelled.append((variant, plan.add(make_run(study.method, read_benchmark(benchmark), seed, settings))))
-    if (
-        "continuous-permuted-mnist" not in study.benchmarks
-        and study.variants is DEPARTURES
-        and "permuted-mnist" in study.benchmarks
-    ):
+    if study.variants is DEPARTURES and "permuted-mnist" in study.benchmarks:
         for variant, settings in TRANSITIONS.items():
             for seed in study.seeds:
                 labelled.append((variant, plan.add(make_run(study.method, "continuous-permuted-mnist", seed, settings))))

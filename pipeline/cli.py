@@ -86,8 +86,8 @@ def parser() -> argparse.ArgumentParser:
         "--off",
         nargs="+",
         action="append",
-        metavar="NAME or FIELD=VALUE",
-        help="ablations by name, or one of your own: the settings that switch something off (repeatable; default: all of Fig. 5a)",
+        metavar="NAME|FIELD=VALUE",
+        help="ablations by name, or one of your own by what switches it off (repeatable; default: Fig. 5a)",
     )
     p.add_argument(
         "--departures", action="store_true", help="instead: what the released code does otherwise than the paper says"
@@ -218,7 +218,7 @@ def _table1(args: argparse.Namespace) -> int:
     space, trials, results = _stage(args)
     benchmarks = tuple(dict.fromkeys(args.benchmarks or (DIGITS if args.digits else REAL).benchmarks))
     settings = Settings(space, trials, tuple(dict.fromkeys(args.seeds)), benchmarks)
-    wanted(settings, None)  # bad input is found before anything is opened
+    wanted(settings, None, results)  # bad input is found before anything is opened
     cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):

@@ -1,8 +1,9 @@
 """Verdicts from the committed rows alone: no training, no data, no network.
 
 A published mean is *reproduced* when ours lies within MARGIN of it (two one-sided tests), *not reproduced* when a difference
-is detected that this does not bound; a published order is reproduced when ours has it and the difference is detected. Otherwise
-it is *undecided*, with the seeds that would decide it if what we estimated is true. p values are adjusted by Holm over each family.
+is detected that this does not bound; a published order is reproduced when ours has it and the difference is detected.
+Otherwise it is *undecided*, with the seeds that would decide it if what we estimated is true. p values are adjusted by Holm
+over each family.
 """
 
 import math
@@ -118,17 +119,16 @@ def cells(name: str, rows: pd.DataFrame, published: dict[tuple[str, str], Sample
     """A claim for each published mean."""
     claims = []
     for (method, benchmark), theirs in published.items():
-        own = _accuracies(rows, method, benchmark)
-        ours = Sample.of(own.tolist()) if len(own) else None
-        claims.append(
-            Claim(
-                name, f"{method} on {benchmark}", str(theirs), _words(ours), "Welch", "mean",
-                unpaired(ours, theirs) if ours else None,
-                float(own.std(ddof=1)) if len(own) > 1 else math.nan,
-                0.0 if math.isnan(theirs.standard_error) else theirs.standard_error,
-            )
-        )  # fmt: skip
+        claims.append(_mean_claim(name, f"{method} on {benchmark}", _accuracies(rows, method, benchmark), theirs))
     return claims
+
+
+def _mean_claim(family: str, claim: str, own: pd.Series, theirs: Sample) -> Claim:
+    ours = Sample.of(own.tolist()) if len(own) else None
+    difference = unpaired(ours, theirs) if ours else None
+    spread = float(own.std(ddof=1)) if len(own) > 1 else math.nan
+    error = 0.0 if math.isnan(theirs.standard_error) else theirs.standard_error
+    return Claim(family, claim, str(theirs), _words(ours), "Welch", "mean", difference, spread, error)
 
 
 def _words(ours: Sample | None) -> str:
@@ -153,17 +153,11 @@ def statement_claims(rows: pd.DataFrame, ablations: pd.DataFrame, further: pd.Da
     for s in statements():
         where = "" if s.benchmark == "all four" else f" on {s.benchmark}"
         if s.kind == "mean":
-            for transition in ("zeno", "released"):
-                name = "released" if transition == "zeno" else "transition=released"
-                own = _accuracies(further, name, s.benchmark, "ablation")
-                theirs = Sample(float(s.published), s.standard_error, s.repetitions)
-                ours = Sample.of(own.tolist()) if len(own) else None
-                d = unpaired(ours, theirs) if ours else None
-                spread = float(own.std(ddof=1)) if len(own) > 1 else math.nan
-                words = f"{s.subject} on {s.benchmark}, transitions as {'in Zeno et al.' if transition == 'zeno' else 'in the released code'}"
-                claims.append(
-                    Claim("statements", words, str(theirs), _words(ours), "Welch", "mean", d, spread, theirs.standard_error)
-                )
+            theirs = Sample(float(s.published), s.standard_error, s.repetitions)
+            for variant, reading in (("released", "in Zeno et al."), ("transition=released", "in the released code")):
+                own = _accuracies(further, variant, s.benchmark, "ablation")
+                words = f"{s.subject} on {s.benchmark}, transitions as {reading}"
+                claims.append(_mean_claim("statements", words, own, theirs))
             continue
         benchmarks = FOUR if s.benchmark == "all four" else (s.benchmark,)
         table, column = (ablations, "ablation") if s.subject == "full" else (rows, "method")
@@ -171,8 +165,8 @@ def statement_claims(rows: pd.DataFrame, ablations: pd.DataFrame, further: pd.Da
         differences = _pair(*sides)
         d = paired(differences.tolist()) if len(differences) else None
         spread = float(differences.std(ddof=1)) if len(differences) > 1 else math.nan
-        ours = "–" if d is None else f"{d} (n = {len(differences)})"
-        claims.append(Claim("statements", s.claim + where, s.published, ours, "paired t", s.kind, d, spread))
+        found = "–" if d is None else f"{d} (n = {len(differences)})"
+        claims.append(Claim("statements", s.claim + where, s.published, found, "paired t", s.kind, d, spread))
     return claims
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from pipeline.paper import authors_code, published_table
-from pipeline.statistics import Sample, holm, welch
+from pipeline.statistics import Sample, holm, paired, seeds_to_decide, unpaired, welch
 from pipeline.verify import verdicts
 
 
@@ -35,28 +35,77 @@ def test_the_published_numbers_are_complete():
     assert len(authors_code()) == 12 and authors_code()["sgd", "split-mnist"].mean == pytest.approx(80.763, abs=1e-3)
 
 
-def rows(shift):
-    """Rows as good as the authors' own runs, but for one cell."""
+def test_welch_and_paired_differences_agree_with_scipy():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(80, 1, 6), rng.normal(81, 2, 6)
+    theirs = stats.ttest_ind(a, b, equal_var=False)
+    d = unpaired(Sample.of(a), Sample.of(b))
+    assert (d.t, d.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    pairs, theirs = paired(a - b), stats.ttest_rel(a, b)
+    assert (pairs.t, pairs.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    low = stats.ttest_1samp(a - b, -3, alternative="greater").pvalue
+    high = stats.ttest_1samp(a - b, 3, alternative="less").pvalue
+    assert pairs.p_within(3) == pytest.approx(max(low, high))
+
+
+def test_equivalence_keeps_its_false_alarm_rate():
+    # 2,000 samples whose true difference lies at the margin: at most 5 % may be called within it. Binomial bound, 4 standard
+    # errors: false-alarm rate 3e-5.
+    rng = np.random.default_rng(2)
+    within = [paired(rng.normal(1.5, 0.5, 5)).p_within(1.5) < 0.05 for _ in range(2000)]
+    assert np.mean(within) < 0.05 + 4 * (0.05 * 0.95 / 2000) ** 0.5
+
+
+def test_the_seeds_that_would_decide_do():
+    # One-sided t test of an effect of one standard deviation: 8 seeds have a power of about 0.8 (Cohen 1988, d = 1, alpha 0.05).
+    n = seeds_to_decide(1.0, 1.0, 0.05)
+    rng = np.random.default_rng(3)
+    found = [stats.ttest_1samp(rng.normal(1, 1, n), 0, alternative="greater").pvalue < 0.05 for _ in range(2000)]
+    assert n in (7, 8, 9) and abs(np.mean(found) - 0.8) < 0.07
+    assert seeds_to_decide(1.0, 0.5, 0.05, known_error=1.0) is None
+
+
+def rows(shift, scatter=0.1, methods=("presynaptic", "sgd", "joint"), seeds=10):
+    """Rows around the published means, but for one cell."""
     lines = []
-    for (method, benchmark), s in authors_code().items():
-        for i in range(3):
+    for (method, benchmark), s in published_table().items():
+        for i in range(seeds if method in methods else 0):
             off = shift if (method, benchmark) == ("presynaptic", "split-mnist") else 0
-            lines.append(
-                {
-                    "method": method,
-                    "benchmark": benchmark,
-                    "parameters": "as_published",
-                    "status": "finished",
-                    "mean_accuracy": (s.mean + off + 0.1 * (i - 1)) / 100,
-                }
-            )
+            accuracy = (s.mean + off + scatter * (i % 3 - 1)) / 100
+            lines.append({"method": method, "benchmark": benchmark, "seed": i, "status": "finished", "mean_accuracy": accuracy})
     return pd.DataFrame(lines)
 
 
-def test_a_wrong_number_turns_the_verdict():
-    def verdict(shift):
-        table = verdicts(rows(shift))
-        of = table[(table.family == "the authors' code") & (table.claim == "presynaptic on split-mnist")]
-        return of.verdict.item()
+def line(table, claim, family="Table 1 of the paper"):
+    return table[(table.family == family) & (table.claim == claim)].iloc[0]
 
-    assert (verdict(0), verdict(5)) == ("agrees", "differs")
+
+def test_a_wrong_number_turns_the_verdict():
+    def verdict(shift, **more):
+        return line(verdicts(rows(shift, **more)), "presynaptic on split-mnist").verdict
+
+    assert [verdict(s) for s in (0, 4, -4)] == ["reproduced", "not reproduced", "not reproduced"]
+    assert verdict(0, scatter=4) == "undecided"
+
+
+def test_an_undecided_claim_says_how_many_seeds_would_decide():
+    few = line(verdicts(rows(0.2, scatter=2, seeds=3)), "presynaptic on split-mnist")
+    n = int(few.seeds.removeprefix("about "))
+    assert few.verdict == "undecided" and 3 < n < 100
+    assert line(verdicts(rows(0.2, scatter=2, seeds=2 * n)), "presynaptic on split-mnist").verdict == "reproduced"
+    assert line(verdicts(rows(0)), "ewc on split-mnist")[["verdict", "seeds"]].tolist() == ["undecided", "no runs"]
+
+
+def test_orders_need_the_right_sign():
+    name = "presynaptic above sgd on split-mnist"
+    assert line(verdicts(rows(0)), name, "statements").verdict == "reproduced"
+    assert line(verdicts(rows(-9)), name, "statements").verdict == "not reproduced"
+
+
+def test_similar_means_within_the_margin_and_better_is_no_worse():
+    table = rows(0, methods=("presynaptic", "bgd", "ewc"))
+    better = table.assign(mean_accuracy=table.mean_accuracy + 0.1 * (table.method == "presynaptic"))
+    worse = table.assign(mean_accuracy=table.mean_accuracy - 0.1 * (table.method == "presynaptic"))
+    names = ("overall similar to bgd", "overall similar to or better than ewc")
+    found = {w: [line(verdicts(t), n, "statements").verdict for n in names] for w, t in (("better", better), ("worse", worse))}
+    assert found == {"better": ["not reproduced", "reproduced"], "worse": ["not reproduced", "not reproduced"]}

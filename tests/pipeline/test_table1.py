@@ -8,16 +8,17 @@ import pytest
 
 from pipeline.search import Winner, choose
 from pipeline.table1 import Settings, display, make_table, wanted, write
-from presyn import METHODS, PresynError
+from presyn import PresynError
 from sweeps.space import Trial, read_space
 
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
 SETTINGS = Settings(read_space("presynaptic-permuted-mnist"), 48, (2019, 2020, 2021), FOUR)
+NOWHERE = Path("/nowhere")  # no winners of other searches
 WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0": 0.01}
 
 
 def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
-    runs = [run for label, run in wanted(SETTINGS, {**WINNER, "eta0": 0.02}) if label == "searched"]
+    runs = [run for label, run in wanted(SETTINGS, {**WINNER, "eta0": 0.02}, NOWHERE) if label == "searched"]
     assert len(runs) == 12
     for run in runs:
         config = run.config()
@@ -31,16 +32,35 @@ def test_fixed_options_of_the_search_are_carried_over_too():
     settings = dataclasses.replace(
         SETTINGS, space=dataclasses.replace(SETTINGS.space, fixed={"validation": 9, "rule": "printed"})
     )
-    runs = [run for label, run in wanted(settings, WINNER) if label == "searched"]
+    runs = [run for label, run in wanted(settings, WINNER, NOWHERE) if label == "searched"]
     assert {r.options.p_step for r in runs} == {"additive"} and {r.benchmark.validation for r in runs} == {0}
 
 
+def test_the_strict_transfer_carries_eta0_everywhere():
+    runs = [run for label, run in wanted(SETTINGS, {**WINNER, "eta0": 0.02}, NOWHERE) if label == "strict"]
+    assert len(runs) == 12 and {run.options.eta0 for run in runs} == {0.02}
+
+
+def test_baselines_take_their_own_winners(tmp_path):
+    for space, eta0 in (("ewc-split-mnist", 0.1), ("ewc-permuted-mnist", 0.2), ("sgd-permuted-mnist", 0.3)):
+        (tmp_path / "search" / space).mkdir(parents=True)
+        (tmp_path / "search" / space / "best.yaml").write_text(f"params: {{eta0: {eta0}}}")
+    found = {
+        (run.method, label, run.benchmark.name): run.options.eta0
+        for label, run in wanted(SETTINGS, None, tmp_path)
+        if run.method in ("ewc", "sgd")
+    }
+    assert found["ewc", "as_published", "split-fashion"] == 0.1 and found["ewc", "as_published", "permuted-fashion"] == 0.2
+    assert found["ewc", "searched", "split-fashion"] == 0.2  # tuned once
+    assert found["sgd", "searched", "split-mnist"] == 0.3 and found["sgd", "as_published", "split-mnist"] == 1e-6
+
+
 def test_reported_runs_train_on_everything_and_never_use_search_seeds():
-    runs = [run for _, run in wanted(SETTINGS, WINNER)]
-    assert len(runs) == 12 * (1 + len(METHODS))
+    runs = [run for _, run in wanted(SETTINGS, WINNER, NOWHERE)]
+    assert len(runs) == 12 * 6  # four methods as published, the searched rule in two readings; ewc has no settings here
     assert all(r.benchmark.validation == 0 and r.benchmark.drop_below == 0 for r in runs)
     with pytest.raises(PresynError, match="are for searches"):
-        wanted(Settings(SETTINGS.space, 1, (1_000_000,), FOUR), None)
+        wanted(Settings(SETTINGS.space, 1, (1_000_000,), FOUR), None, NOWHERE)
 
 
 def test_the_winner_is_the_best_finished_one():

@@ -1,0 +1,84 @@
+"""Ablations: what is searched, what is carried, and a table that says what the rows say."""
+
+import functools
+
+import pandas as pd
+import pytest
+import yaml
+
+import pipeline.ablate
+import pipeline.search
+from pipeline.ablate import ABLATIONS, DEPARTURES, RANGES, Study, make_table, published_parameters, space_of
+from pipeline.cli import main
+from presyn import make_run
+
+STUDY = Study("ablations", "presynaptic", ABLATIONS, ("split-mnist", "permuted-mnist"), (1, 2), "search")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Train in this process; Ray has tests of its own."""
+    for module in (pipeline.ablate, pipeline.search):
+        monkeypatch.setattr(module, "train", functools.partial(module.train, here=True))
+
+
+def test_what_an_ablation_sets_is_not_searched():
+    for name, settings in ABLATIONS.items():
+        space = space_of(STUDY, name, "permuted-mnist")
+        assert set(space.search) == set(RANGES) - set(settings)
+        assert settings.items() <= space.fixed.items() and space.fixed["validation"] == 10_000
+    assert len({space_of(STUDY, a, b).name for a in ABLATIONS for b in STUDY.benchmarks}) == 14
+
+
+def test_every_ablation_has_the_authors_parameters_and_every_departure_trains():
+    assert set(published_parameters()) == {(a, b) for a in ABLATIONS for b in STUDY.benchmarks}
+    for settings in [*ABLATIONS.values(), *DEPARTURES.values()]:
+        make_run("presynaptic", "split-mnist", 1, settings)
+
+
+def test_differences_are_of_the_same_seeds():
+    values = {"full": {1: 0.8, 2: 0.82, 3: 0.84}, "ghost": {1: 0.78, 2: 0.81}, "lost": {1: None}}
+    frame = pd.DataFrame(
+        [(a, "b", s, "finished" if v else "diverged", v) for a, of in values.items() for s, v in of.items()],
+        columns=["ablation", "benchmark", "seed", "status", "mean_accuracy"],
+    )
+    table = make_table(frame).set_index("ablation")
+    ghost = table.loc["ghost"]
+    assert (ghost.ours, ghost.difference, ghost.difference_error, ghost.n) == pytest.approx((79.5, -1.5, 0.5, 2))
+    assert ghost.t == pytest.approx(-3) and table.loc["lost", ["n", "lost"]].tolist() == [0, 1]
+
+
+def test_search_then_reuse(home, here, capsys):
+    words = ["ablate", "--digits", "--off", "no-freezing", "--trials", "2", "--seeds", "1", "2"]
+    assert main(words) == 0
+    folder = home / ".presyn" / "quickstart" / "ablations-presynaptic" / "searched"
+    rows = pd.read_csv(folder / "runs.csv")
+    winners = yaml.safe_load((folder / "winners.yaml").read_text())["split-digits"]
+    assert set(winners) == {"full", "no-freezing"} and "p_freeze" not in winners["no-freezing"]
+    assert rows.ablation.tolist() == ["full", "full", "no-freezing", "no-freezing"] and not set(rows.seed) - {1, 2}
+    assert main([*words, "--reuse-parameters"]) == 0
+    assert pd.read_csv(folder / "runs.csv").run_id.tolist() == rows.run_id.tolist()
+    assert "no-freezing" in capsys.readouterr().out and (folder / "table.png").exists()
+
+
+def test_one_of_the_users_own(home, here):
+    words = ["ablate", "--digits", "--method", "sgd", "--off", "optimizer=adam", "--trials", "1", "--seeds", "1", "2"]
+    assert main(words) == 0
+    rows = pd.read_csv(home / ".presyn" / "quickstart" / "ablations-sgd" / "searched" / "runs.csv")
+    assert set(rows.ablation) == {"full", "optimizer=adam"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--off", "no-freezin"], "Did you mean no-freezing?"),
+        (["--off", "p_freze=1"], "Did you mean p_freeze?"),
+        (["--method", "sgd"], "--off is missing"),
+        (["--digits", "--published-parameters"], "benchmark with published parameters"),
+        (["--digits", "--reuse-parameters"], "without --reuse-parameters they are searched"),
+        (["--trials", "0"], "--trials must be at least 1"),
+    ],
+)
+def test_bad_input_is_named(words, message, home, capsys):
+    assert main(["ablate", *words]) == 1
+    assert message in capsys.readouterr().err
