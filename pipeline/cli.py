@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help="any field of the method or the benchmark"
     )
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    p.add_argument("--rows", type=Path, metavar="FILE", help="also write them as a CSV, as the tables' rows are")
     p.add_argument("--fresh", action="store_true", help="train again what is in the store")
     place(p, ray=False)
     stage(command("search", "search a method's parameters on validation data"))
@@ -169,6 +170,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from pipeline.rows import export
     from pipeline.run import as_json, parse_settings, print_rows, run
     from presyn import make_run
     from sweeps.files import read_benchmark
@@ -180,6 +182,8 @@ def _run(args: argparse.Namespace) -> int:
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
         rows = run(args.method, args.benchmark, list(dict.fromkeys(args.seeds)), settings, store, cluster, uri, args.fresh)
+    if args.rows:
+        export(args.rows, [(row, {"stage": "run"}) for row in rows])
     if args.json:
         print(as_json(rows))
     else:

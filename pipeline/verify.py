@@ -181,9 +181,8 @@ def as_published(results: Path) -> pd.DataFrame:
         raise PresynError(f"{path} is missing. Make it with: presyn table1")
     table = pd.read_csv(path)
     table = table[table.parameters == "as_published"]
-    further = results / "seeds" / "runs.csv"
-    frames = [table, pd.read_csv(further)] if further.exists() else [table]
-    return pd.concat(frames, ignore_index=True).drop_duplicates("run_id")
+    further = [pd.read_csv(p) for p in sorted((results / "seeds").glob("*.csv"))]
+    return pd.concat([table, *further], ignore_index=True).drop_duplicates("run_id")
 
 
 def _rows(path: Path) -> pd.DataFrame:

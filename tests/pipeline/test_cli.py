@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from pipeline import cli
@@ -113,3 +114,9 @@ def test_relative_data_folders_reach_workers_as_absolute_ones(home):
 def test_a_ray_cluster_that_is_not_there_is_named_at_once(home, capsys):
     assert cli.main(["search", "--digits", "--trials", "1", "--ray-address", "127.0.0.1:1"]) == 1
     assert "Ray could not be reached or started at 127.0.0.1:1. Check RAY_ADDRESS" in capsys.readouterr().err
+
+
+def test_rows_are_written_as_the_tables_rows_are(home):
+    assert main([*RUN, "--seeds", "1", "2", "--rows", "out/rows.csv"]) == 0
+    rows = pd.read_csv(home / "out" / "rows.csv")
+    assert rows.seed.tolist() == [1, 2] and {"run_id", "git_commit", "data_sha256", "config", "accuracy"} <= set(rows.columns)

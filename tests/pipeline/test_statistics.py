@@ -57,7 +57,7 @@ def test_equivalence_keeps_its_false_alarm_rate():
 
 
 def test_the_seeds_that_would_decide_do():
-    # One-sided t test of an effect of one standard deviation: 8 seeds have a power of about 0.8 (Cohen 1988, d = 1, alpha 0.05).
+    # One-sided t test of an effect of one standard deviation: about 8 seeds for a power of 0.8 (Cohen 1988, d = 1, alpha 0.05).
     n = seeds_to_decide(1.0, 1.0, 0.05)
     rng = np.random.default_rng(3)
     found = [stats.ttest_1samp(rng.normal(1, 1, n), 0, alternative="greater").pvalue < 0.05 for _ in range(2000)]
