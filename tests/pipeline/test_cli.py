@@ -117,6 +117,7 @@ def test_a_ray_cluster_that_is_not_there_is_named_at_once(home, capsys):
 
 
 def test_rows_are_written_as_the_tables_rows_are(home):
-    assert main([*RUN, "--seeds", "1", "2", "--rows", "out/rows.csv"]) == 0
+    assert cli.main([*RUN, "--seeds", "1", "2", "--rows", "out/rows.csv"]) == 0
     rows = pd.read_csv(home / "out" / "rows.csv")
-    assert rows.seed.tolist() == [1, 2] and {"run_id", "git_commit", "data_sha256", "config", "accuracy"} <= set(rows.columns)
+    assert rows.seed.tolist() == [1, 2]
+    assert {"run_id", "git_commit", "data_sha256", "config", "accuracy"} <= set(rows.columns)
