@@ -14,8 +14,9 @@ help: ## this list
 
 setup: .venv/.ready ## create .venv from the project's own files
 
-quickstart: .venv/.ready ## search, transfer and Table 1 on scikit-learn's digits: minutes, no download
+quickstart: .venv/.ready ## search, transfer, Table 1 and an ablation on scikit-learn's digits: minutes, no download
 	$(PRESYN) table1 --digits
+	$(PRESYN) ablate --digits --off no-consolidation --trials 6
 
 reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; resumable
 	$(PRESYN) table1
