@@ -94,11 +94,10 @@ def seeds_to_decide(spread: float, effect: float, alpha: float, known_error: flo
         effect: Distance that must be told from nothing, above 0.
         known_error: A standard error that more seeds of ours do not shrink, such as a published one.
     """
-    for n in range(2, MOST_SEEDS + 1):
-        error = math.hypot(spread / math.sqrt(n), known_error)
-        if effect >= error * (stats.t.ppf(1 - alpha, n - 1) + stats.t.ppf(POWER, n - 1)):
-            return n
-    return None
+    n = np.arange(2, MOST_SEEDS + 1)
+    error = np.hypot(spread / np.sqrt(n), known_error)
+    enough = effect >= error * (stats.t.ppf(1 - alpha, n - 1) + stats.t.ppf(POWER, n - 1))
+    return int(n[enough.argmax()]) if enough.any() else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
