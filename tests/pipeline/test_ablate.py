@@ -1,6 +1,7 @@
 """Ablations: what is searched, what is carried, and a table that says what the rows say."""
 
 import functools
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ import yaml
 
 import pipeline.ablate
 import pipeline.search
-from pipeline.ablate import ABLATIONS, DEPARTURES, RANGES, Study, make_table, published_parameters, space_of
+from pipeline.ablate import ABLATIONS, DEPARTURES, RANGES, Study, display, make_table, published_parameters, space_of
 from pipeline.cli import main
 from presyn import make_run
 
@@ -82,3 +83,10 @@ def test_one_of_the_users_own(home, here):
 def test_bad_input_is_named(words, message, home, capsys):
     assert main(["ablate", *words]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["ablations/published", "departures"])
+def test_the_readme_shows_the_tables_that_the_rows_make(folder):
+    root = Path(__file__).parents[2]
+    shown = display(make_table(pd.read_csv(root / "results" / folder / "runs.csv"))).to_markdown(index=False)
+    assert shown in (root / "results" / folder / "table.md").read_text() and shown in (root / "README.md").read_text()

@@ -1,6 +1,8 @@
 """The tests behind the verdicts agree with textbook numbers and with raw samples."""
 
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from scipy import stats
 
 from pipeline.paper import authors_code, published_table
 from pipeline.statistics import Sample, holm, paired, seeds_to_decide, unpaired, welch
-from pipeline.verify import verdicts
+from pipeline.verify import verdicts, verify
 
 
 def test_welch_from_summaries_equals_welch_from_samples():
@@ -109,3 +111,10 @@ def test_similar_means_within_the_margin_and_better_is_no_worse():
     names = ("overall similar to bgd", "overall similar to or better than ewc")
     found = {w: [line(verdicts(t), n, "statements").verdict for n in names] for w, t in (("better", better), ("worse", worse))}
     assert found == {"better": ["not reproduced", "reproduced"], "worse": ["not reproduced", "not reproduced"]}
+
+
+def test_the_committed_verdicts_are_what_the_rows_give(tmp_path):
+    results = Path(__file__).parents[2] / "results"
+    shutil.copytree(results, tmp_path / "results")
+    verify(tmp_path / "results")
+    assert (tmp_path / "results" / "verdicts.md").read_text() == (results / "verdicts.md").read_text()
