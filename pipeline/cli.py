@@ -96,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
     source = p.add_mutually_exclusive_group()
     source.add_argument("--reuse-parameters", action="store_true", help="those that the last search found")
     source.add_argument("--published-parameters", action="store_true", help="the authors'")
-    p.add_argument("--benchmarks", nargs="+", help="default split-mnist permuted-mnist")
+    p.add_argument(
+        "--benchmarks", nargs="+", help="default split-mnist permuted-mnist, with --departures continuous-permuted-mnist too"
+    )
     p.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default 2019 2020 2021")
     p.add_argument("--trials", type=int, default=24, help="configurations to draw for each ablation and benchmark (default 24)")
     p.add_argument("--results", type=Path, help="where tables and rows go (default results)")
@@ -234,10 +236,11 @@ def _table1(args: argparse.Namespace) -> int:
 
 
 def _ablate(args: argparse.Namespace) -> int:
-    from pipeline.ablate import ABLATIONS, DEPARTURES, FULL, Study, ablate, check, own_variants, show
+    from pipeline.ablate import ABLATIONS, DEPARTURES, FULL, TRANSITIONS, Study, ablate, check, own_variants, show
     from pipeline.run import parse_settings
     from pipeline.training import console
     from presyn.options import reject_unknown
+    from sweeps.files import read_benchmark
 
     if args.trials < 1:
         raise PresynError(f"--trials must be at least 1, not {args.trials}.")
@@ -248,17 +251,22 @@ def _ablate(args: argparse.Namespace) -> int:
     elif args.off:
         names = [word for group in args.off for word in group if "=" not in word]
         reject_unknown(names, ABLATIONS, "ablation (or FIELD=VALUE)")
-        own = own_variants(args.method, [parse_settings(g) for g in ([w for w in g if "=" in w] for g in args.off) if g])
+        own = own_variants([parse_settings(g) for g in ([w for w in g if "=" in w] for g in args.off) if g])
         variants = {**own, **{n: ABLATIONS[n] for n in names}}
         variants = {FULL: {}, **{k: v for k, v in variants.items() if k != FULL}}
     elif args.method != "presynaptic":
         raise PresynError(f"--off is missing: say what to switch off in {args.method}, such as --off eta0=0.001.")
     digits = ("split-digits",) if args.digits else None
-    benchmarks = tuple(dict.fromkeys(args.benchmarks or digits or ("split-mnist", "permuted-mnist")))
+    with_transitions = ("continuous-permuted-mnist",) if args.departures else ()
+    benchmarks = args.benchmarks or digits or ("split-mnist", "permuted-mnist", *with_transitions)
+    on = {
+        b: TRANSITIONS if args.departures and read_benchmark(b).kind == "continuous" else variants
+        for b in dict.fromkeys(benchmarks)
+    }
     own_folder = f"-{args.method}" if args.off else ""
     name = "departures" if args.departures else f"ablations{own_folder}/{'published' if source == 'published' else 'searched'}"
-    validation = 300 if any(b.endswith("digits") for b in benchmarks) else 10_000
-    study = Study(name, args.method, variants, benchmarks, tuple(dict.fromkeys(args.seeds)), source, args.trials, validation)
+    validation = 300 if any(b.endswith("digits") for b in on) else 10_000
+    study = Study(name, args.method, on, tuple(dict.fromkeys(args.seeds)), source, args.trials, validation)
     check(study)
     cluster = _cluster(args)
     results = args.results or (DIGITS if args.digits else REAL).results

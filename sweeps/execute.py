@@ -69,13 +69,12 @@ def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
     return {"host": socket.gethostname(), "device": str(device), "cohort": members, "torch": torch.__version__, **precision}
 
 
-def prepare(cluster: Cluster, threads: int) -> torch.device:
-    """Set this process's threads, precision and share of the GPU; returns the device.
+def prepare(cluster: Cluster) -> torch.device:
+    """Set this process's precision and share of the GPU; returns the device.
 
     Raises:
         PresynError: there is no such device here.
     """
-    torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if cluster.tf32 else "highest")
     device = choose_device(cluster.device)
     if device.type == "cuda" and cluster.gpu_share < 1:
@@ -186,7 +185,8 @@ def _worker(config: dict[str, Any], cohorts: list[list[Member]], checkpoints: Ch
     cohort = cohorts[config["cohort"]]
     try:
         checkpoints.check_shared()
-        device = prepare(cluster, cluster.cpus)
+        torch.set_num_threads(cluster.cpus)
+        device = prepare(cluster)
         place = where(device, len(cohort), cluster.tf32)
 
         def report(steps: int, ended: Ended) -> None:
@@ -250,7 +250,7 @@ def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster,
     """As `execute`, in this process and without Ray, one cohort after the other."""
     cores = torch.get_num_threads()
     checkpoints.open()
-    device = prepare(cluster, 1)
+    device = prepare(cluster)
     most = cluster.max_members or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
     for members in pack(_going(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
         place = where(device, len(members), cluster.tf32)

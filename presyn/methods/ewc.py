@@ -69,15 +69,18 @@ class EWC(SGD):
         weights, biases = fisher_information(
             network, state["weights"], state["biases"], examples, self.options.fisher_images, self.options.fisher == "sampled"
         )
-        keep = self.h.gamma if self.options.form == "online" else 1.0
-        if self.options.form == "online":
+        online = self.options.form == "online"
+        if online:
             state["anchor_square"].zero_()
         for name, new in (("weights", weights), ("biases", biases)):
             theta, fisher, anchor = state[name], state[f"{name}_fisher"], state[f"{name}_anchor"]
-            fisher.copy_(keep * fisher + new)
-            gained = fisher if self.options.form == "online" else new
-            anchor.copy_(gained * theta if self.options.form == "online" else anchor + gained * theta)
-            state["anchor_square"].add_((gained * theta.square()).sum(dim=1, keepdim=True))
+            if online:  # all that is left of earlier tasks pulls to where this one ended
+                new += self.h.gamma * fisher
+                fisher.zero_()
+                anchor.zero_()
+            fisher.add_(new)
+            anchor.addcmul_(new, theta)
+            state["anchor_square"].add_((new * theta.square()).sum(dim=1, keepdim=True))
 
     def _penalty(self, state: State) -> Tensor:
         """(λ/2) Σ F (θ − θ*)², (K, 1); in float64, because large terms cancel."""
