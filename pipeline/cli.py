@@ -107,6 +107,9 @@ def parser() -> argparse.ArgumentParser:
     place(p, ray=True)
     p = command("verify", "verdicts from the rows under results/; trains nothing")
     p.add_argument("--results", type=Path, default=Path("results"))
+    p = command("import", "put the runs of CSVs of ours, such as those under results/, into the store")
+    p.add_argument("files", type=Path, nargs="*", help="default: every CSV of runs under results/")
+    storage(p, mlflow=False)
     p = command("show", "a run's configuration, results, provenance, and the command that repeats it")
     p.add_argument("run_id", help="or the first letters of one")
     storage(p, mlflow=False)
@@ -295,6 +298,20 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _import(args: argparse.Namespace) -> int:
+    from pipeline.rows import import_rows
+    from pipeline.store import Store, store_root
+
+    files = args.files or sorted([*REAL.results.rglob("runs.csv"), *REAL.results.glob("seeds/*.csv")])
+    if not files:
+        raise PresynError("There is no results/ here: name the CSVs to import.")
+    store = Store(store_root(args.store))
+    with store.locked(_command(args)):
+        new, there = import_rows(files, store)
+    print(f"{new} runs imported into {store.root}, {there} were there. Stages read them instead of training.")
+    return 0
+
+
 def _show(args: argparse.Namespace) -> int:
     from pipeline.run import show
     from pipeline.store import Store, store_root
@@ -334,6 +351,7 @@ COMMANDS = {
     "table1": _table1,
     "ablate": _ablate,
     "verify": _verify,
+    "import": _import,
     "show": _show,
     "sync-mlflow": _sync,
     "mlflow-ui": _ui,

@@ -1,14 +1,22 @@
 """Rows as a CSV that people read: what a stage used, one line per run, enough to follow every number back."""
 
 import json
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.store import Row
+from pipeline.store import Row, Store
+from presyn import PresynError
+from presyn.runs import identify
 
+NOT_FIGURES = {
+    *("stage", "trial", "parameters", "ablation", "method", "benchmark", "seed", "status", "mean_accuracy", "forgetting"),
+    *("seconds", "accuracy", "run_id", "config"),
+}
 PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device")
 
 
@@ -38,3 +46,62 @@ def export(path: Path, rows: Sequence[tuple[Row, dict[str, Any]]]) -> pd.DataFra
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, index=False)
     return frame
+
+
+def restore(line: dict[str, Any]) -> Row:
+    """The row that `flat` made a line of. A line has the last of the figures, the sum of the seconds, and no loss.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is not such a line, or was changed.
+    """
+    config, accuracy = json.loads(line["config"]), json.loads(line["accuracy"])
+    if line["run_id"] != identify(config, line["data_sha256"], int(line["rules_version"])):
+        raise ValueError("its run_id is not that of its configuration")
+    finished = line["status"] == "finished"
+    if finished and not abs(sum(accuracy[-1]) / len(accuracy[-1]) - line["mean_accuracy"]) <= 1e-4:
+        raise ValueError("its mean_accuracy is not that of its accuracies")
+    parts, unknown = len(accuracy), [math.nan] * (len(accuracy) - 1)
+    figures = {k: v for k, v in line.items() if k not in NOT_FIGURES and k not in PROVENANCE and v == v}
+    return {
+        "run_id": line["run_id"],
+        "config": config,
+        "provenance": {k: line[k] for k in PROVENANCE},
+        "status": line["status"],
+        "reason": "" if finished else "said where it was trained",
+        "accuracy": accuracy,
+        "loss": [math.nan] * parts,
+        "figures": {k: [*unknown, v] for k, v in figures.items()},
+        "seconds": [0.0] * (parts - 1) + [line["seconds"]],
+        "ended": [time.time()] * parts,
+        "mean_accuracy": line["mean_accuracy"] if finished else None,
+        "forgetting": None if line["forgetting"] != line["forgetting"] else line["forgetting"],
+    }
+
+
+def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
+    """Put the runs of such CSVs into the store; one that is there stays as it is.
+
+    Returns:
+        Runs added, and runs that were there.
+
+    Raises:
+        PresynError: a line is not a run, or was changed; nothing is added then.
+    """
+    rows: dict[str, Row] = {}
+    for file in files:
+        try:
+            lines = pd.read_csv(file).to_dict("records")
+        except (ValueError, UnicodeDecodeError) as e:
+            raise PresynError(f"{file} is not a CSV of runs ({e}).") from None
+        for number, line in enumerate(lines, start=2):
+            try:
+                row = restore(line)
+            except (ValueError, LookupError, TypeError) as e:
+                raise PresynError(
+                    f"{file}, line {number} is not a run that presyn wrote ({e}). Nothing was imported."
+                ) from None
+            rows[row["run_id"]] = row
+    new = [row for run_id, row in rows.items() if store.get(run_id) is None]
+    for row in new:
+        store.keep(row)
+    return len(new), len(rows) - len(new)

@@ -155,8 +155,11 @@ class Store:
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
         """Store the end of a run; returns its row."""
         provenance = {**code_version(), **place, "data_sha256": data_sha256}
-        row = {"run_id": run_id, "config": run.config(), "provenance": provenance, **record}
-        self.write(self.results / f"{run_id}.json", json.dumps(row, indent=1))
+        return self.keep({"run_id": run_id, "config": run.config(), "provenance": provenance, **record})
+
+    def keep(self, row: Row) -> Row:
+        """Store a row."""
+        self.write(self.results / f"{row['run_id']}.json", json.dumps(row, indent=1))
         return row
 
     def ids(self) -> list[str]:

@@ -37,13 +37,18 @@ class Run:
 
     def run_id(self, data_sha256: str) -> str:
         """The hash of the resolved configuration, the data and the version of the rules."""
-        identity = {**self.config(), "data_sha256": data_sha256, "rules_version": RULES_VERSION}
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return identify(self.config(), data_sha256)
 
     def shape(self) -> tuple:
         """What members of one cohort share."""
         shared = {k: v for k, v in self.options.as_dict().items() if k not in self.options.varying()}
         return self.method, self.benchmark, tuple(sorted(shared.items()))
+
+
+def identify(config: Mapping[str, Any], data_sha256: str, rules_version: int = RULES_VERSION) -> str:
+    """The identity of a resolved configuration, as plain values, on some data under a version of the rules."""
+    identity = {**config, "data_sha256": data_sha256, "rules_version": rules_version}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapping[str, Any] | None = None) -> Run:

@@ -1,0 +1,64 @@
+"""Rows come back from the CSVs they were written to, so that nothing that is known has to be trained again."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.cli import main
+from pipeline.rows import export, import_rows
+from pipeline.store import Store
+from presyn import PresynError
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.mark.parametrize("name", ["seeds/runs.csv", "search/presynaptic-permuted-mnist/runs.csv"])
+def test_the_committed_rows_come_back_as_they_were(tmp_path, name):
+    store, before = Store(tmp_path), pd.read_csv(RESULTS / name)
+    assert import_rows([RESULTS / name], store) == (len(before), 0)
+    assert import_rows([RESULTS / name], store) == (0, len(before))
+    kept = [c for c in before if c not in ("stage", "trial")]
+    after = export(tmp_path / "again.csv", [(store.get(i), {}) for i in before.run_id])
+    pd.testing.assert_frame_equal(after[kept], before[kept], check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    "column, change, says",
+    [
+        ("mean_accuracy", lambda v: v + 0.01, "mean_accuracy is not that of its accuracies"),
+        ("config", lambda v: v.replace('"seed": 20', '"seed": 30'), "run_id is not that of its configuration"),
+        ("accuracy", lambda v: "[]", "is not a run"),
+    ],
+)
+def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
+    frame = pd.read_csv(RESULTS / "seeds" / "runs.csv").head(3)
+    frame.loc[2, column] = change(frame.loc[2, column])
+    frame.to_csv(tmp_path / "changed.csv", index=False)
+    store = Store(tmp_path / "store")
+    with pytest.raises(PresynError, match=f"changed.csv, line 4 .*{says}|line 4 {says}"):
+        import_rows([tmp_path / "changed.csv"], store)
+    assert store.ids() == []
+
+
+def test_imported_runs_are_shown_and_not_trained_again(home, capsys):
+    train = [
+        "run",
+        "--method",
+        "sgd",
+        "--benchmark",
+        "split-digits",
+        "--set",
+        "epochs=1",
+        "tasks=2",
+        "hidden=16",
+        "--rows",
+        "mine.csv",
+    ]
+    assert main([*train, "--store", "theirs"]) == 0
+    assert main(["import", "mine.csv"]) == 0
+    assert "1 runs imported" in capsys.readouterr().out
+    before = {p.name: p.read_text() for p in (home / ".presyn" / "results").iterdir()}
+    assert main(train) == 0 and before == {p.name: p.read_text() for p in (home / ".presyn" / "results").iterdir()}
+    run_id = pd.read_csv("mine.csv").run_id[0]
+    assert main(["show", run_id]) == 0 and "method: sgd" in capsys.readouterr().out
