@@ -46,9 +46,18 @@ class Settings:
 
 
 def tuned(method: str, benchmark: str, results: Path) -> dict[str, Any] | None:
-    """The winner of the committed search of a method on a benchmark, or None."""
+    """The winner of the committed search of a method on a benchmark, with the options that the search fixed, or None."""
     path = results / "search" / f"{method}-{benchmark}" / "best.yaml"
-    return yaml.safe_load(path.read_text())["params"] if path.exists() else None
+    if not path.exists():
+        return None
+    best = yaml.safe_load(path.read_text())
+    return _options(method, best["space"]["fixed"]) | best["params"]
+
+
+def _options(method: str, fixed: dict[str, Any]) -> dict[str, Any]:
+    """What a search fixed of the method itself, rather than of the benchmark."""
+    kind = METHODS[method]
+    return {k: v for k, v in fixed.items() if k in kind.Options.names() or k in kind.preset_names}
 
 
 def _as_published(method: str, benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
@@ -84,8 +93,7 @@ def wanted(settings: Settings, winner: dict[str, Any] | None, results: Path) -> 
                 if once and method != settings.space.method and benchmark.name in published_benchmarks():
                     runs.append(("searched", make_run(method, benchmark, seed, once)))
             if winner is not None:
-                options = METHODS[settings.space.method].Options.names()
-                fixed = {k: v for k, v in settings.space.fixed.items() if k in options or k == "rule"}
+                fixed = _options(settings.space.method, settings.space.fixed)
                 # eta0 is the one that the paper sets by hand for each kind of benchmark.
                 carried = fixed | {k: v for k, v in winner.items() if k != "eta0" or benchmark.permuted}
                 runs.append(("searched", make_run(settings.space.method, benchmark, seed, carried)))

@@ -100,13 +100,14 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     reject_unknown([values["method"]], METHODS, "method")
     options = METHODS[values["method"]].Options
     reject_unknown(values["search"], options.names(), "field under search")
-    search = {k: _distribution(k, values["search"][k]) for k in sorted(values["search"])}
     for key in ("trials", "sampler_seed"):
         if key in values and (not isinstance(values[key], int) or values[key] < 0):
             raise PresynError(f"{key} must be a whole number from 0 on, not {values[key]!r}.")
     sampler = values.get("sampler", "random")
     if sampler not in ("random", "grid"):
         raise PresynError(f"sampler must be one of random, grid, not {sampler!r}.")
+    names = values["search"] if sampler == "grid" else sorted(values["search"])  # a draw depends on the order
+    search = {k: _distribution(k, values["search"][k]) for k in names}
     if sampler == "grid":
         ranges = [k for k, d in search.items() if not isinstance(d, CategoricalDistribution)]
         if ranges:
@@ -143,7 +144,10 @@ def _corners(space: Space) -> list[dict[str, Any]]:
 
 
 def draw(space: Space, trials: int) -> list[Trial]:
-    """The first so many configurations of a space; the same for ever, and a longer draw begins with a shorter one."""
+    """The first so many configurations of a space; the same for ever, and a longer draw begins with a shorter one.
+
+    A grid goes through its first field last, so that what a smaller budget reaches is what the space names first.
+    """
     if space.sampler == "grid":
         points = itertools.product(*(d.choices for d in space.search.values()))  # type: ignore[attr-defined]
         rows = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, trials)]

@@ -33,7 +33,7 @@ class EWCOptions(SGDOptions):
     form: str = option("separate", "a penalty for each task, or one that decays", choices=("separate", "online"))
     gamma: float = option(1.0, "online: what a task leaves of earlier Fisher information", low=0.0, high=1.0, varies=True)
     fisher: str = option(
-        "observed", "labels of the Fisher information: the data's, or sampled from the model", choices=("observed", "sampled")
+        "sampled", "labels of the Fisher information: the data's, or sampled from the model", choices=("observed", "sampled")
     )
     fisher_images: int = option(10_000, "images of a task, at most, that its Fisher information averages", low=1)
 

@@ -42,16 +42,19 @@ def test_the_strict_transfer_carries_eta0_everywhere():
 
 
 def test_baselines_take_their_own_winners(tmp_path):
-    for space, eta0 in (("ewc-split-mnist", 0.1), ("ewc-permuted-mnist", 0.2), ("sgd-permuted-mnist", 0.3)):
+    searches = {"ewc-split-mnist": (0.1, "form: online"), "ewc-permuted-mnist": (0.2, ""), "sgd-permuted-mnist": (0.3, "")}
+    for space, (eta0, fixed) in searches.items():
         (tmp_path / "search" / space).mkdir(parents=True)
-        (tmp_path / "search" / space / "best.yaml").write_text(f"params: {{eta0: {eta0}}}")
-    found = {
-        (run.method, label, run.benchmark.name): run.options.eta0
-        for label, run in wanted(SETTINGS, None, tmp_path)
-        if run.method in ("ewc", "sgd")
-    }
+        (tmp_path / "search" / space / "best.yaml").write_text(
+            f"params: {{eta0: {eta0}}}\nspace: {{fixed: {{validation: 10000, {fixed}}}}}"
+        )
+    runs = [(label, run) for label, run in wanted(SETTINGS, None, tmp_path) if run.method in ("ewc", "sgd")]
+    found = {(run.method, label, run.benchmark.name): run.options.eta0 for label, run in runs}
+    forms = {(label, run.benchmark.name): run.options.form for label, run in runs if run.method == "ewc"}
     assert found["ewc", "as_published", "split-fashion"] == 0.1 and found["ewc", "as_published", "permuted-fashion"] == 0.2
     assert found["ewc", "searched", "split-fashion"] == 0.2  # tuned once
+    assert forms["as_published", "split-mnist"] == "online" and forms["searched", "split-mnist"] == "separate"
+    assert all(run.benchmark.validation == 0 for _, run in runs)
     assert found["sgd", "searched", "split-mnist"] == 0.3 and found["sgd", "as_published", "split-mnist"] == 1e-6
 
 

@@ -131,6 +131,7 @@ def test_a_grid_draws_every_combination_once():
     drawn = draw(space, space.trials)
     assert space.trials == len({(t.params["eta0"], t.params["sigma0"]) for t in drawn}) == 12
     assert len({t.seed for t in drawn}) == 12
+    assert [t.params["sigma0"] for t in draw(space, 4)] == [0.05, 0.05, 0.05, 0.01]  # a smaller budget
 
 
 def test_a_grid_of_ranges_is_refused(tmp_path):
