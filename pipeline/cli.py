@@ -107,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     place(p, ray=True)
     p = command("verify", "verdicts from the rows under results/; trains nothing")
     p.add_argument("--results", type=Path, default=Path("results"))
+    storage(p)
     p = command("import", "put the runs of CSVs of ours, such as those under results/, into the store")
     p.add_argument("files", type=Path, nargs="*", help="default: every CSV of runs under results/")
     storage(p, mlflow=False)
@@ -287,9 +288,10 @@ def _verify(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.verify import verify
+    from pipeline.verify import track, verify
 
     table = verify(args.results)
+    track(table, args.results, *_open(args))  # needs no lock: it reads no runs and writes only what is its own
     shown = table.drop(columns=["test", "t", "p_margin", "difference"])
     grid = Table(*shown.columns)
     for row in shown.itertuples(index=False):

@@ -6,6 +6,7 @@ Otherwise it is *undecided*, with the seeds that would decide it if what we esti
 over each family.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import pandas as pd
 
 from pipeline.paper import authors_code, published_table, statements
 from pipeline.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
+from pipeline.store import Store
+from pipeline.tracking import Stage, Tracker
 from presyn import PresynError
 
 ALPHA = 0.05
@@ -208,6 +211,18 @@ def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame | None = None, further:
         claims,
     ]
     return pd.concat([decide(f) for f in families], ignore_index=True)
+
+
+def track(table: pd.DataFrame, results: Path, store: Store, uri: str) -> None:
+    """Log the verdicts to MLflow, experiment verify; other verdicts are another run."""
+    text = table.to_csv(index=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    stage = Stage("verify", f"verify/{digest}", "verdicts")
+    stage.metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)}
+    stage.files = [str((results / name).absolute()) for name in ("verdicts.csv", "verdicts.md")]
+    stage.table = stage.files[0]
+    stage.save(store)
+    Tracker(uri, store, stage).finish()
 
 
 def verify(results: Path) -> pd.DataFrame:

@@ -1,9 +1,12 @@
 """MLflow mirrors the store: complete, nothing doubled, and never in the way of training."""
 
+import shutil
 import socket
 import time
 from collections import Counter
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline import cli
@@ -11,6 +14,7 @@ from pipeline.store import Store
 from pipeline.tracking import Stage, Tracker, answers, stages, sync
 from presyn import Record, make_run
 
+RESULTS = Path(__file__).parents[2] / "results"
 RECORD = Record(
     status="finished",
     accuracy=[[0.9, None], [0.7, 0.8]],
@@ -176,3 +180,17 @@ def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_a
     first, again = write(RECORD), write(RECORD)
     assert again.run_id == first.run_id
     assert write({**RECORD, "ended": [1000.0, 1009.0]}).end_time == 1_009_000
+
+
+def test_verdicts_are_logged_once_and_again_when_they_change(home, client):
+    shutil.copytree(RESULTS, "results", ignore=shutil.ignore_patterns("search", "bench"))
+    for _ in range(2):
+        assert cli.main(["verify"]) == 0
+    (run,) = client.search_runs([client.get_experiment_by_name("verify").experiment_id])
+    table = pd.read_csv("results/verdicts.csv")
+    assert run.data.metrics["reproduced"] == (table.verdict == "reproduced").sum() > 0
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"table.json", "verdicts.csv", "verdicts.md"}
+    rows = pd.read_csv("results/table1/runs.csv")
+    rows[rows.method != "joint"].to_csv("results/table1/runs.csv", index=False)
+    assert cli.main(["verify"]) == 0
+    assert len(client.search_runs([run.info.experiment_id])) == 2
