@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--results", type=Path, default=Path("results"))
     storage(p)
     p = command("import", "put the runs of CSVs of ours, such as those under results/, into the store")
-    p.add_argument("files", type=Path, nargs="*", help="default: every CSV of runs under results/")
+    p.add_argument("files", type=Path, nargs="*", help="default: each runs.csv under results/, and results/seeds")
     storage(p, mlflow=False)
     p = command("show", "a run's configuration, results, provenance, and the command that repeats it")
     p.add_argument("run_id", help="or the first letters of one")
@@ -251,6 +251,8 @@ def _ablate(args: argparse.Namespace) -> int:
     source = "published" if args.published_parameters else "reuse" if args.reuse_parameters else "search"
     variants: Any = DEPARTURES if args.departures else ABLATIONS
     if args.departures:
+        if args.off or source != "search" or args.method != "presynaptic":
+            raise PresynError("--departures are of the presynaptic rule with its published parameters: give no other choice.")
         source = "default"
     elif args.off:
         names = [word for group in args.off for word in group if "=" not in word]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.store import Row, Store
+from pipeline.store import ENDS, Row, Store
 from presyn import PresynError
 from presyn.runs import identify
 
@@ -52,16 +52,20 @@ def restore(line: dict[str, Any]) -> Row:
     """The row that `flat` made a line of. A line has the last of the figures, the sum of the seconds, and no loss.
 
     Raises:
-        ValueError, LookupError, TypeError: it is not such a line, or was changed.
+        ValueError, LookupError, TypeError, ArithmeticError: it is not such a line, or was changed.
     """
     config, accuracy = json.loads(line["config"]), json.loads(line["accuracy"])
+    if line["status"] not in ENDS:
+        raise ValueError(f"its status is not one of {', '.join(ENDS)}")
     if line["run_id"] != identify(config, line["data_sha256"], int(line["rules_version"])):
         raise ValueError("its run_id is not that of its configuration")
     finished = line["status"] == "finished"
     if finished and not abs(sum(accuracy[-1]) / len(accuracy[-1]) - line["mean_accuracy"]) <= 1e-4:
         raise ValueError("its mean_accuracy is not that of its accuracies")
-    parts, unknown = len(accuracy), [math.nan] * (len(accuracy) - 1)
-    figures = {k: v for k, v in line.items() if k not in NOT_FIGURES and k not in PROVENANCE and v == v}
+    parts = max(1, len(accuracy))
+    unknown = [math.nan] * (parts - 1)
+    known = {*NOT_FIGURES, *PROVENANCE}
+    figures = {k: v for k, v in line.items() if k not in known and isinstance(v, float) and v == v}
     return {
         "run_id": line["run_id"],
         "config": config,
@@ -71,7 +75,7 @@ def restore(line: dict[str, Any]) -> Row:
         "accuracy": accuracy,
         "loss": [math.nan] * parts,
         "figures": {k: [*unknown, v] for k, v in figures.items()},
-        "seconds": [0.0] * (parts - 1) + [line["seconds"]],
+        "seconds": [0.0] * (parts - 1) + [float(line["seconds"])],
         "ended": [time.time()] * parts,
         "mean_accuracy": line["mean_accuracy"] if finished else None,
         "forgetting": None if line["forgetting"] != line["forgetting"] else line["forgetting"],
@@ -90,13 +94,15 @@ def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
     rows: dict[str, Row] = {}
     for file in files:
         try:
-            lines = pd.read_csv(file).to_dict("records")
+            lines = pd.read_csv(file)
         except (ValueError, UnicodeDecodeError) as e:
             raise PresynError(f"{file} is not a CSV of runs ({e}).") from None
-        for number, line in enumerate(lines, start=2):
+        if "config" not in lines.columns:
+            raise PresynError(f"{file} is not a CSV of runs: it has no column config.")
+        for number, line in enumerate(lines.to_dict("records"), start=2):
             try:
                 row = restore(line)
-            except (ValueError, LookupError, TypeError) as e:
+            except (ValueError, LookupError, TypeError, ArithmeticError) as e:
                 raise PresynError(
                     f"{file}, line {number} is not a run that presyn wrote ({e}). Nothing was imported."
                 ) from None

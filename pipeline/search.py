@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from pipeline.rows import export
-from pipeline.store import Row, Store
+from pipeline.store import ENDS, Row, Store
 from pipeline.tracking import Stage, Tracker
 from pipeline.training import Plan, console, describe, train
 from presyn import PresynError
@@ -60,11 +60,11 @@ def search(
     stage.files = [str(f.absolute()) for f in files]
     stage.save(store)
     tracker.finish()
-    counts = {s: sum(r["status"] == s for r in rows) for s in ("finished", "dropped", "diverged")}
+    counts = {s: sum(r["status"] == s for r in rows) for s in ENDS}
     console.print(
         f"Search {space.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items() if n)
         + f". Best: trial {winner.trial}, validation accuracy {winner.mean_accuracy:.2%}, "
-        + ", ".join(f"{k} = {v:.4g}" for k, v in winner.params.items()),
+        + ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in winner.params.items()),
         highlight=False,
     )  # fmt: skip
     return winner

@@ -39,6 +39,8 @@ class Difference:
 
     @property
     def t(self) -> float:
+        if self.df != self.df:
+            return math.nan
         if not self.standard_error:  # no scatter at all, as in tiny demonstrations
             return 0.0 if not self.mean else math.copysign(math.inf, self.mean)
         return self.mean / self.standard_error
@@ -80,23 +82,20 @@ def paired(differences: Sequence[float]) -> Difference:
     return Difference(s.mean, s.standard_error, s.n - 1 if s.n > 1 else math.nan)
 
 
-def welch(a: Sample, b: Sample) -> tuple[float, float]:
-    """Welch's t test of two means: (t, two-sided p); nan for samples of one."""
-    d = unpaired(a, b)
-    return (d.t, d.p) if d.df == d.df else (math.nan, math.nan)
-
-
-def seeds_to_decide(spread: float, effect: float, alpha: float, known_error: float = 0.0) -> int | None:
-    """Seeds with which a one-sided test at alpha finds an effect with a chance of POWER; None if more than MOST_SEEDS.
+def seeds_to_decide(spread: float, distances: Sequence[float], alpha: float, other: Sample | None = None) -> int | None:
+    """Seeds with which one-sided tests at alpha all pass with a chance of POWER; None if more than MOST_SEEDS.
 
     Args:
         spread: Standard deviation over seeds of what is averaged.
-        effect: Distance that must be told from nothing, above 0.
-        known_error: A standard error that more seeds of ours do not shrink, such as a published one.
+        distances: What each test must tell from nothing, above 0: one, or two for an equivalence.
+        other: A sample that more seeds of ours do not enlarge, such as a published one; then the tests are Welch's.
     """
     n = np.arange(2, MOST_SEEDS + 1)
-    error = np.hypot(spread / np.sqrt(n), known_error)
-    enough = effect >= error * (stats.t.ppf(1 - alpha, n - 1) + stats.t.ppf(POWER, n - 1))
+    ours, theirs = spread**2 / n, other.standard_error**2 if other else 0.0
+    df = (ours + theirs) ** 2 / (ours**2 / (n - 1) + (theirs**2 / (other.n - 1) if other else 0.0))
+    needed = stats.t.ppf(1 - alpha, df)
+    missed = sum(stats.t.sf(d / np.sqrt(ours + theirs) - needed, df) for d in distances)
+    enough = 1 - missed >= POWER
     return int(n[enough.argmax()]) if enough.any() else None
 
 

@@ -21,6 +21,7 @@ import filelock
 from presyn import RULES_VERSION, PresynError, Run
 from presyn.training import Record
 
+ENDS = ("finished", "dropped", "diverged")
 Row = dict[str, Any]
 """One run: run_id, config, provenance, and the fields of its `presyn.Record`."""
 
@@ -138,7 +139,7 @@ class Store:
         try:
             row = json.loads(path.read_text())
             Record.from_dict(row)
-            if row["run_id"] != run_id or row["status"] not in ("finished", "dropped", "diverged"):
+            if row["run_id"] != run_id or row["status"] not in ENDS:
                 raise ValueError
             return row
         except FileNotFoundError:

@@ -7,6 +7,7 @@ over each family.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Claim:
         kind: mean, similar, above or no worse.
         difference: Ours minus published, or subject minus rival; None without runs.
         spread: Standard deviation over our seeds, for the seeds that would decide.
-        published_error: What more seeds of ours do not shrink.
+        other: The published sample, which more seeds of ours do not enlarge.
     """
 
     family: str
@@ -46,7 +47,7 @@ class Claim:
     kind: str
     difference: Difference | None
     spread: float = math.nan
-    published_error: float = 0.0
+    other: Sample | None = None
 
 
 def decide(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -71,7 +72,7 @@ def decide(claims: Sequence[Claim]) -> pd.DataFrame:
                 "p": p,
                 "p_margin": p_bound,
                 "verdict": verdict,
-                "seeds": _seeds(c, len(claims)) if verdict == UNDECIDED else of,
+                "seeds": _seeds(c, sum(p == p for p in differs)) if verdict == UNDECIDED else of,
             }
         )
     return pd.DataFrame(lines)
@@ -103,13 +104,15 @@ def _seeds(c: Claim, family: int) -> str:
         return "no runs"
     if math.isnan(c.spread) or math.isnan(c.difference.mean):
         return "at least 2"
-    size = abs(c.difference.mean)
-    alpha = ALPHA / family
-    needed = [seeds_to_decide(c.spread, size, alpha / 2, c.published_error)] if size else []
-    if c.kind != "above" and size < MARGIN:
-        needed.append(seeds_to_decide(c.spread, MARGIN - size, alpha, c.published_error))
+    d, alpha = c.difference.mean, ALPHA / family
+    ways = [(alpha / 2, [abs(d)])] if d < 0 or (d and c.kind != "no worse") else []  # a difference is detected
+    if c.kind == "no worse":
+        ways.append((alpha, [MARGIN + d]))
+    elif c.kind != "above":
+        ways.append((alpha, [MARGIN - d, MARGIN + d]))
+    needed = [seeds_to_decide(c.spread, far, a, c.other) for a, far in ways if min(far) > 0]
     possible = [n for n in needed if n]
-    return f"about {min(possible)}" if possible else "no number of our seeds alone" if c.published_error else "more than 1000"
+    return f"about {min(possible)}" if possible else "no number of our seeds alone" if c.other else "more than 1000"
 
 
 def _accuracies(rows: pd.DataFrame, method: str, benchmark: str, column: str = "method") -> pd.Series:
@@ -130,8 +133,7 @@ def _mean_claim(family: str, claim: str, own: pd.Series, theirs: Sample) -> Clai
     ours = Sample.of(own.tolist()) if len(own) else None
     difference = unpaired(ours, theirs) if ours else None
     spread = float(own.std(ddof=1)) if len(own) > 1 else math.nan
-    error = 0.0 if math.isnan(theirs.standard_error) else theirs.standard_error
-    return Claim(family, claim, str(theirs), _words(ours), "Welch", "mean", difference, spread, error)
+    return Claim(family, claim, str(theirs), _words(ours), "Welch", "mean", difference, spread, theirs)
 
 
 def _words(ours: Sample | None) -> str:
@@ -157,8 +159,9 @@ def statement_claims(rows: pd.DataFrame, ablations: pd.DataFrame, further: pd.Da
         where = "" if s.benchmark == "all four" else f" on {s.benchmark}"
         if s.kind == "mean":
             theirs = Sample(float(s.published), s.standard_error, s.repetitions)
+            own_rows = further[further.method == s.subject]
             for variant, reading in (("released", "in Zeno et al."), ("transition=released", "in the released code")):
-                own = _accuracies(further, variant, s.benchmark, "ablation")
+                own = _accuracies(own_rows, variant, s.benchmark, "ablation")
                 words = f"{s.subject} on {s.benchmark}, transitions as {reading}"
                 claims.append(_mean_claim("statements", words, own, theirs))
             continue
@@ -182,18 +185,43 @@ def as_published(results: Path) -> pd.DataFrame:
     path = results / "table1" / "runs.csv"
     if not path.exists():
         raise PresynError(f"{path} is missing. Make it with: presyn table1")
-    table = pd.read_csv(path)
+    table = _read(path, "parameters")
     table = table[table.parameters == "as_published"]
-    further = [pd.read_csv(p) for p in sorted((results / "seeds").glob("*.csv"))]
-    return pd.concat([table, *further], ignore_index=True).drop_duplicates("run_id")
+    further = [_read(p) for p in sorted((results / "seeds").glob("*.csv"))]
+    rows = pd.concat([table, *further], ignore_index=True).drop_duplicates("run_id")
+    rows = rows[rows.benchmark.isin(FOUR)]
+    for (method, benchmark), of in rows.groupby(["method", "benchmark"], sort=False):
+        settings = [{**json.loads(r.config), "seed": None, "rules_version": r.rules_version} for r in of.itertuples()]
+        odd = [r.run_id for r, s in zip(of.itertuples(), settings, strict=True) if s != settings[0]]
+        if odd:
+            raise PresynError(
+                f"{results / 'seeds'}: run {odd[0]} of {method} on {benchmark} has other settings than run "
+                f"{of.run_id.iloc[0]}, which would mix two experiments in a verdict. Move it out of there."
+            )
+    return rows
 
 
-def _rows(path: Path) -> pd.DataFrame:
-    columns = ["ablation", "benchmark", "seed", "status", "mean_accuracy"]
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy")
+NO_ROWS = pd.DataFrame(columns=["ablation", *COLUMNS])
 
 
-def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame | None = None, further: pd.DataFrame | None = None) -> pd.DataFrame:
+def _read(path: Path, *further: str) -> pd.DataFrame:
+    """Rows of a CSV that presyn wrote.
+
+    Raises:
+        PresynError: it is not one.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as e:
+        raise PresynError(f"{path} is not a CSV of runs ({e}).") from None
+    missing = [c for c in (*COLUMNS, "run_id", "config", "rules_version", *further) if c not in frame]
+    if missing:
+        raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
+    return frame
+
+
+def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame = NO_ROWS, further: pd.DataFrame = NO_ROWS) -> pd.DataFrame:
     """All verdicts.
 
     Args:
@@ -203,8 +231,7 @@ def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame | None = None, further:
     Returns:
         One line for each claim: family, claim, published, ours, difference, test, t, p, p_margin, verdict, seeds.
     """
-    empty = _rows(Path("/nowhere"))
-    claims = statement_claims(rows, empty if ablations is None else ablations, empty if further is None else further)
+    claims = statement_claims(rows, ablations, further)
     families = [
         cells("Table 1 of the paper", rows, published_table()),
         cells("the authors' code", rows, authors_code()),
@@ -234,8 +261,8 @@ def verify(results: Path) -> pd.DataFrame:
     rows = as_published(results)
     if rows.empty:
         raise PresynError(f"{results} has no runs of a published cell to compare. Make some with: presyn table1")
-    ablations = _rows(results / "ablations" / "published" / "runs.csv")
-    table = verdicts(rows, ablations, _rows(results / "departures" / "runs.csv"))
+    beside = [results / "ablations" / "published" / "runs.csv", results / "departures" / "runs.csv"]
+    table = verdicts(rows, *[_read(path, "ablation") if path.exists() else NO_ROWS for path in beside])
     table.round(4).to_csv(results / "verdicts.csv", index=False)
     (results / "verdicts.md").write_text(f"{as_markdown(table)}\n\n{NOTE}\n")
     return table

@@ -125,6 +125,6 @@ def reject_unknown(given: Iterable[str], known: Iterable[str], what: str = "fiel
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise PresynError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(known))}.")

@@ -56,7 +56,7 @@ class Space:
             "fixed": self.fixed,
             "search": distributions,
             "sampler_seed": self.sampler_seed,
-            **({} if self.sampler == "random" else {"sampler": self.sampler}),
+            **({} if self.sampler == "random" else {"sampler": self.sampler, "order": list(self.search)}),
         }
 
 
@@ -101,8 +101,8 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     options = METHODS[values["method"]].Options
     reject_unknown(values["search"], options.names(), "field under search")
     for key in ("trials", "sampler_seed"):
-        if key in values and (not isinstance(values[key], int) or values[key] < 0):
-            raise PresynError(f"{key} must be a whole number from 0 on, not {values[key]!r}.")
+        if key in values and (type(values[key]) is not int or not 0 <= values[key] < 2**32):
+            raise PresynError(f"{key} must be a whole number from 0 to 2^32 - 1, not {values[key]!r}.")
     sampler = values.get("sampler", "random")
     if sampler not in ("random", "grid"):
         raise PresynError(f"sampler must be one of random, grid, not {sampler!r}.")
@@ -131,8 +131,10 @@ def _distribution(name: str, spec: Any) -> BaseDistribution:
         raise PresynError(f"{name} under search must be like {shapes}, not {spec!r}.")
     reject_unknown(spec, ["low", "high", "log", "choices"], f"key of {name}")
     try:
+        if not isinstance(spec.get("choices", []), list) or not isinstance(spec.get("log", False), bool):
+            raise TypeError("choices must be a list, log true or false")
         if "choices" in spec:
-            return CategoricalDistribution(spec["choices"])
+            return CategoricalDistribution(list(dict.fromkeys(spec["choices"])))
         return FloatDistribution(float(spec["low"]), float(spec["high"]), log=bool(spec.get("log", False)))
     except (KeyError, TypeError, ValueError) as e:
         raise PresynError(f"{name} under search is not a range ({e}); write it like {shapes}.") from None

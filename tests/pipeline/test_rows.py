@@ -29,6 +29,8 @@ def test_the_committed_rows_come_back_as_they_were(tmp_path, name):
         ("mean_accuracy", lambda v: v + 0.01, "mean_accuracy is not that of its accuracies"),
         ("config", lambda v: v.replace('"seed": 20', '"seed": 30'), "run_id is not that of its configuration"),
         ("accuracy", lambda v: "[]", "is not a run"),
+        ("accuracy", lambda v: "[[]]", "is not a run"),
+        ("status", lambda v: "training", "status is not one of finished, dropped, diverged"),
     ],
 )
 def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
@@ -39,6 +41,20 @@ def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
     with pytest.raises(PresynError, match=f"changed.csv, line 4 .*{says}|line 4 {says}"):
         import_rows([tmp_path / "changed.csv"], store)
     assert store.ids() == []
+
+
+def test_other_columns_and_runs_without_a_test_come_along(tmp_path):
+    frame = pd.read_csv(RESULTS / "seeds" / "runs.csv").head(2).assign(note="mine")
+    frame.loc[1, ["status", "accuracy"]] = "diverged", "[]"
+    frame.loc[1, ["mean_accuracy", "forgetting"]] = float("nan")
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    store = Store(tmp_path / "store")
+    assert import_rows([tmp_path / "mine.csv"], store) == (2, 0)
+    assert all("note" not in store.get(i)["figures"] for i in frame.run_id)
+    assert len(store.get(frame.run_id[1])["ended"]) == 1
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(PresynError, match="other.csv is not a CSV of runs: it has no column config"):
+        import_rows([tmp_path / "other.csv"], store)
 
 
 def test_imported_runs_are_shown_and_not_trained_again(home, capsys):

@@ -10,20 +10,22 @@ import pytest
 from scipy import stats
 
 from pipeline.paper import authors_code, published_table
-from pipeline.statistics import Sample, holm, paired, seeds_to_decide, unpaired, welch
-from pipeline.verify import verdicts, verify
+from pipeline.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
+from pipeline.verify import Claim, decide, verdicts, verify
+from presyn import PresynError
 
 
 def test_welch_from_summaries_equals_welch_from_samples():
     rng = np.random.default_rng(0)
     a, b = rng.normal(80, 1, 3), rng.normal(82, 3, 5)
     theirs = stats.ttest_ind(a, b, equal_var=False)
-    assert welch(Sample.of(a), Sample.of(b)) == pytest.approx((theirs.statistic, theirs.pvalue))
+    d = unpaired(Sample.of(a), Sample.of(b))
+    assert (d.t, d.p) == pytest.approx((theirs.statistic, theirs.pvalue))
 
 
 def test_standard_error_uses_ddof_one():
     assert Sample.of([1.0, 2.0, 3.0]).standard_error == pytest.approx(1 / math.sqrt(3))
-    assert math.isnan(Sample.of([1.0]).standard_error) and math.isnan(welch(Sample.of([1.0]), Sample.of([1.0, 2.0]))[1])
+    assert math.isnan(Sample.of([1.0]).standard_error) and math.isnan(unpaired(Sample.of([1.0]), Sample.of([1.0, 2.0])).p)
 
 
 def test_holm_by_hand_and_with_gaps():
@@ -60,11 +62,24 @@ def test_equivalence_keeps_its_false_alarm_rate():
 
 def test_the_seeds_that_would_decide_do():
     # One-sided t test of an effect of one standard deviation: about 8 seeds for a power of 0.8 (Cohen 1988, d = 1, alpha 0.05).
-    n = seeds_to_decide(1.0, 1.0, 0.05)
+    n = seeds_to_decide(1.0, [1.0], 0.05)
     rng = np.random.default_rng(3)
     found = [stats.ttest_1samp(rng.normal(1, 1, n), 0, alternative="greater").pvalue < 0.05 for _ in range(2000)]
     assert n in (7, 8, 9) and abs(np.mean(found) - 0.8) < 0.07
-    assert seeds_to_decide(1.0, 0.5, 0.05, known_error=1.0) is None
+    assert seeds_to_decide(1.0, [0.5], 0.05, Sample(80.0, 1.0, 3)) is None
+
+
+@pytest.mark.parametrize("effect, other", [(0.2, Sample(80.0, 0.2, 3)), (0.8, Sample(80.0, 0.1, 3)), (0.1, None)])
+def test_the_seeds_that_would_show_an_equivalence_do(effect, other):
+    # Two one-sided tests within 1.5. 2,000 repetitions: 0.73 is 8 standard errors below 0.8, false-alarm rate below 1e-9.
+    n = seeds_to_decide(0.8, [1.5 - effect, 1.5 + effect], 0.05, other)
+    rng = np.random.default_rng(4)
+    shown = 0
+    for _ in range(2000):
+        ours = rng.normal(effect, 0.8, n)
+        theirs = Sample.of(rng.normal(0, other.standard_error * other.n**0.5, other.n)) if other else None
+        shown += (unpaired(Sample.of(ours), theirs) if theirs else paired(ours)).p_within(1.5) < 0.05
+    assert shown / 2000 > 0.73
 
 
 def rows(shift, scatter=0.1, methods=("presynaptic", "sgd", "joint"), seeds=10):
@@ -98,6 +113,12 @@ def test_an_undecided_claim_says_how_many_seeds_would_decide():
     assert line(verdicts(rows(0)), "ewc on split-mnist")[["verdict", "seeds"]].tolist() == ["undecided", "no runs"]
 
 
+def test_what_would_show_no_worse_is_the_way_to_the_margin():
+    claim = Claim("f", "c", "p", "o", "t", "no worse", Difference(0.5, 6 / 3**0.5, 2), 6.0)
+    (line,) = decide([claim]).itertuples()
+    assert line.verdict == "undecided" and line.seeds == f"about {seeds_to_decide(6.0, [2.0], 0.05)}"
+
+
 def test_orders_need_the_right_sign():
     name = "presynaptic above sgd on split-mnist"
     assert line(verdicts(rows(0)), name, "statements").verdict == "reproduced"
@@ -118,3 +139,18 @@ def test_the_committed_verdicts_are_what_the_rows_give(tmp_path):
     shutil.copytree(results, tmp_path / "results")
     verify(tmp_path / "results")
     assert (tmp_path / "results" / "verdicts.md").read_text() == (results / "verdicts.md").read_text()
+
+
+def test_seeds_with_other_settings_and_odd_files_are_refused(tmp_path):
+    shutil.copytree(Path(__file__).parents[2] / "results", tmp_path / "results")
+    seeds = tmp_path / "results" / "seeds" / "runs.csv"
+    frame = pd.read_csv(seeds)
+    own = frame.index[frame.method == "presynaptic"][0]
+    frame.loc[own, "config"] = frame.loc[own, "config"].replace('"p_up": 0.052', '"p_up": 0.09')
+    frame.to_csv(seeds, index=False)
+    with pytest.raises(PresynError, match=f"run {frame.run_id[own]} of presynaptic on .* has other settings"):
+        verify(tmp_path / "results")
+    for text, says in (("", "is not a CSV of runs"), ("a,b\n1,2\n", "it has no column method")):
+        seeds.write_text(text)
+        with pytest.raises(PresynError, match=says):
+            verify(tmp_path / "results")
