@@ -261,8 +261,10 @@ def verify(results: Path) -> pd.DataFrame:
     rows = as_published(results)
     if rows.empty:
         raise PresynError(f"{results} has no runs of a published cell to compare. Make some with: presyn table1")
-    beside = [results / "ablations" / "published" / "runs.csv", results / "departures" / "runs.csv"]
-    table = verdicts(rows, *[_read(path, "ablation") if path.exists() else NO_ROWS for path in beside])
+    # Of all of Fig. 5a, and of those that were run again with more seeds by --off.
+    ablations = [NO_ROWS, *[_read(p, "ablation") for p in sorted(results.glob("ablations*/published/runs.csv"))]]
+    departures = [NO_ROWS, *[_read(p, "ablation") for p in results.glob("departures/runs.csv")]]
+    table = verdicts(rows, *[pd.concat(f, ignore_index=True) for f in (ablations, departures)])
     table.round(4).to_csv(results / "verdicts.csv", index=False)
     (results / "verdicts.md").write_text(f"{as_markdown(table)}\n\n{NOTE}\n")
     return table
