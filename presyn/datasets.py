@@ -39,7 +39,13 @@ FILES = {
     ),
 }
 # (largest pixel, mean, standard deviation): an input is (pixel / largest - mean) / deviation (PAPER section 3).
-PIXELS = {"mnist": (255, 0.1307, 0.3081), "fashion": (255, 0.2861, 0.3530), "digits": (16, 0.3053, 0.3760)}
+PIXELS = {
+    "mnist": (255, 0.1307, 0.3081),
+    "fashion": (255, 0.2861, 0.3530),
+    "digits": (16, 0.3053, 0.3760),
+    "mnist-unit": (255, 0.0, 1.0),  # the same images, inputs in [0, 1]
+    "fashion-unit": (255, 0.0, 1.0),
+}
 DATASETS = tuple(PIXELS)
 DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones
 
@@ -49,7 +55,7 @@ class Dataset:
     """A training and a test set.
 
     Attributes:
-        name: `mnist`, `fashion` or `digits`.
+        name: `mnist`, `fashion` or `digits`; `mnist-unit` and `fashion-unit` are not normalised.
         train_x, test_x: uint8, (N, pixels).
         train_y, test_y: int64, (N,), classes 0 to 9.
         sha256: Of all the content, the provenance of a run.
@@ -83,7 +89,7 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     """Read a dataset, downloading it first if it is missing from the default cache folder.
 
     Args:
-        name: `mnist`, `fashion` or `digits`.
+        name: `mnist`, `fashion` or `digits`; `mnist-unit` and `fashion-unit` are not normalised.
         root: A folder laid out as torchvision's root; by default $PRESYN_DATA, else a cache folder.
 
     Raises:
@@ -116,7 +122,7 @@ def _digits() -> tuple[np.ndarray, ...]:
 
 
 def _mnist(name: str, root: Path, may_download: bool) -> tuple[np.ndarray, ...]:
-    folder, files = FILES[name]
+    folder, files = FILES[name.removesuffix("-unit")]
     raw = root / folder / "raw"
     missing = [f for f in files if not (raw / f).exists() and not (raw / f"{f}.gz").exists()]
     if missing and not may_download:

@@ -41,6 +41,13 @@ def test_reads_gzip_and_raw_alike(root):
     assert load("mnist", root).sha256 == zipped.sha256
 
 
+def test_unit_inputs_are_the_same_images_from_zero_to_one(root):
+    images = load("mnist-unit", root)
+    assert images.sha256 == load("mnist", root).sha256
+    inputs = (images.train_x - images.offset) * images.scale
+    assert inputs.min() == 0 and inputs.max() == pytest.approx(1)
+
+
 def test_missing_folder_names_the_file_and_the_fix(tmp_path):
     with pytest.raises(PresynError, match=r"train-images-idx3-ubyte.*is not in .*nowhere.*PRESYN_DATA"):
         load("mnist", tmp_path / "nowhere")
