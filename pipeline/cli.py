@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     p = command("table1", "search, carry the winner over, train the controls, and print Table 1")
     p.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default 2019 2020 2021")
     p.add_argument("--benchmarks", nargs="+", help="default: the paper's four")
+    p.add_argument("--so-far", action="store_true", help="make the table of the runs that are in the store; train nothing")
     stage(p)
     p = command("ablate", "switch parts of a rule off, with parameters searched again for each, and print the table")
     p.add_argument("--method", default="presynaptic", help=", ".join(METHODS))
@@ -232,7 +233,7 @@ def _table1(args: argparse.Namespace) -> int:
     cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        table = table1(settings, store, cluster, uri, results, args.dry_run)
+        table = table1(settings, store, cluster, uri, results, args.dry_run, args.so_far)
     if table is not None:
         show(table, benchmarks)
         console.print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", highlight=False)

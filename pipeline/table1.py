@@ -104,11 +104,14 @@ def wanted(settings: Settings, winner: dict[str, Any] | None, results: Path) -> 
 
 
 def table1(
-    settings: Settings, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False
+    settings: Settings, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False, so_far: bool = False
 ) -> pd.DataFrame | None:
-    """Search, transfer, controls, table; returns the table, or None for a dry run."""
+    """Search, transfer, controls, table; returns the table, or None for a dry run.
+
+    With so_far, the table is made of the runs that are in the store; nothing is trained, and MLflow waits for the whole.
+    """
     published_table()  # a broken installation is found now
-    winner = search(settings.space, settings.trials, store, cluster, uri, results, dry_run)
+    winner = search(settings.space, settings.trials, store, cluster, uri, results, dry_run or so_far)
     plan = Plan(store, cluster)
     # Before the search is done its winner is not known; any of its parameters takes as long.
     params = winner.params if winner else draw(settings.space, 1)[0].params
@@ -116,6 +119,11 @@ def table1(
     describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if winner is None else ""))
     if dry_run:
         return None
+    if so_far:
+        known = [(label, i) for label, i in labelled if i in plan.rows]
+        if not known:
+            raise PresynError(f"None of the table's runs is in the store {store.root} yet.")
+        return _make(plan, known, settings, results)[0]
     ids = sorted({i for _, i in labelled})
     identity = (
         f"table1/{'-'.join(settings.benchmarks)}/{'-'.join(map(str, settings.seeds))}/{settings.space.name}-{settings.trials}"
@@ -124,16 +132,21 @@ def table1(
     stage.save(store)
     tracker = Tracker(uri, store, stage)
     train(plan, tracker, "table 1")
-    folder = results / "table1"
-    frame = export(folder / "runs.csv", [(plan.rows[i], {"stage": "table1", "parameters": label}) for label, i in labelled])
-    table = make_table(frame, settings.benchmarks)
-    files = write(table, settings.benchmarks, folder)
+    table, files = _make(plan, labelled, settings, results)
     stage.params = {"seeds": list(settings.seeds), "trials": settings.trials}
-    stage.files = [str(f.absolute()) for f in (folder / "runs.csv", *files)]
-    stage.table = str((folder / "table1.csv").absolute())
+    stage.files = [str(f.absolute()) for f in files]
+    stage.table = str((results / "table1" / "table1.csv").absolute())
     stage.save(store)
     tracker.finish()
     return table
+
+
+def _make(plan: Plan, labelled: list[tuple[str, str]], settings: Settings, results: Path) -> tuple[pd.DataFrame, list[Path]]:
+    """The table of these runs, and the files it was written to."""
+    rows = results / "table1" / "runs.csv"
+    frame = export(rows, [(plan.rows[i], {"stage": "table1", "parameters": label}) for label, i in labelled])
+    table = make_table(frame, settings.benchmarks)
+    return table, [rows, *write(table, settings.benchmarks, rows.parent)]
 
 
 def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
@@ -174,16 +187,16 @@ def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame
 
 def display(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
     """The table as people read it: a row for each method and kind of number, a column for each benchmark."""
-    rows = []
+    rows, seeds = [], (table.n + table.lost).max()
     for method in table.method.unique():
         for column, words in COLUMNS.items():
-            cells = [_cell(table[(table.method == method) & (table.benchmark == b)], column) for b in benchmarks]
+            cells = [_cell(table[(table.method == method) & (table.benchmark == b)], column, seeds) for b in benchmarks]
             if any(cells):
                 rows.append([NAMES.get(method, method), words, *[c or "–" for c in cells]])
     return pd.DataFrame(rows, columns=["accuracy in %", "", *benchmarks])
 
 
-def _cell(lines: pd.DataFrame, column: str) -> str:
+def _cell(lines: pd.DataFrame, column: str, seeds: int) -> str:
     if column == "published":
         known = lines.dropna(subset="published")
         return "" if known.empty else f"{known.published.iloc[0]:.2f} ± {known.published_error.iloc[0]:.2f}"
@@ -193,7 +206,8 @@ def _cell(lines: pd.DataFrame, column: str) -> str:
     line = of.iloc[0]
     p = "" if line.p != line.p else f" (p = {line.p:.3f})" if line.p >= 0.001 else " (p < 0.001)"
     lost = f", {line.lost} lost" if line.lost else ""
-    return f"{Sample(line.ours, line.standard_error, line.n)}{p}{lost}"
+    fewer = f", n = {line.n}" if 1 < line.n < seeds - line.lost else ""
+    return f"{Sample(line.ours, line.standard_error, line.n)}{p}{fewer}{lost}"
 
 
 CAPTION = (

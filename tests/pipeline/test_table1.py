@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipeline.cli import main
 from pipeline.search import Winner, choose
 from pipeline.table1 import Settings, display, make_table, wanted, write
 from presyn import PresynError
@@ -119,3 +120,12 @@ def test_the_readme_shows_the_table_that_the_rows_make():
     shown = display(make_table(frame, FOUR), FOUR).to_markdown(index=False)
     assert shown in (root / "results" / "table1" / "table1.md").read_text()
     assert shown in (root / "README.md").read_text()
+
+
+def test_the_table_so_far_is_of_the_runs_that_are_there(home, capsys):
+    so_far = ["table1", "--digits", "--so-far", "--results", "results"]
+    assert main(so_far) == 1 and "None of the table's runs" in capsys.readouterr().err
+    assert main(["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "2019", "2021"]) == 0
+    before = sorted((home / ".presyn" / "results").iterdir())
+    assert main(so_far) == 0 and sorted((home / ".presyn" / "results").iterdir()) == before
+    assert pd.read_csv("results/table1/runs.csv").seed.tolist() == [2019, 2021]
