@@ -62,7 +62,7 @@ class Difference:
         return float(stats.t.cdf(self.t, self.df)) if self.df == self.df else math.nan
 
     def __str__(self) -> str:
-        return f"{self.mean:+.2f} ± {self.standard_error:.2f}"
+        return f"{self.mean:+.2f}" + (f" ± {self.standard_error:.2f}" if self.df == self.df else "")
 
 
 def unpaired(a: Sample, b: Sample) -> Difference:

@@ -29,7 +29,7 @@ class EWCOptions(SGDOptions):
     """Options of elastic weight consolidation."""
 
     eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True)
-    lam: float = option(100.0, "strength of the penalty, lambda", low=0.0, high=1e12, varies=True)
+    lam: float = option(10.0, "strength of the penalty, lambda", low=0.0, high=1e12, varies=True)
     form: str = option("separate", "a penalty for each task, or one that decays", choices=("separate", "online"))
     gamma: float = option(1.0, "online: what a task leaves of earlier Fisher information", low=0.0, high=1.0, varies=True)
     fisher: str = option(
