@@ -82,6 +82,22 @@ def restore(line: dict[str, Any]) -> Row:
     }
 
 
+def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV of runs that presyn wrote.
+
+    Raises:
+        PresynError: it is none, or lacks one of these columns.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as e:
+        raise PresynError(f"{path} is not a CSV of runs ({e}).") from None
+    missing = [c for c in columns if c not in frame]
+    if missing:
+        raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
+    return frame
+
+
 def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
     """Put the runs of such CSVs into the store; one that is there stays as it is.
 
@@ -93,13 +109,7 @@ def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
     """
     rows: dict[str, Row] = {}
     for file in files:
-        try:
-            lines = pd.read_csv(file)
-        except (ValueError, UnicodeDecodeError) as e:
-            raise PresynError(f"{file} is not a CSV of runs ({e}).") from None
-        if "config" not in lines.columns:
-            raise PresynError(f"{file} is not a CSV of runs: it has no column config.")
-        for number, line in enumerate(lines.to_dict("records"), start=2):
+        for number, line in enumerate(read_rows(file, ["config"]).to_dict("records"), start=2):
             try:
                 row = restore(line)
             except (ValueError, LookupError, TypeError, ArithmeticError) as e:

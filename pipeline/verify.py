@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.paper import authors_code, published_table, statements
+from pipeline.rows import read_rows
 from pipeline.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
 from pipeline.store import Store
 from pipeline.tracking import Stage, Tracker
@@ -25,6 +26,8 @@ ALPHA = 0.05
 MARGIN = 1.5  # points of accuracy within which two means count as the same
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy", "run_id", "config", "rules_version")
+NO_ROWS = pd.DataFrame(columns=["ablation", *COLUMNS])
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
 
 
@@ -185,9 +188,9 @@ def as_published(results: Path) -> pd.DataFrame:
     path = results / "table1" / "runs.csv"
     if not path.exists():
         raise PresynError(f"{path} is missing. Make it with: presyn table1")
-    table = _read(path, "parameters")
+    table = read_rows(path, [*COLUMNS, "parameters"])
     table = table[table.parameters == "as_published"]
-    further = [_read(p) for p in sorted((results / "seeds").glob("*.csv"))]
+    further = [read_rows(p, COLUMNS) for p in sorted((results / "seeds").glob("*.csv"))]
     rows = pd.concat([table, *further], ignore_index=True).drop_duplicates("run_id")
     rows = rows[rows.benchmark.isin(FOUR)]
     for (method, benchmark), of in rows.groupby(["method", "benchmark"], sort=False):
@@ -199,26 +202,6 @@ def as_published(results: Path) -> pd.DataFrame:
                 f"{of.run_id.iloc[0]}, which would mix two experiments in a verdict. Move it out of there."
             )
     return rows
-
-
-COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy")
-NO_ROWS = pd.DataFrame(columns=["ablation", *COLUMNS])
-
-
-def _read(path: Path, *further: str) -> pd.DataFrame:
-    """Rows of a CSV that presyn wrote.
-
-    Raises:
-        PresynError: it is not one.
-    """
-    try:
-        frame = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as e:
-        raise PresynError(f"{path} is not a CSV of runs ({e}).") from None
-    missing = [c for c in (*COLUMNS, "run_id", "config", "rules_version", *further) if c not in frame]
-    if missing:
-        raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
-    return frame
 
 
 def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame = NO_ROWS, further: pd.DataFrame = NO_ROWS) -> pd.DataFrame:
@@ -262,8 +245,11 @@ def verify(results: Path) -> pd.DataFrame:
     if rows.empty:
         raise PresynError(f"{results} has no runs of a published cell to compare. Make some with: presyn table1")
     # Of all of Fig. 5a, and of those that were run again with more seeds by --off.
-    ablations = [NO_ROWS, *[_read(p, "ablation") for p in sorted(results.glob("ablations*/published/runs.csv"))]]
-    departures = [NO_ROWS, *[_read(p, "ablation") for p in results.glob("departures/runs.csv")]]
+    ablations = [
+        NO_ROWS,
+        *[read_rows(p, [*COLUMNS, "ablation"]) for p in sorted(results.glob("ablations*/published/runs.csv"))],
+    ]
+    departures = [NO_ROWS, *[read_rows(p, [*COLUMNS, "ablation"]) for p in results.glob("departures/runs.csv")]]
     table = verdicts(rows, *[pd.concat(f, ignore_index=True) for f in (ablations, departures)])
     table.round(4).to_csv(results / "verdicts.csv", index=False)
     (results / "verdicts.md").write_text(f"{as_markdown(table)}\n\n{NOTE}\n")

@@ -129,3 +129,11 @@ def test_the_table_so_far_is_of_the_runs_that_are_there(home, capsys):
     before = sorted((home / ".presyn" / "results").iterdir())
     assert main(so_far) == 0 and sorted((home / ".presyn" / "results").iterdir()) == before
     assert pd.read_csv("results/table1/runs.csv").seed.tolist() == [2019, 2021]
+
+
+def test_a_cell_of_fewer_seeds_than_the_table_says_so():
+    frame = pd.read_csv(Path(__file__).parents[2] / "results" / "table1" / "runs.csv")
+    fewer = frame[(frame.method != "sgd") | (frame.seed != 2019)]
+    cells = display(make_table(fewer, FOUR), FOUR).set_index(["accuracy in %", ""])
+    assert all(c.endswith(", n = 2") for c in cells.loc[("No Consolidation", "as published")])
+    assert not any("n =" in c for c in cells.loc[("Joint Training", "as published")])
