@@ -67,9 +67,12 @@ def test_the_seeds_that_would_decide_do():
     found = [stats.ttest_1samp(rng.normal(1, 1, n), 0, alternative="greater").pvalue < 0.05 for _ in range(2000)]
     assert n in (7, 8, 9) and abs(np.mean(found) - 0.8) < 0.07
     assert seeds_to_decide(1.0, [0.5], 0.05, Sample(80.0, 1.0, 3)) is None
+    # Three published repetitions leave two degrees of freedom, however many seeds we add.
+    assert seeds_to_decide(0.2, [1.3], 0.05, Sample(80.0, 0.35, 3)) is None
+    assert seeds_to_decide(0.2, [1.3], 0.05, Sample(80.0, 0.35, 300)) is not None
 
 
-@pytest.mark.parametrize("effect, other", [(0.2, Sample(80.0, 0.2, 3)), (0.8, Sample(80.0, 0.1, 3)), (0.1, None)])
+@pytest.mark.parametrize("effect, other", [(0.2, Sample(80.0, 0.3, 3)), (0.8, Sample(80.0, 0.1, 3)), (0.1, None)])
 def test_the_seeds_that_would_show_an_equivalence_do(effect, other):
     # Two one-sided tests within 1.5. 2,000 repetitions: 0.73 is 8 standard errors below 0.8, false-alarm rate below 1e-9.
     n = seeds_to_decide(0.8, [1.5 - effect, 1.5 + effect], 0.05, other)
