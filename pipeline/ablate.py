@@ -132,10 +132,8 @@ def _parameters(
         if missing:
             raise PresynError(f"{winners} has no parameters of {missing[0]}: search them without --reuse-parameters.")
         return {(v, b): saved[b][v] for v, b in pairs}
-    found: dict[tuple[str, str], Any] = {}
-    for v, b in pairs:
-        winner = search(space_of(study, v, b), study.trials, store, cluster, uri, folder, dry_run)
-        found[v, b] = winner.params if winner else {}
+    winners_of = search([space_of(study, v, b) for v, b in pairs], store, cluster, uri, folder, dry_run)
+    found = {pair: winner.params if winner else {} for pair, winner in zip(pairs, winners_of, strict=True)}
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
         saved = yaml.safe_load(winners.read_text()) if winners.exists() else {}

@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,27 +198,28 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if all(r["status"] == "finished" for r in rows) else 2
 
 
-def _stage(args: argparse.Namespace) -> tuple[Any, int, Path]:
+def _stage(args: argparse.Namespace) -> tuple[Any, Path]:
     from sweeps.space import read_space
 
     preset = DIGITS if args.digits else REAL
     space = read_space(args.space or preset.space)
-    trials = space.trials if args.trials is None else args.trials
-    if trials < 1:
-        raise PresynError(f"--trials must be at least 1, not {trials}.")
+    if args.trials is not None:
+        space = replace(space, trials=args.trials)
+    if space.trials < 1:
+        raise PresynError(f"--trials must be at least 1, not {space.trials}.")
     results = args.results or preset.results
     results.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found now
-    return space, trials, results
+    return space, results
 
 
 def _search(args: argparse.Namespace) -> int:
     from pipeline.search import search
 
-    space, trials, results = _stage(args)
+    space, results = _stage(args)
     cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        search(space, trials, store, cluster, uri, results, args.dry_run)
+        search([space], store, cluster, uri, results, args.dry_run)
     return 0
 
 
@@ -226,9 +227,9 @@ def _table1(args: argparse.Namespace) -> int:
     from pipeline.table1 import Settings, show, table1, wanted
     from pipeline.training import console
 
-    space, trials, results = _stage(args)
+    space, results = _stage(args)
     benchmarks = tuple(dict.fromkeys(args.benchmarks or (DIGITS if args.digits else REAL).benchmarks))
-    settings = Settings(space, trials, tuple(dict.fromkeys(args.seeds)), benchmarks)
+    settings = Settings(space, tuple(dict.fromkeys(args.seeds)), benchmarks)
     wanted(settings, None, results)  # bad input is found before anything is opened
     cluster = _cluster(args)
     store, uri = _open(args)

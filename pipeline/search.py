@@ -1,6 +1,7 @@
-"""The search stage: train a manifest, choose the winner on validation data, write results/search/<space>/."""
+"""The search stage: train manifests, choose the winners on validation data, write results/search/<space>/."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,54 +28,71 @@ class Winner:
     trial: int
 
 
-def plan_search(space: Space, trials: int, store: Store, cluster: Cluster) -> tuple[Plan, list[Trial], list[str]]:
-    """The plan of a search, its manifest, and the run id of each trial."""
-    drawn = manifest(space, trials, store.manifests)
-    plan = Plan(store, cluster)
-    ids = [plan.add(run) for run in runs_of(space, drawn)]
-    return plan, drawn, ids
-
-
 def search(
-    space: Space, trials: int, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False
-) -> Winner | None:
-    """Search a space; returns the winner (None for a dry run of one that is not done).
+    spaces: Sequence[Space], store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False
+) -> list[Winner | None]:
+    """Search spaces, all their trials together, so that no core idles between them.
+
+    Returns:
+        The winner of each; for a dry run, None for one that is not done.
 
     Raises:
-        PresynError: no configuration finished.
+        PresynError: no configuration of a space finished.
     """
-    plan, drawn, ids = plan_search(space, trials, store, cluster)
-    describe(plan, f"Search {space.name}")
+    plan = Plan(store, cluster)
+    manifests = [manifest(space, store.manifests) for space in spaces]
+    ids = [[plan.add(run) for run in runs_of(space, drawn)] for space, drawn in zip(spaces, manifests, strict=True)]
+    title = f"Search {spaces[0].name}" if len(spaces) == 1 else f"{len(spaces)} searches"
+    describe(plan, title)
     if dry_run:
-        return None if plan.missing else choose(drawn, [plan.rows[i] for i in ids])
-    stage = Stage("search", f"search/{space.name}/{ids[0]}-{len(ids)}-{ids[-1]}", f"{space.name} ({trials})", ids)
-    stage.save(store)
-    tracker = Tracker(uri, store, stage)
-    train(plan, tracker, f"search {space.name}")
-    rows = [plan.rows[i] for i in ids]
-    winner = choose(drawn, rows)
-    folder = results / "search" / space.name
-    files = write(space, drawn, rows, winner, folder, store)
-    stage.params = {f"best_{k}": v for k, v in winner.params.items()}
-    stage.metrics = {"best_validation_accuracy": winner.mean_accuracy}
-    stage.files = [str(f.absolute()) for f in files]
-    stage.save(store)
+        done = [not any(i in plan.missing for i in of) for of in ids]
+        return [
+            choose(space, drawn, [plan.rows[i] for i in of]) if d else None
+            for space, drawn, of, d in zip(spaces, manifests, ids, done, strict=True)
+        ]
+    stages = [
+        Stage("search", f"search/{space.name}/{of[0]}-{len(of)}-{of[-1]}", f"{space.name} ({len(of)})", of)
+        for space, of in zip(spaces, ids, strict=True)
+    ]
+    for stage in stages:
+        stage.save(store)
+    tracker = Tracker(uri, store, *stages)
+    train(plan, tracker, title)
+    winners: list[Winner | None] = []
+    for space, drawn, stage in zip(spaces, manifests, stages, strict=True):
+        rows = [plan.rows[i] for i in stage.run_ids]
+        winner = choose(space, drawn, rows)
+        files = write(space, drawn, rows, winner, results / "search" / space.name, store)
+        stage.params = {f"best_{k}": v for k, v in winner.params.items()}
+        stage.metrics = {"best_validation_accuracy": winner.mean_accuracy}
+        stage.files = [str(f.absolute()) for f in files]
+        stage.save(store)
+        console.print(_words(space, rows, winner), highlight=False)
+        winners.append(winner)
     tracker.finish()
+    return winners
+
+
+def _words(space: Space, rows: list[Row], winner: Winner) -> str:
     counts = {s: sum(r["status"] == s for r in rows) for s in ENDS}
-    console.print(
-        f"Search {space.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items() if n)
-        + f". Best: trial {winner.trial}, validation accuracy {winner.mean_accuracy:.2%}, "
-        + ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in winner.params.items()),
-        highlight=False,
-    )  # fmt: skip
-    return winner
+    params = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in winner.params.items()]
+    return (
+        f"Search {space.name}: {', '.join(f'{n} {s}' for s, n in counts.items() if n)}. "
+        f"Best: trial {winner.trial}, validation accuracy {winner.mean_accuracy:.2%}, {', '.join(params)}"
+    )
 
 
-def choose(trials: list[Trial], rows: list[Row]) -> Winner:
-    """The finished trial with the highest mean accuracy; the earlier one of equals."""
+def choose(space: Space, trials: list[Trial], rows: list[Row]) -> Winner:
+    """The finished trial with the highest mean accuracy; the earlier one of equals.
+
+    Raises:
+        PresynError: none finished.
+    """
     finished = [(t, r) for t, r in zip(trials, rows, strict=True) if r["status"] == "finished"]
     if not finished:
-        raise PresynError("No configuration of the search finished: all were dropped or diverged. Draw more with --trials.")
+        raise PresynError(
+            f"No configuration of the search {space.name} finished: all were dropped or diverged. Draw more with --trials."
+        )
     trial, row = max(finished, key=lambda pair: (pair[1]["mean_accuracy"], -pair[0].number))
     return Winner(trial.params, row["mean_accuracy"], trial.number)
 

@@ -41,7 +41,6 @@ class Settings:
     """What a table is made of."""
 
     space: Space
-    trials: int
     seeds: tuple[int, ...]
     benchmarks: tuple[str, ...]
 
@@ -112,10 +111,10 @@ def table1(
     With so_far, the table is made of the runs that are in the store; nothing is trained, and MLflow waits for the whole.
     """
     published_table()  # a broken installation is found now
-    winner = search(settings.space, settings.trials, store, cluster, uri, results, dry_run or so_far)
+    (winner,) = search([settings.space], store, cluster, uri, results, dry_run or so_far)
     plan = Plan(store, cluster)
     # Before the search is done its winner is not known; any of its parameters takes as long.
-    params = winner.params if winner else draw(settings.space, 1)[0].params
+    params = winner.params if winner else draw(settings.space)[0].params
     labelled = [(label, plan.add(run)) for label, run in wanted(settings, params, results)]
     describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if winner is None else ""))
     if dry_run:
@@ -126,15 +125,14 @@ def table1(
             raise PresynError(f"None of the table's runs is in the store {store.root} yet.")
         return _make(plan, known, settings, results)[0]
     ids = sorted({i for _, i in labelled})
-    identity = (
-        f"table1/{'-'.join(settings.benchmarks)}/{'-'.join(map(str, settings.seeds))}/{settings.space.name}-{settings.trials}"
-    )
+    seeds, space = "-".join(map(str, settings.seeds)), settings.space
+    identity = f"table1/{'-'.join(settings.benchmarks)}/{seeds}/{space.name}-{space.trials}"
     stage = Stage("table1", identity, f"table 1, {len(settings.seeds)} seeds", ids)
     stage.save(store)
     tracker = Tracker(uri, store, stage)
     train(plan, tracker, "table 1")
     table, files = _make(plan, labelled, settings, results)
-    stage.params = {"seeds": list(settings.seeds), "trials": settings.trials}
+    stage.params = {"seeds": list(settings.seeds), "trials": space.trials}
     stage.files = [str(f.absolute()) for f in files]
     stage.table = str((results / "table1" / "table1.csv").absolute())
     stage.save(store)

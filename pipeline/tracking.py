@@ -79,24 +79,25 @@ def stages(store: Store) -> list[Stage]:
 
 
 class Tracker:
-    """Writes rows to MLflow under a stage's parent run; goes silent, saying so once, when the server does not answer.
+    """Writes rows to MLflow under their stages' parent runs; goes silent, saying so once, when the server does not answer.
 
     Args:
         uri: The tracking server.
         store: The store, where artifacts of a local MLflow go as well.
-        stage: What is tracked.
+        stages: What is tracked; a row is written under each that it belongs to.
     """
 
-    def __init__(self, uri: str, store: Store, stage: Stage) -> None:
-        self.uri, self.store, self.stage = uri, store, stage
+    def __init__(self, uri: str, store: Store, *stages: Stage) -> None:
+        self.uri = uri
         self.client: Any = None
-        self.parent_id: str | None = None
-        self._known: dict[str, Any] = {}
+        self._mirrors: list[_Mirror] = []
         if not answers(uri):
             self._lost(f"did not answer within {PROBE_SECONDS:.0f} s")
             return
         with self._guarded():
-            self._open()
+            self.client = _client(uri)
+            local = None if uri.startswith("http") else store.root / "mlartifacts"
+            self._mirrors = [_Mirror(self.client, stage, local) for stage in stages]
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -113,24 +114,56 @@ class Tracker:
             file=sys.stderr,
         )
 
-    def _open(self) -> None:
-        # MLflow waits for a dead server for minutes by default.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-        from mlflow import MlflowClient
+    def write(self, row: Row) -> None:
+        """Write a row as one MLflow run of each of its stages, or complete one that is half there; doubles nothing."""
+        if self.client is None:
+            return
+        with self._guarded():
+            for mirror in self._mirrors:
+                if row["run_id"] in mirror.run_ids:
+                    mirror.write(row)
 
-        self.client = MlflowClient(self.uri)
-        stage = self.stage
-        found = self.client.get_experiment_by_name(stage.experiment)
-        artifacts = None if self.uri.startswith("http") else (self.store.root / "mlartifacts" / stage.experiment).as_uri()
-        self.experiment = found.experiment_id if found else self.client.create_experiment(stage.experiment, artifacts)
+    def finish(self) -> None:
+        """Complete the parent of every stage whose runs are all there: its parameters, metrics, artifacts and table."""
+        if self.client is None:
+            return
+        with self._guarded():
+            for mirror in self._mirrors:
+                mirror.finish()
+
+
+def _client(uri: str) -> Any:
+    # MLflow waits for a dead server for minutes by default.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+class _Mirror:
+    """A stage in MLflow; raises whatever MLflow raises.
+
+    Args:
+        client: Of the tracking server.
+        stage: The stage; its experiment and parent run are made if they are missing.
+        artifacts: The folder for artifacts of a new experiment; None leaves them to the server.
+    """
+
+    def __init__(self, client: Any, stage: Stage, artifacts: Path | None) -> None:
+        self.client, self.stage, self.run_ids = client, stage, set(stage.run_ids)
+        self.parent_id: str | None = None
+        self._known: dict[str, Any] = {}
+        found = client.get_experiment_by_name(stage.experiment)
+        where = (artifacts / stage.experiment).as_uri() if artifacts else None
+        self.experiment = found.experiment_id if found else client.create_experiment(stage.experiment, where)
         if stage.name:
             parents = self._search(f"tags.presyn_parent = '{stage.identity}'")
             tags = {"presyn_parent": stage.identity, "stage": stage.experiment}
-            parent = parents[0] if parents else self.client.create_run(self.experiment, run_name=stage.name, tags=tags)
+            parent = parents[0] if parents else client.create_run(self.experiment, run_name=stage.name, tags=tags)
             self.parent_id = parent.info.run_id
         own = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
         for run in self._search(own):
@@ -147,13 +180,6 @@ class Tracker:
                 return found
 
     def write(self, row: Row) -> None:
-        """Write a row as one MLflow run, or complete one that is half there; doubles nothing."""
-        if self.client is None:
-            return
-        with self._guarded():
-            self._write(row)
-
-    def _write(self, row: Row) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         known = self._known.get(row["run_id"])
@@ -182,7 +208,6 @@ class Tracker:
         self._known[row["run_id"]] = self.client.get_run(run_id)
 
     def tags(self, row: Row) -> dict[str, str]:
-        """The tags of a run."""
         config, provenance = row["config"], row["provenance"]
         return {
             "stage": self.stage.experiment,
@@ -195,14 +220,9 @@ class Tracker:
         }
 
     def finish(self) -> None:
-        """Complete the parent run: its parameters, metrics, artifacts and table."""
-        if self.client is None or self.parent_id is None:
+        parent, stage = self.parent_id, self.stage
+        if parent is None or self.run_ids - self._known.keys():
             return
-        with self._guarded():
-            self._finish(self.parent_id)
-
-    def _finish(self, parent: str) -> None:
-        stage = self.stage
         there = self.client.get_run(parent).data.params
         for k, v in stage.params.items():
             if k not in there:
@@ -241,21 +261,12 @@ def _metrics(row: Row) -> Iterator[tuple[str, float, float, int]]:
 
 def sync(store: Store, uri: str) -> bool:
     """Write to MLflow what it lacks of the store: every stage with its runs, and runs that belong to none; True if it could."""
-    loose = set(store.ids())
-    for stage in stages(store):
-        tracker = Tracker(uri, store, stage)
-        for run_id in stage.run_ids:
-            row = store.get(run_id)
-            if row:
-                tracker.write(row)
-        if all(store.get(i) for i in stage.run_ids):
-            tracker.finish()
-        loose -= set(stage.run_ids)
-        if tracker.client is None:
-            return False
-    tracker = Tracker(uri, store, Stage("run", "run"))
-    for run_id in sorted(loose):
+    known, ids = stages(store), store.ids()
+    loose = set(ids) - {run_id for stage in known for run_id in stage.run_ids}
+    tracker = Tracker(uri, store, *known, Stage("run", "run", run_ids=sorted(loose)))
+    for run_id in ids:
         row = store.get(run_id)
         if row:
             tracker.write(row)
+    tracker.finish()
     return tracker.client is not None

@@ -37,7 +37,10 @@ def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int,
     cohorts = []
     for group in groups.values():
         # Enough cohorts to fill the slots, but none too small to be worth starting, and none too large.
-        wanted = min(slots, math.ceil(len(group) * seconds(group[0].run) / LEAST_SECONDS))
-        size = math.ceil(len(group) / max(1, wanted, math.ceil(len(group) / most)))
+        worth = min(slots, math.ceil(len(group) * seconds(group[0].run) / LEAST_SECONDS))
+        number = max(1, worth, math.ceil(len(group) / most))
+        if number > slots:  # as many for each slot, so that none idles while others train a last one
+            number = math.ceil(number / slots) * slots
+        size = math.ceil(len(group) / number)
         cohorts += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(cohorts, key=lambda c: -len(c) * seconds(c[0].run))

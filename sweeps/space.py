@@ -33,7 +33,7 @@ class Space:
         method, benchmark: What is trained.
         search: Field -> its Optuna distribution, sorted by field.
         fixed: Other fields that are set, such as validation.
-        trials: Configurations to draw unless told otherwise.
+        trials: Configurations to draw.
         sampler_seed: Of Optuna's RandomSampler.
         sampler: random, or grid: every combination of the choices, in order.
     """
@@ -145,30 +145,30 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     return [{k: v[min(i, len(v) - 1)] for k, v in ends.items()} for i in range(max(map(len, ends.values())))]
 
 
-def draw(space: Space, trials: int) -> list[Trial]:
-    """The first so many configurations of a space; the same for ever, and a longer draw begins with a shorter one.
+def draw(space: Space) -> list[Trial]:
+    """The configurations of a space, as many as its trials; the same for ever, and a longer draw begins with a shorter one.
 
     A grid goes through its first field last, so that what a smaller budget reaches is what the space names first.
     """
     if space.sampler == "grid":
         points = itertools.product(*(d.choices for d in space.search.values()))  # type: ignore[attr-defined]
-        rows = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, trials)]
+        rows = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, space.trials)]
         return [Trial(i, SEARCH_SEEDS + i, params) for i, params in enumerate(rows)]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler_seed))
-    asked = [study.ask(space.search) for _ in range(trials)]
+    asked = [study.ask(space.search) for _ in range(space.trials)]
     return [Trial(t.number, SEARCH_SEEDS + t.number, {k: t.params[k] for k in space.search}) for t in asked]
 
 
-def manifest(space: Space, trials: int, folder: Path) -> list[Trial]:
+def manifest(space: Space, folder: Path) -> list[Trial]:
     """The manifest, drawn once and then read back from its file in the folder.
 
     Raises:
         PresynError: the file is damaged.
     """
-    digest = hashlib.sha256(json.dumps([space.identity(), trials], sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"{space.name}-{digest}.json"
     if not path.exists():
-        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw(space, trials)]
+        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw(space)]
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"space": space.identity(), "trials": rows}, indent=1))

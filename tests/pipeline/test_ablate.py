@@ -55,6 +55,7 @@ def test_search_then_reuse(home, here, capsys):
     assert main(words) == 0
     folder = home / ".presyn" / "quickstart" / "ablations-presynaptic" / "searched"
     rows = pd.read_csv(folder / "runs.csv")
+    assert capsys.readouterr().err.count("2 searches: 4 runs") == 1, "all searches of a study are planned and trained together"
     winners = yaml.safe_load((folder / "winners.yaml").read_text())["split-digits"]
     assert set(winners) == {"full", "no-freezing"} and "p_freeze" not in winners["no-freezing"]
     assert rows.ablation.tolist() == ["full", "full", "no-freezing", "no-freezing"] and not set(rows.seed) - {1, 2}

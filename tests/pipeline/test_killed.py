@@ -96,7 +96,7 @@ def uninterrupted(tmp_path_factory):
     (folder / "space.yaml").write_text(SPACE)
     space = read_space(str(folder / "space.yaml"))
     plan = Plan(Store(folder / "store"), Cluster())
-    for run in runs_of(space, draw(space, 4)):
+    for run in runs_of(space, draw(space)):
         plan.add(run)
     records = {}
     checkpoints = Checkpoints(folder / "checkpoints", "s")

@@ -13,7 +13,7 @@ from presyn import PresynError
 from sweeps.space import Trial, read_space
 
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
-SETTINGS = Settings(read_space("presynaptic-permuted-mnist"), 48, (2019, 2020, 2021), FOUR)
+SETTINGS = Settings(read_space("presynaptic-permuted-mnist"), (2019, 2020, 2021), FOUR)
 NOWHERE = Path("/nowhere")  # no winners of other searches
 WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0": 0.01}
 
@@ -64,7 +64,7 @@ def test_reported_runs_train_on_everything_and_never_use_search_seeds():
     assert len(runs) == 12 * 6  # four methods as published, the searched rule in two readings; ewc has no settings here
     assert all(r.benchmark.validation == 0 and r.benchmark.drop_below == 0 for r in runs)
     with pytest.raises(PresynError, match="are for searches"):
-        wanted(Settings(SETTINGS.space, 1, (1_000_000,), FOUR), None, NOWHERE)
+        wanted(Settings(SETTINGS.space, (1_000_000,), FOUR), None, NOWHERE)
 
 
 def test_the_winner_is_the_best_finished_one():
@@ -75,9 +75,9 @@ def test_the_winner_is_the_best_finished_one():
         {"status": "finished", "mean_accuracy": 0.9},
         {"status": "finished", "mean_accuracy": 0.9},
     ]
-    assert choose(trials, rows) == Winner({"p_up": 2}, 0.9, 2)
-    with pytest.raises(PresynError, match="all were dropped"):
-        choose(trials[1:2], rows[1:2])
+    assert choose(SETTINGS.space, trials, rows) == Winner({"p_up": 2}, 0.9, 2)
+    with pytest.raises(PresynError, match="presynaptic-permuted-mnist finished: all were dropped"):
+        choose(SETTINGS.space, trials[1:2], rows[1:2])
 
 
 def rows_frame():

@@ -49,11 +49,12 @@ def everything(client):
 
 
 def test_a_run_holds_configuration_tags_and_metrics_over_tasks(store, client):
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"]))
     tracker.write(rows_of(store, 1)[0])
-    run, history = everything(client)["search", "id0"]
+    runs = everything(client)
+    run, history = runs["search", "id0"]
     assert {"stage", "method", "benchmark", "seed", "run_id", "git_commit", "git_dirty", "data_sha256"} <= run.data.tags.keys()
-    assert run.data.tags["mlflow.parentRunId"] == tracker.parent_id
+    assert run.data.tags["mlflow.parentRunId"] == runs["search", "parent"][0].info.run_id
     assert run.data.params["p_up"] == "0.052" and run.data.params["hidden"] == "[100, 100]"
     assert run.data.metrics["mean_accuracy"] == pytest.approx(0.75)
     assert history["mean_p"] == [(1, 0.3), (2, 0.4)]
@@ -83,13 +84,13 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
 
 def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
     row = rows_of(store, 1)[0]
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"]))
     original = tracker.client.set_terminated
     tracker.client.set_terminated = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         tracker.write(row)
     tracker.client.set_terminated = original
-    Tracker(uri(store), store, Stage("search", "s", "a sweep")).write(row)
+    Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"])).write(row)
     runs = everything(client)
     assert len(runs) == 2
     run, history = runs["search", "id0"]
@@ -97,7 +98,7 @@ def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
 
 
 def test_dropped_and_diverged_runs_show_as_such(store, client):
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["dropped", "diverged"]))
     for seed, status in enumerate(("dropped", "diverged")):
         cut = Record(status=status, accuracy=[[0.2, None]], loss=[float("nan")], seconds=[1.0], ended=[9.0])
         tracker.write(store.put(status, make_run("sgd", "permuted-digits", seed), "sha", cut.as_dict(), {}))
@@ -155,12 +156,22 @@ def test_a_server_that_hangs_is_given_up_after_the_probe(store):
 
 
 def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep"))
+    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"]))
     tracker.client.create_run = lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone"))
     for row in rows_of(store, 2):
         tracker.write(row)
     tracker.finish()
     assert capsys.readouterr().err.count("gone") == 1
+
+
+def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(store, client):
+    whole, part = Stage("search", "a", "whole", ["id0"]), Stage("table1", "b", "part", ["id0", "id1"])
+    tracker = Tracker(uri(store), store, whole, part)
+    tracker.write(rows_of(store, 1)[0])
+    tracker.finish()
+    runs = everything(client)
+    assert set(runs) == {(s, i) for s in ("search", "table1") for i in ("id0", "parent")}
+    assert runs["search", "parent"][0].info.status == "FINISHED" and runs["table1", "parent"][0].info.status == "RUNNING"
 
 
 def test_damaged_notes_of_stages_are_skipped(store):
@@ -172,7 +183,7 @@ def test_damaged_notes_of_stages_are_skipped(store):
 def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_alone(store, client):
     def write(record):
         row = store.put("id0", make_run("sgd", "permuted-digits", 0), "sha", record, {})
-        Tracker(uri(store), store, Stage("run", "run")).write(row)
+        Tracker(uri(store), store, Stage("run", "run", run_ids=["id0"])).write(row)
         runs = everything(client)
         assert len(runs) == 1
         return runs["run", "id0"][0].info

@@ -15,6 +15,7 @@ def members(n, method="sgd", parts=0, **settings):
     ("n", "seconds", "slots", "most", "sizes"),
     [
         (48, 100, 2, 8, [8] * 6),
+        (24, 100, 2, 8, [6] * 4),  # three of 8 would leave a slot idle while the other trains the third
         (6, 100, 2, 8, [3, 3]),
         (12, 1, 2, 8, [6, 6]),  # too little work for more programs than the size allows
         (4, 1, 2, 8, [4]),
