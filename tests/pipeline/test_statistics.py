@@ -128,6 +128,16 @@ def test_orders_need_the_right_sign():
     assert line(verdicts(rows(-9)), name, "statements").verdict == "not reproduced"
 
 
+def test_a_paired_claim_shows_the_two_sample_test_of_the_paper_beside():
+    table = rows(0)
+    accuracy = {
+        m: 100 * table[(table.method == m) & (table.benchmark == "split-mnist")].mean_accuracy for m in ("presynaptic", "sgd")
+    }
+    theirs = stats.ttest_ind(accuracy["presynaptic"], accuracy["sgd"], equal_var=False)
+    shown = line(verdicts(table), "presynaptic above sgd on split-mnist", "statements").two_sample
+    assert shown == f"t = {theirs.statistic:.2f}, p < 0.001" and theirs.pvalue < 0.001
+
+
 def test_similar_means_within_the_margin_and_better_is_no_worse():
     table = rows(0, methods=("presynaptic", "bgd", "ewc"))
     better = table.assign(mean_accuracy=table.mean_accuracy + 0.1 * (table.method == "presynaptic"))
