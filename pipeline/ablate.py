@@ -13,20 +13,21 @@ import yaml
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.paper import PAPER
-from pipeline.rows import export
+from pipeline.rows import export, refuse_to_drop
 from pipeline.search import search
 from pipeline.statistics import Sample, holm, paired
 from pipeline.store import Store
-from pipeline.tracking import Stage, Tracker
+from pipeline.tracking import Stage, Tracker, digest
 from pipeline.training import Plan, describe, out, train
-from presyn import METHODS, PresynError, make_run
-from presyn.benchmarks import SEARCH_SEEDS
+from presyn import PresynError, make_run
+from presyn.benchmarks import SEARCH_SEEDS, Benchmark
 from presyn.options import reject_unknown
 from sweeps.execute import Cluster
 from sweeps.files import read_benchmark
-from sweeps.space import Space
+from sweeps.space import Space, own_options, read_space, space_names
 
 FULL = "full"
+SEARCHED = "ablations/searched"  # where the study of all of Fig. 5a is
 ABLATIONS: dict[str, dict[str, Any]] = {
     FULL: {},
     "no-freezing": {"p_freeze": 1.0},
@@ -51,12 +52,16 @@ DEPARTURES: dict[str, dict[str, Any]] = {
 TRANSITIONS: dict[str, dict[str, Any]] = {"released": {"transition": "zeno"}, "transition=released": {"transition": "released"}}
 """Row 9, on a continuous benchmark; elsewhere the transition has no meaning."""
 
-RANGES = {
+RANGES: dict[str, BaseDistribution] = {
     "p_up": FloatDistribution(0.01, 0.1),
     "p_down": FloatDistribution(0.01, 0.1),
     "p_freeze": FloatDistribution(0.9, 0.96),
 }
 """The authors' search (PAPER section 4)."""
+OTHERS: dict[str, BaseDistribution] = {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
+"""Of a method that has no search space."""
+VALIDATION = {"digits": 300}
+"""Training images held out for a search: of small datasets; 10,000 of the others."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,6 @@ class Study:
     seeds: tuple[int, ...]
     parameters: str
     trials: int = 24
-    validation: int = 10_000
 
 
 def own_variants(off: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -93,15 +97,26 @@ def check(study: Study) -> None:
 
 
 def space_of(study: Study, variant: str, benchmark: str) -> Space:
-    """Where a variant's parameters are searched; what the variant sets is not."""
-    settings = dict(study.variants[benchmark][variant])
-    kind = METHODS[study.method]
-    ranges = {k: v for k, v in RANGES.items() if k in kind.Options.names()} or {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
-    search: dict[str, BaseDistribution] = {k: ranges[k] for k in sorted(ranges) if k not in settings}
-    chance = {"drop_below": 0.5} if read_benchmark(benchmark).kind != "split" else {}
-    fixed = {"validation": study.validation, "tests": "new", **chance, **settings}
+    """Where a variant's parameters are searched: the authors' ranges, or those of the method's own space; what the variant sets
+    is not searched."""
+    settings, tasks = dict(study.variants[benchmark][variant]), read_benchmark(benchmark)
+    own = None if study.method == "presynaptic" else _own_space(study.method, tasks)
+    ranges = RANGES if study.method == "presynaptic" else own.search if own else OTHERS
+    search = {k: ranges[k] for k in (ranges if own else sorted(ranges)) if k not in settings}
+    chance = {"drop_below": 0.5} if tasks.kind != "split" else {}
+    of_method = own_options(study.method, own.fixed) if own else {}
+    fixed = {"validation": VALIDATION.get(tasks.dataset, 10_000), "tests": "new", **chance, **of_method, **settings}
     name = f"{study.method}-{variant.replace('=', '-').replace(', ', '-')}-{Path(benchmark).stem}"
-    return Space(name, study.method, read_benchmark(benchmark), search, fixed, study.trials, 2021)
+    sampler = own.sampler if own else "random"
+    return Space(name, study.method, tasks, search, fixed, study.trials if search else 1, 2021, sampler)
+
+
+def _own_space(method: str, benchmark: Benchmark) -> Space | None:
+    """The search space that comes along with a method for this kind of benchmark, or for permuted ones."""
+    for kind in ("permuted" if benchmark.permuted else "split", "permuted"):
+        if f"{method}-{kind}-mnist" in space_names():
+            return read_space(f"{method}-{kind}-mnist")
+    return None
 
 
 def published_parameters() -> dict[tuple[str, str], dict[str, float]]:
@@ -111,7 +126,7 @@ def published_parameters() -> dict[tuple[str, str], dict[str, float]]:
 
 
 def _parameters(
-    study: Study, store: Store, cluster: Cluster, uri: str, folder: Path, dry_run: bool
+    study: Study, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool
 ) -> dict[tuple[str, str], Any]:
     """(variant, benchmark) -> parameters."""
     pairs = [(v, b) for b, variants in study.variants.items() for v in variants]
@@ -123,14 +138,17 @@ def _parameters(
             reject_unknown([b], {b for _, b in known}, "benchmark with published parameters")
             reject_unknown([v], {v for v, _ in known}, "ablation with published parameters")
         return {pair: known[pair] for pair in pairs}
+    folder = results / study.name
     winners = folder / "winners.yaml"
     if study.parameters == "reuse":
+        if not winners.exists() and study.method == "presynaptic":
+            winners = results / SEARCHED / "winners.yaml"
         if not winners.exists():
             raise PresynError(f"{winners} is missing: without --reuse-parameters they are searched.")
         saved = yaml.safe_load(winners.read_text())
         missing = [f"{v} on {b}" for v, b in pairs if v not in saved.get(b, {})]
         if missing:
-            raise PresynError(f"{winners} has no parameters of {missing[0]}: search them without --reuse-parameters.")
+            raise PresynError(f"{winners} has no parameters of {missing[0]}: without --reuse-parameters they are searched.")
         return {(v, b): saved[b][v] for v, b in pairs}
     winners_of = search([space_of(study, v, b) for v, b in pairs], store, cluster, uri, folder, dry_run)
     found = {pair: winner.params if winner else {} for pair, winner in zip(pairs, winners_of, strict=True)}
@@ -147,18 +165,22 @@ def ablate(study: Study, store: Store, cluster: Cluster, uri: str, results: Path
     """Search where asked, train, and write rows, table and figure; returns the table, or None for a dry run."""
     check(study)
     folder = results / study.name
-    parameters = _parameters(study, store, cluster, uri, folder, dry_run)
+    if not dry_run:
+        keys = [(v, b, s) for b, variants in study.variants.items() for v in variants for s in study.seeds]
+        refuse_to_drop(folder / "runs.csv", ["ablation", "benchmark", "seed"], keys)
+    parameters = _parameters(study, store, cluster, uri, results, dry_run)
     plan = Plan(store, cluster)
     labelled = []
     for (variant, benchmark), params in parameters.items():
-        settings = {**params, **study.variants[benchmark][variant]}
+        of_method = own_options(study.method, space_of(study, variant, benchmark).fixed)  # as when it was searched
+        settings = {**params, **of_method, **study.variants[benchmark][variant]}
         for seed in study.seeds:
             labelled.append((variant, plan.add(make_run(study.method, read_benchmark(benchmark), seed, settings))))
     describe(plan, f"{study.name}, parameters: {study.parameters}")
     if dry_run:
         return None
     ids = sorted({i for _, i in labelled})
-    stage = Stage("ablations", f"{study.name}/{study.parameters}/{ids[0]}-{len(ids)}-{ids[-1]}", study.name, ids)
+    stage = Stage("ablations", f"{study.name}/{study.parameters}/{digest(ids)}", study.name, ids)
     stage.save(store)
     tracker = Tracker(uri, store, stage)
     train(plan, tracker, study.name)

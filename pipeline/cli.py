@@ -273,8 +273,7 @@ def _ablate(args: argparse.Namespace) -> int:
     }
     own_folder = f"-{args.method}" if args.off else ""
     name = "departures" if args.departures else f"ablations{own_folder}/{'published' if source == 'published' else 'searched'}"
-    validation = 300 if any(b.endswith("digits") for b in on) else 10_000
-    study = Study(name, args.method, on, tuple(dict.fromkeys(args.seeds)), source, args.trials, validation)
+    study = Study(name, args.method, on, tuple(dict.fromkeys(args.seeds)), source, args.trials)
     check(study)
     cluster = _cluster(args)
     results = args.results or (DIGITS if args.digits else REAL).results

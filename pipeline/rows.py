@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,30 @@ def flat(row: Row, extra: dict[str, Any]) -> dict[str, Any]:
         **{k: provenance.get(k) for k in PROVENANCE},
         "config": json.dumps(config, sort_keys=True),
     }
+
+
+def refuse_to_drop(path: Path, columns: Sequence[str], wanted: Iterable[tuple]) -> None:
+    """Check that writing these runs to a CSV drops none that it holds, before long work starts.
+
+    Args:
+        path: The CSV; it may be missing.
+        columns: What tells its rows apart.
+        wanted: The values of these columns of every row that is to be written.
+
+    Raises:
+        PresynError: a row would be lost.
+    """
+    if not path.exists():
+        return
+    there = read_rows(path, columns)[list(columns)].itertuples(index=False, name=None)
+    kept = set(wanted)
+    lost = [row for row in there if row not in kept]
+    if lost:
+        such = ", ".join(f"{c} {v}" for c, v in zip(columns, lost[0], strict=True))
+        raise PresynError(
+            f"{path} holds {len(lost)} runs that this command would drop, such as {such}. Ask for them as well, write "
+            "elsewhere with --results DIR, or delete the file."
+        )
 
 
 def export(path: Path, rows: Sequence[tuple[Row, dict[str, Any]]]) -> pd.DataFrame:

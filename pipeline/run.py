@@ -12,7 +12,7 @@ from pipeline.statistics import Sample
 from pipeline.store import Row, Store
 from pipeline.tracking import Stage, Tracker, stages
 from pipeline.training import Plan, out, train
-from presyn import METHODS, PresynError, make_run
+from presyn import BENCHMARKS, METHODS, PresynError, make_run
 from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster
 from sweeps.files import read_benchmark
@@ -95,19 +95,16 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def repeat_command(config: dict[str, Any]) -> str:
-    """The command that repeats a run."""
+    """The command that repeats a run; one of a benchmark of somebody's own, on the one that comes along and is the nearest."""
     known = {"method", "benchmark", "seed"}
     fields = {k: v for k, v in config.items() if k not in known}
-    default = make_run(config["method"], config["benchmark"], config["seed"]).config() if _builtin(config) else {}
+    if config["benchmark"] not in BENCHMARKS:
+        nearest = next(b.name for b in BENCHMARKS.values() if b.kind == config["kind"])
+        config = {**config, "benchmark": nearest}
+    default = make_run(config["method"], config["benchmark"], config["seed"]).config() if config["method"] in METHODS else {}
     changed = [f"{k}={json.dumps(v) if not isinstance(v, str) else v}" for k, v in fields.items() if default.get(k) != v]
     words = ["presyn", "run", "--method", config["method"], "--benchmark", config["benchmark"], "--seeds", str(config["seed"])]
     return shlex.join(words + (["--set", *changed] if changed else []))
-
-
-def _builtin(config: dict[str, Any]) -> bool:
-    from presyn import BENCHMARKS
-
-    return config["benchmark"] in BENCHMARKS and config["method"] in METHODS
 
 
 def show(run_id: str, store: Store) -> None:
@@ -120,7 +117,10 @@ def show(run_id: str, store: Store) -> None:
     row = store.get(found[0]) if len(found) == 1 else None
     if row is None:
         problem = f"{len(found)} runs begin with" if found else "there is no run"
-        raise PresynError(f"In the store {store.root} {problem} {run_id!r}. Run ids are in the runs.csv files under results/.")
+        raise PresynError(
+            f"In the store {store.root} {problem} {run_id!r}. Run ids are in the CSVs under results/, "
+            "which go into the store with: presyn import"
+        )
     print_rows([row])
     for title in ("config", "provenance"):
         out.print(f"[bold]{title}[/]")

@@ -10,9 +10,9 @@ import optuna
 import pandas as pd
 import yaml
 
-from pipeline.rows import export
+from pipeline.rows import export, refuse_to_drop
 from pipeline.store import ENDS, Row, Store
-from pipeline.tracking import Stage, Tracker
+from pipeline.tracking import Stage, Tracker, digest
 from pipeline.training import Plan, console, describe, train
 from presyn import PresynError
 from sweeps.execute import Cluster
@@ -37,7 +37,7 @@ def search(
         The winner of each; for a dry run, None for one that is not done.
 
     Raises:
-        PresynError: no configuration of a space finished.
+        PresynError: no configuration of a space finished, or results of more trials would be overwritten.
     """
     plan = Plan(store, cluster)
     manifests = [manifest(space, store.manifests) for space in spaces]
@@ -50,8 +50,10 @@ def search(
             choose(space, drawn, [plan.rows[i] for i in of]) if d else None
             for space, drawn, of, d in zip(spaces, manifests, ids, done, strict=True)
         ]
+    for space, drawn in zip(spaces, manifests, strict=True):
+        refuse_to_drop(results / "search" / space.name / "runs.csv", ["trial"], [(t.number,) for t in drawn])
     stages = [
-        Stage("search", f"search/{space.name}/{of[0]}-{len(of)}-{of[-1]}", f"{space.name} ({len(of)})", of)
+        Stage("search", f"search/{space.name}/{digest(of)}", f"{space.name} ({len(of)})", of)
         for space, of in zip(spaces, ids, strict=True)
     ]
     for stage in stages:

@@ -1,5 +1,6 @@
 """Table 1: the search's winner and the published parameters, the controls, and the published numbers beside ours."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,18 +8,18 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipeline.paper import published_table
-from pipeline.rows import export
+from pipeline.paper import PAPER, published_table
+from pipeline.rows import export, refuse_to_drop
 from pipeline.search import search
 from pipeline.statistics import Sample, unpaired
 from pipeline.store import Store
-from pipeline.tracking import Stage, Tracker
+from pipeline.tracking import Stage, Tracker, digest
 from pipeline.training import Plan, describe, out, train
 from presyn import METHODS, PresynError, Run, make_run
 from presyn.benchmarks import SEARCH_SEEDS, Benchmark
 from sweeps.execute import Cluster
 from sweeps.files import read_benchmark
-from sweeps.space import Space, draw
+from sweeps.space import Space, draw, own_options
 
 NAMES = {
     "presynaptic": "Presynaptic Consolidation",
@@ -30,9 +31,12 @@ NAMES = {
 COLUMNS = {
     "published": "published",
     "as_published": "as published",
+    "default": "default settings",
     "searched": "tuned once",
     "strict": "tuned once, one eta0",
 }
+COME_ALONG = PAPER.parent
+"""Results whose winners are used where a folder of one's own has none."""
 NO_SETTINGS = {"ewc": "tuned on Permuted and on Split MNIST"}  # instead of "as published", where the paper names none
 
 
@@ -45,27 +49,34 @@ class Settings:
     benchmarks: tuple[str, ...]
 
 
-def tuned(method: str, benchmark: str, results: Path) -> dict[str, Any] | None:
-    """The winner of the committed search of a method on a benchmark, with the options that the search fixed, or None."""
-    path = results / "search" / f"{method}-{benchmark}" / "best.yaml"
-    if not path.exists():
-        return None
-    best = yaml.safe_load(path.read_text())
-    return _options(method, best["space"]["fixed"]) | best["params"]
+def tuned(method: str, space: str, results: Path) -> dict[str, Any] | None:
+    """The winner of a search of a method, of these results or else of those that come along, with the options it fixed."""
+    for folder in (results, COME_ALONG):
+        path = folder / "search" / space / "best.yaml"
+        if path.exists():
+            best = yaml.safe_load(path.read_text())
+            return own_options(method, best["space"]["fixed"]) | best["params"]
+    return None
 
 
-def _options(method: str, fixed: dict[str, Any]) -> dict[str, Any]:
-    """What a search fixed of the method itself, rather than of the benchmark."""
+def _published_settings(method: str, benchmark: Benchmark, results: Path) -> tuple[str, dict[str, Any] | None]:
+    """What the settings are called, and the overrides that give them; None if there are none for this benchmark."""
     kind = METHODS[method]
-    return {k: v for k, v in fixed.items() if k in kind.Options.names() or k in kind.preset_names}
-
-
-def _as_published(method: str, benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
-    """Overrides that give the published settings of a method; None if there are none for this benchmark."""
     if method == "ewc":  # the paper names none, so they are searched on one benchmark of each kind
-        known = benchmark.name in published_benchmarks()
-        return tuned("ewc", "permuted-mnist" if benchmark.permuted else "split-mnist", results) if known else None
-    return None if method == "bgd" and benchmark.name not in METHODS["bgd"].published else {}
+        space = "ewc-permuted-mnist" if benchmark.permuted else "ewc-split-mnist"
+        return "as_published", tuned("ewc", space, results) if benchmark.name in published_benchmarks() else None
+    if kind.joint or benchmark.name in kind.published:
+        return "as_published", {}
+    return "default", None if kind.published else {}
+
+
+def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The readings of what carrying over parameters means."""
+    # eta0 is what the paper sets by hand, for its own rule, for each kind of benchmark.
+    by_hand = method == "presynaptic" and not benchmark.permuted
+    yield "searched", {k: v for k, v in once.items() if k != "eta0" or not by_hand}
+    if method == "presynaptic" and "eta0" in once:
+        yield "strict", once
 
 
 def published_benchmarks() -> set[str]:
@@ -76,30 +87,34 @@ def published_benchmarks() -> set[str]:
 def wanted(settings: Settings, winner: dict[str, Any] | None, results: Path) -> list[tuple[str, Run]]:
     """(parameters, run) of every run of the table; without a winner, those that do not need it.
 
-    as_published: the published settings. searched: tuned once, on Permuted MNIST, and carried over; eta0 of presynaptic
-    consolidation as the paper sets it by hand for each kind of benchmark. strict: that eta0 carried over as well.
+    as_published: the published settings; default: of a method that has none. searched: tuned once, on Permuted MNIST, and
+    carried over; eta0 of presynaptic consolidation as the paper sets it by hand for each kind of benchmark. strict: that eta0
+    carried over as well.
+
+    Raises:
+        PresynError: seeds of searches, or a space whose winner is not the table's to carry over.
     """
+    space = settings.space
     if max(settings.seeds) >= SEARCH_SEEDS:
         raise PresynError(f"seeds from {SEARCH_SEEDS} on are for searches; report with smaller ones.")
+    if not space.benchmark.permuted:
+        raise PresynError(
+            f"Table 1 carries over what was searched on permuted tasks, but {space.name} searches {space.benchmark.name}."
+        )
     runs = []
     for name in settings.benchmarks:
         benchmark = read_benchmark(name)
         for seed in settings.seeds:
             for method in METHODS:
-                as_published = _as_published(method, benchmark, results)
-                if as_published is not None:
-                    runs.append(("as_published", make_run(method, benchmark, seed, as_published)))
-                once = tuned(method, "permuted-mnist", results)
-                if once and method != settings.space.method and benchmark.name in published_benchmarks():
-                    runs.append(("searched", make_run(method, benchmark, seed, once)))
-            if winner is not None:
-                fixed = _options(settings.space.method, settings.space.fixed)
-                # eta0 is what the paper sets by hand, for its own rule, for each kind of benchmark.
-                by_hand = settings.space.method == "presynaptic" and not benchmark.permuted
-                carried = fixed | {k: v for k, v in winner.items() if k != "eta0" or not by_hand}
-                runs.append(("searched", make_run(settings.space.method, benchmark, seed, carried)))
-                if "eta0" in winner and settings.space.method == "presynaptic":
-                    runs.append(("strict", make_run(settings.space.method, benchmark, seed, {**fixed, **winner})))
+                label, values = _published_settings(method, benchmark, results)
+                readings = [] if values is None else [(label, values)]
+                if method == space.method:
+                    once = None if winner is None else own_options(method, space.fixed) | winner
+                else:
+                    real = benchmark.name in published_benchmarks()
+                    once = tuned(method, f"{method}-permuted-mnist", results) if real else None
+                readings += _carried(method, benchmark, once) if once else []
+                runs += [(label, make_run(method, benchmark, seed, values)) for label, values in readings]
     return runs
 
 
@@ -108,26 +123,32 @@ def table1(
 ) -> pd.DataFrame | None:
     """Search, transfer, controls, table; returns the table, or None for a dry run.
 
-    With so_far, the table is made of the runs that are in the store; nothing is trained, and MLflow waits for the whole.
+    With so_far, the table is made of the runs that are in the store, with the winner that was found last; nothing is trained,
+    and MLflow waits for the whole.
+
+    Raises:
+        PresynError: nothing to make a table of, or rows of another table would be overwritten.
     """
-    published_table()  # a broken installation is found now
-    (winner,) = search([settings.space], store, cluster, uri, results, dry_run or so_far)
-    plan = Plan(store, cluster)
-    # Before the search is done its winner is not known; any of its parameters takes as long.
-    params = winner.params if winner else draw(settings.space)[0].params
-    labelled = [(label, plan.add(run)) for label, run in wanted(settings, params, results)]
-    describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if winner is None else ""))
-    if dry_run:
-        return None
+    space, plan = settings.space, Plan(store, cluster)
     if so_far:
+        labelled = [
+            (label, plan.add(run)) for label, run in wanted(settings, tuned(space.method, space.name, results), results)
+        ]
         known = [(label, i) for label, i in labelled if i in plan.rows]
         if not known:
             raise PresynError(f"None of the table's runs is in the store {store.root} yet.")
+        _refuse_to_drop(results, [(label, plan.runs[i]) for label, i in known])
         return _make(plan, known, settings, results)[0]
+    stand_in = draw(space)[0].params  # before the search is done its winner is not known; any of its parameters takes as long
+    if not dry_run:
+        _refuse_to_drop(results, wanted(settings, stand_in, results))
+    (winner,) = search([space], store, cluster, uri, results, dry_run)
+    labelled = [(label, plan.add(run)) for label, run in wanted(settings, winner.params if winner else stand_in, results)]
+    describe(plan, "Table 1" + (" (with a stand-in for the search's winner)" if winner is None else ""))
+    if dry_run:
+        return None
     ids = sorted({i for _, i in labelled})
-    seeds, space = "-".join(map(str, settings.seeds)), settings.space
-    identity = f"table1/{'-'.join(settings.benchmarks)}/{seeds}/{space.name}-{space.trials}"
-    stage = Stage("table1", identity, f"table 1, {len(settings.seeds)} seeds", ids)
+    stage = Stage("table1", f"table1/{digest(ids)}", f"table 1, {len(settings.seeds)} seeds", ids)
     stage.save(store)
     tracker = Tracker(uri, store, stage)
     train(plan, tracker, "table 1")
@@ -138,6 +159,11 @@ def table1(
     stage.save(store)
     tracker.finish()
     return table
+
+
+def _refuse_to_drop(results: Path, runs: Sequence[tuple[str, Run]]) -> None:
+    keys = [(run.method, run.benchmark.name, label, run.seed) for label, run in runs]
+    refuse_to_drop(results / "table1" / "runs.csv", ["method", "benchmark", "parameters", "seed"], keys)
 
 
 def _make(plan: Plan, labelled: list[tuple[str, str]], settings: Settings, results: Path) -> tuple[pd.DataFrame, list[Path]]:
@@ -158,7 +184,7 @@ def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame
     lines = []
     for method in dict.fromkeys([*NAMES, *METHODS]):
         for benchmark in benchmarks:
-            for parameters in ("as_published", "searched", "strict"):
+            for parameters in [c for c in COLUMNS if c != "published"]:
                 of = frame[(frame.method == method) & (frame.benchmark == benchmark) & (frame.parameters == parameters)]
                 if of.empty:
                     continue

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,12 @@ class Stage:
 
     def save(self, store: Store) -> None:
         """Keep it in the store."""
-        digest = hashlib.sha256(self.identity.encode()).hexdigest()[:12]
-        store.write(store.stages / f"{self.experiment}-{digest}.json", json.dumps(asdict(self), indent=1))
+        store.write(store.stages / f"{self.experiment}-{digest([self.identity])}.json", json.dumps(asdict(self), indent=1))
+
+
+def digest(words: Iterable[str]) -> str:
+    """Twelve letters that stand for these words, such as the runs of a stage."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
 
 
 def stages(store: Store) -> list[Stage]:

@@ -20,13 +20,14 @@ from pipeline.rows import read_rows
 from pipeline.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
 from pipeline.store import Store
 from pipeline.tracking import Stage, Tracker
-from presyn import PresynError
+from presyn import METHODS, PresynError
 
 ALPHA = 0.05
 MARGIN = 1.5  # points of accuracy within which two means count as the same
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy", "run_id", "config", "rules_version")
+VALUES = "further printed values"
 NO_ROWS = pd.DataFrame(columns=["ablation", *COLUMNS])
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
 
@@ -40,6 +41,7 @@ class Claim:
         difference: Ours minus published, or subject minus rival; None without runs.
         spread: Standard deviation over our seeds, for the seeds that would decide.
         other: The published sample, which more seeds of ours do not enlarge.
+        rests_on: Cells of Table 1 whose runs the claim is about.
         two_sample: Of a paired claim, the difference by the test that the paper printed; shown beside, it decides nothing.
     """
 
@@ -53,6 +55,7 @@ class Claim:
     spread: float = math.nan
     other: Sample | None = None
     two_sample: Difference | None = None
+    rests_on: tuple[str, ...] = ()
 
 
 def decide(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -126,9 +129,9 @@ def _seeds(c: Claim, family: int) -> str:
 
 
 def _accuracies(rows: pd.DataFrame, method: str, benchmark: str, column: str = "method") -> pd.Series:
-    """Accuracy in % by seed."""
-    of = rows[(rows[column] == method) & (rows.benchmark == benchmark) & (rows.status == "finished")]
-    return 100 * of.drop_duplicates("seed").set_index("seed").mean_accuracy.sort_index()
+    """Accuracy in % by seed; nan for a run that did not finish."""
+    of = rows[(rows[column] == method) & (rows.benchmark == benchmark)].drop_duplicates("seed").set_index("seed")
+    return 100 * of.mean_accuracy.where(of.status == "finished").astype(float).sort_index()
 
 
 def cells(name: str, rows: pd.DataFrame, published: dict[tuple[str, str], Sample]) -> list[Claim]:
@@ -139,20 +142,29 @@ def cells(name: str, rows: pd.DataFrame, published: dict[tuple[str, str], Sample
     return claims
 
 
-def _mean_claim(family: str, claim: str, own: pd.Series, theirs: Sample) -> Claim:
+def _mean_claim(family: str, claim: str, all_own: pd.Series, theirs: Sample) -> Claim:
+    own = all_own.dropna()
     ours = Sample.of(own.tolist()) if len(own) else None
     difference = unpaired(ours, theirs) if ours else None
-    spread = float(own.std(ddof=1)) if len(own) > 1 else math.nan
-    return Claim(family, claim, str(theirs), _words(ours), "Welch", "mean", difference, spread, theirs)
+    words = "–" if ours is None else f"{ours.mean:.2f} ± {ours.standard_error:.2f}" if ours.n > 1 else f"{ours.mean:.2f}"
+    return Claim(family, claim, str(theirs), words + _count(all_own), "Welch", "mean", difference, _spread(own), theirs)
 
 
-def _words(ours: Sample | None) -> str:
-    return "–" if ours is None else f"{ours} (n = {ours.n})" if ours.n > 1 else str(ours)
+def _spread(values: pd.Series) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def _count(values: pd.Series) -> str:
+    """How many there are, and how many were lost because a run did not finish."""
+    n, lost = values.count(), int(values.isna().sum())
+    return f" (n = {n}{f', {lost} lost' if lost else ''})" if len(values) else ""
 
 
 def _over(benchmarks: Sequence[str], rows: pd.DataFrame, method: str, column: str) -> pd.Series:
-    """Accuracy in % by seed, averaged over benchmarks, of the seeds that all of them have."""
-    return pd.concat([_accuracies(rows, method, b, column) for b in benchmarks], axis=1).dropna().mean(axis=1)
+    """Accuracy in % by seed, averaged over benchmarks, of the seeds that all of them have; nan where a run did not finish."""
+    return pd.concat([_accuracies(rows, method, b, column) for b in benchmarks], axis=1, join="inner").mean(
+        axis=1, skipna=False
+    )
 
 
 def statement_claims(rows: pd.DataFrame, ablations: pd.DataFrame, further: pd.DataFrame) -> list[Claim]:
@@ -166,24 +178,37 @@ def statement_claims(rows: pd.DataFrame, ablations: pd.DataFrame, further: pd.Da
     claims = []
     for s in statements():
         where = "" if s.benchmark == "all four" else f" on {s.benchmark}"
-        if s.kind == "mean":
-            theirs = Sample(float(s.published), s.standard_error, s.repetitions)
+        theirs = Sample(float(s.published), s.standard_error, s.repetitions) if s.kind in ("mean", "size") else None
+        if theirs and s.kind == "mean":
             own_rows = further[further.method == s.subject]
             for variant, reading in (("released", "in Zeno et al."), ("transition=released", "in the released code")):
                 own = _accuracies(own_rows, variant, s.benchmark, "ablation")
                 words = f"{s.subject} on {s.benchmark}, transitions as {reading}"
-                claims.append(_mean_claim("statements", words, own, theirs))
+                claims.append(_mean_claim(VALUES, words, own, theirs))
             continue
         benchmarks = FOUR if s.benchmark == "all four" else (s.benchmark,)
-        table, column = (ablations, "ablation") if s.subject == "full" else (rows, "method")
+        table, column = (rows, "method") if s.subject in METHODS else (ablations, "ablation")
         subject, rival = (_over(benchmarks, table, m, column) for m in (s.subject, s.rival))
-        differences = (subject - rival).dropna()
-        d = paired(differences.tolist()) if len(differences) else None
-        spread = float(differences.std(ddof=1)) if len(differences) > 1 else math.nan
-        found = "–" if d is None else f"{d} (n = {len(differences)})"
-        two_sample = unpaired(Sample.of(subject.tolist()), Sample.of(rival.tolist())) if d else None
+        both = pd.concat([subject, rival], axis=1, join="inner")
+        differences = both[0] - both[1]
+        if theirs:
+            claims.append(_mean_claim(VALUES, s.claim + where, differences, theirs))
+            continue
+        known = differences.dropna()
+        d = paired(known.tolist()) if len(known) else None
         claims.append(
-            Claim("statements", s.claim + where, s.published, found, "paired t", s.kind, d, spread, two_sample=two_sample)
+            Claim(
+                "statements",
+                s.claim + where,
+                s.published,
+                "–" if d is None else f"{d}{_count(differences)}",
+                "paired t",
+                s.kind,
+                d,
+                _spread(known),
+                two_sample=unpaired(*(Sample.of(side.dropna().tolist()) for side in (subject, rival))) if d else None,
+                rests_on=tuple(f"{m} on {b}" for m in (s.subject, s.rival) for b in benchmarks if table is rows),
+            )
         )
     return claims
 
@@ -221,15 +246,20 @@ def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame = NO_ROWS, further: pd.
         ablations, further: As in `statement_claims`.
 
     Returns:
-        One line for each claim: family, claim, published, ours, difference, test, t, p, p_margin, two_sample, verdict, seeds.
+        One line for each claim: family, claim, published, ours, difference, test, t, p, p_margin, two_sample, verdict, seeds,
+        and a note on what the claim rests on.
     """
-    claims = statement_claims(rows, ablations, further)
+    others = statement_claims(rows, ablations, further)
     families = [
         cells("Table 1 of the paper", rows, published_table()),
         cells("the authors' code", rows, authors_code()),
-        claims,
+        [c for c in others if c.family == VALUES],
+        [c for c in others if c.family != VALUES],
     ]
-    return pd.concat([decide(f) for f in families], ignore_index=True)
+    decided = [decide(f) for f in families]
+    wrong = set(decided[0].claim[decided[0].verdict == NOT_REPRODUCED])
+    notes = [", ".join(f"{cell} is not reproduced" for cell in c.rests_on if cell in wrong) for f in families for c in f]
+    return pd.concat(decided, ignore_index=True).assign(note=notes)
 
 
 def track(table: pd.DataFrame, results: Path, store: Store, uri: str) -> None:

@@ -65,8 +65,8 @@ class Cluster:
 
 def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
     """The provenance of a run that this process trains."""
-    precision = {"tf32": True} if tf32 and device.type == "cuda" else {}
-    return {"host": socket.gethostname(), "device": str(device), "cohort": members, "torch": torch.__version__, **precision}
+    precision = ", tf32" if tf32 and device.type == "cuda" else ""
+    return {"host": socket.gethostname(), "device": f"{device}{precision}", "cohort": members, "torch": torch.__version__}
 
 
 def prepare(cluster: Cluster) -> torch.device:

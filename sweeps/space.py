@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,12 @@ class Trial:
     number: int
     seed: int
     params: dict[str, Any]
+
+
+def own_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a search fixed of the method itself, rather than of the benchmark; it goes with the winner."""
+    kind = METHODS[method]
+    return {k: v for k, v in fixed.items() if k in kind.Options.names() or k in kind.preset_names}
 
 
 def space_names() -> list[str]:

@@ -12,6 +12,7 @@ import pipeline.search
 from pipeline.ablate import ABLATIONS, DEPARTURES, RANGES, Study, display, make_table, published_parameters, space_of
 from pipeline.cli import main
 from presyn import make_run
+from sweeps.space import draw, read_space
 
 BENCHMARKS = ("split-mnist", "permuted-mnist")
 STUDY = Study("ablations", "presynaptic", dict.fromkeys(BENCHMARKS, ABLATIONS), (1, 2), "search")
@@ -62,6 +63,29 @@ def test_search_then_reuse(home, here, capsys):
     assert main([*words, "--reuse-parameters"]) == 0
     assert pd.read_csv(folder / "runs.csv").run_id.tolist() == rows.run_id.tolist()
     assert "no-freezing" in capsys.readouterr().out and (folder / "table.png").exists()
+    assert main(["ablate", "--digits", "--off", "ghost", "--reuse-parameters", "--seeds", "1", "2"]) == 1
+    assert "would drop, such as ablation no-freezing, benchmark split-digits, seed 1" in capsys.readouterr().err
+    fewer = ["search", "--space", "space.yaml", "--trials", "1", "--results", str(folder)]
+    Path("space.yaml").write_text(
+        "method: sgd\nbenchmark: split-digits\nfixed: {validation: 300, epochs: 1}\nsearch: {eta0: {choices: [0.1, 0.2]}}"
+    )
+    assert main([*fewer[:3], "--trials", "2", *fewer[5:]]) == 0 and main(fewer) == 1
+    assert "would drop, such as trial 1" in capsys.readouterr().err
+
+
+def test_a_method_is_searched_where_its_own_space_says():
+    def space(method, benchmark, settings):
+        study = Study("a", method, {benchmark: {"it": settings}}, (1,), "search", trials=7)
+        return space_of(study, "it", benchmark)
+
+    ewc = space("ewc", "split-fashion", {"form": "online"})
+    assert ewc.search == read_space("ewc-split-mnist").search and ewc.trials == 7
+    assert {"form": "online", "fisher": "sampled", "validation": 10_000}.items() <= ewc.fixed.items()
+    bgd = space("bgd", "permuted-fashion", {"eta0": 1.0})
+    assert list(bgd.search) == ["sigma0"] and [t.params["sigma0"] for t in draw(bgd)] == [0.05, 0.01, 1e-3, 1e-4]
+    assert space("sgd", "split-digits", {}).fixed["validation"] == 300
+    nothing_left = space("sgd", "split-digits", {"eta0": 0.1, "optimizer": "adam"})
+    assert nothing_left.trials == len(draw(nothing_left)) == 1
 
 
 def test_one_of_the_users_own(home, here):

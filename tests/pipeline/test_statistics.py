@@ -138,6 +138,29 @@ def test_a_paired_claim_shows_the_two_sample_test_of_the_paper_beside():
     assert shown == f"t = {theirs.statistic:.2f}, p < 0.001" and theirs.pvalue < 0.001
 
 
+def test_lost_runs_are_said_and_a_claim_says_what_it_rests_on():
+    table = rows(0, methods=("presynaptic", "sgd"))
+    far = table.assign(mean_accuracy=table.mean_accuracy - 0.09 * (table.method == "sgd"))
+    own = far.index[(far.method == "sgd") & (far.benchmark == "split-mnist")]
+    far.loc[own[:2], "status"] = "diverged"
+    found = verdicts(far)
+    assert line(found, "sgd on split-mnist").ours.endswith("(n = 8, 2 lost)")
+    claim = line(found, "presynaptic above sgd on split-mnist", "statements")
+    assert claim.ours.endswith("(n = 8, 2 lost)") and claim.note == "sgd on split-mnist is not reproduced"
+    assert not line(verdicts(table), "presynaptic above sgd on split-mnist", "statements").note
+
+
+def test_the_size_of_the_ghost_effect_is_compared_with_the_printed_one():
+    def verdict(loss):
+        accuracy = {"full": 83.0, "ghost": 83.0 - loss}
+        lines = [(a, "split-mnist", i, "finished", (v + 0.1 * (i % 3)) / 100) for a, v in accuracy.items() for i in range(9)]
+        ablations = pd.DataFrame(lines, columns=["ablation", "benchmark", "seed", "status", "mean_accuracy"])
+        return line(verdicts(rows(0), ablations), "ghost control minus full on split-mnist", "further printed values")
+
+    assert "0.00 ± 0.41" in verdict(1.4).difference and verdict(1.4).published == "-1.40 ± 0.41"
+    assert [verdict(loss).verdict for loss in (1.4, 40.0)] == ["reproduced", "not reproduced"]
+
+
 def test_similar_means_within_the_margin_and_better_is_no_worse():
     table = rows(0, methods=("presynaptic", "bgd", "ewc"))
     better = table.assign(mean_accuracy=table.mean_accuracy + 0.1 * (table.method == "presynaptic"))

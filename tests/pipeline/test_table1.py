@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+import pipeline.table1
 from pipeline.cli import main
 from pipeline.search import Winner, choose
 from pipeline.table1 import Settings, display, make_table, wanted, write
@@ -14,8 +16,14 @@ from sweeps.space import Trial, read_space
 
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
 SETTINGS = Settings(read_space("presynaptic-permuted-mnist"), (2019, 2020, 2021), FOUR)
-NOWHERE = Path("/nowhere")  # no winners of other searches
+NOWHERE = Path("/nowhere")
 WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def no_winners(monkeypatch):
+    """No winners of searches that come along."""
+    monkeypatch.setattr(pipeline.table1, "COME_ALONG", NOWHERE)
 
 
 def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
@@ -57,6 +65,31 @@ def test_baselines_take_their_own_winners(tmp_path):
     assert forms["as_published", "split-mnist"] == "online" and forms["searched", "split-mnist"] == "separate"
     assert all(run.benchmark.validation == 0 for _, run in runs)
     assert found["sgd", "searched", "split-mnist"] == 0.3 and found["sgd", "as_published", "split-mnist"] == 1e-6
+
+
+def test_a_search_of_another_method_leaves_the_readings_of_the_papers_rule_as_they_are(tmp_path, monkeypatch):
+    folder = tmp_path / "search" / "presynaptic-permuted-mnist"
+    folder.mkdir(parents=True)
+    (folder / "best.yaml").write_text(yaml.safe_dump({"params": {**WINNER, "eta0": 0.02}, "space": {"fixed": {}}}))
+    monkeypatch.setattr(pipeline.table1, "COME_ALONG", tmp_path)  # where a folder of one's own has no winner
+    settings = dataclasses.replace(SETTINGS, space=read_space("sgd-permuted-mnist"))
+    runs = wanted(settings, {"eta0": 0.3}, NOWHERE)
+
+    def etas(method, reading):
+        return {(r.benchmark.permuted, r.options.eta0) for label, r in runs if (label, r.method) == (reading, method)}
+
+    assert etas("presynaptic", "searched") == {(True, 0.02), (False, 0.001)}
+    assert etas("presynaptic", "strict") == {(True, 0.02), (False, 0.02)}
+    assert etas("sgd", "searched") == {(True, 0.3), (False, 0.3)} and not etas("sgd", "strict")
+    with pytest.raises(PresynError, match="carries over what was searched on permuted tasks, but ewc-split-mnist"):
+        wanted(dataclasses.replace(SETTINGS, space=read_space("ewc-split-mnist")), None, NOWHERE)
+
+
+def test_settings_that_nobody_published_are_not_called_published():
+    settings = dataclasses.replace(SETTINGS, benchmarks=("continuous-permuted-mnist", "split-mnist"))
+    labels = {(r.method, r.benchmark.name): label for label, r in wanted(settings, None, NOWHERE)}
+    assert labels["presynaptic", "continuous-permuted-mnist"] == labels["sgd", "split-mnist"] == "as_published"
+    assert ("sgd", "continuous-permuted-mnist") not in labels, "sgd has published settings, but not of this benchmark"
 
 
 def test_reported_runs_train_on_everything_and_never_use_search_seeds():
@@ -129,6 +162,17 @@ def test_the_table_so_far_is_of_the_runs_that_are_there(home, capsys):
     before = sorted((home / ".presyn" / "results").iterdir())
     assert main(so_far) == 0 and sorted((home / ".presyn" / "results").iterdir()) == before
     assert pd.read_csv("results/table1/runs.csv").seed.tolist() == [2019, 2021]
+
+
+def test_a_table_with_fewer_runs_does_not_replace_one_with_more(home, capsys):
+    assert main(["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "2019", "2021"]) == 0
+    so_far = ["table1", "--digits", "--so-far", "--results", "results", "--seeds"]
+    assert main([*so_far, "2019", "2021"]) == 0
+    before = Path("results/table1/runs.csv").read_text()
+    assert main([*so_far, "2021"]) == 1
+    assert "would drop, such as method sgd, benchmark split-digits, parameters as_pub" in capsys.readouterr().err
+    assert Path("results/table1/runs.csv").read_text() == before
+    assert main([*so_far, "2019", "2021", "2020"]) == 0
 
 
 def test_a_cell_of_fewer_seeds_than_the_table_says_so():
