@@ -1,6 +1,7 @@
 """The command line: one clear message for bad input, results that can be read by programs and by people."""
 
 import json
+import shlex
 
 import pandas as pd
 import pytest
@@ -75,12 +76,25 @@ def test_show_gives_a_command_that_repeats_the_run(home, capsys):
     assert cli.main(["show", run_id[:6]]) == 0
     shown = capsys.readouterr()
     assert "data_sha256" in shown.out and "p_freeze: 0.91" in shown.out
-    import shlex
-
     command = shlex.split(shown.out.strip().splitlines()[-1])
     assert command[:2] == ["presyn", "run"]
     assert cli.main([*command[1:], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["run_id"] == run_id
+
+
+def test_a_run_on_a_benchmark_of_ones_own_can_be_repeated_without_its_file(home, capsys):
+    def accuracy(*words):
+        assert cli.main([*words, "--json"]) == 0
+        (run,) = json.loads(capsys.readouterr().out)["runs"]
+        return run["accuracy"], run["run_id"]
+
+    own = home / "mine.yaml"
+    own.write_text("dataset: digits\nkind: permuted\ntasks: 2\nepochs: 1\nhidden: [16]\nbatch_size: 20\n")
+    first, run_id = accuracy("run", "--method", "presynaptic", "--benchmark", "mine.yaml", "--set", "eta0=0.05")
+    own.unlink()
+    assert cli.main(["show", run_id]) == 0
+    command = shlex.split(capsys.readouterr().out.strip().splitlines()[-1])
+    assert accuracy(*command[1:])[0] == first
 
 
 def test_a_diverging_run_has_its_own_exit_code_and_keeps_the_others(home, capsys):
