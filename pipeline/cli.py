@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--results", type=Path, default=Path("results"))
     storage(p)
     p = command("import", "put the runs of CSVs of ours, such as those under results/, into the store")
-    p.add_argument("files", type=Path, nargs="*", help="default: each runs.csv under results/, and results/seeds")
+    p.add_argument("files", type=Path, nargs="*", help="default: all under results/")
     storage(p, mlflow=False)
     p = command("show", "a run's configuration, results, provenance, and the command that repeats it")
     p.add_argument("run_id", help="or the first letters of one")
@@ -304,10 +304,10 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from pipeline.rows import import_rows
+    from pipeline.rows import holds_rows, import_rows
     from pipeline.store import Store, store_root
 
-    files = args.files or sorted([*REAL.results.rglob("runs.csv"), *REAL.results.glob("seeds/*.csv")])
+    files = args.files or [f for f in sorted(REAL.results.rglob("*.csv")) if holds_rows(f)]
     if not files:
         raise PresynError("There is no results/ here: name the CSVs to import.")
     store = Store(store_root(args.store))

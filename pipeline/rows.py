@@ -106,6 +106,12 @@ def restore(line: dict[str, Any]) -> Row:
     }
 
 
+def holds_rows(path: Path) -> bool:
+    """Whether a CSV is one of runs rather than a table, by its header."""
+    with path.open() as f:
+        return {"run_id", "config"} <= set(f.readline().strip().split(","))
+
+
 def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A CSV of runs that presyn wrote.
 

@@ -57,6 +57,15 @@ def test_other_columns_and_runs_without_a_test_come_along(tmp_path):
         import_rows([tmp_path / "other.csv"], store)
 
 
+def test_all_committed_rows_are_imported_by_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(RESULTS.parent)
+    assert main(["import", "--store", str(tmp_path)]) == 0
+    ids = set(Store(tmp_path).ids())
+    for folder in ("table1", "seeds", "baselines", "departures", "search/ewc-split-mnist", "ablations/published"):
+        for file in (RESULTS / folder).glob("*.csv"):
+            assert file.name in ("table.csv", "table1.csv", "manifest.csv") or set(pd.read_csv(file).run_id) <= ids
+
+
 def test_imported_runs_are_shown_and_not_trained_again(home, capsys):
     train = [
         "run",
