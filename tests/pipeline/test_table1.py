@@ -11,7 +11,7 @@ import pipeline.table1
 from pipeline.cli import main
 from pipeline.search import Winner, choose
 from pipeline.table1 import Settings, display, make_table, wanted, write
-from presyn import PresynError
+from presyn import METHODS, PresynError
 from sweeps.space import Trial, read_space
 
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
@@ -90,6 +90,18 @@ def test_settings_that_nobody_published_are_not_called_published():
     labels = {(r.method, r.benchmark.name): label for label, r in wanted(settings, None, NOWHERE)}
     assert labels["presynaptic", "continuous-permuted-mnist"] == labels["sgd", "split-mnist"] == "as_published"
     assert ("sgd", "continuous-permuted-mnist") not in labels, "sgd has published settings, but not of this benchmark"
+
+
+def test_a_method_of_ones_own_has_a_row(monkeypatch):
+    class Mine(METHODS["sgd"]):
+        published = {}
+
+    monkeypatch.setitem(METHODS, "mine", Mine)
+    runs = [(label, r) for label, r in wanted(SETTINGS, None, NOWHERE) if r.method == "mine"]
+    assert {label for label, _ in runs} == {"default"} and len(runs) == 12
+    lines = [("mine", r.benchmark.name, label, r.seed, "finished", 0.5 + 0.01 * (r.seed % 3)) for label, r in runs]
+    frame = pd.DataFrame(lines, columns=["method", "benchmark", "parameters", "seed", "status", "mean_accuracy"])
+    assert display(make_table(frame, FOUR), FOUR).values.tolist() == [["mine", "default settings", *["51.00 ± 0.58"] * 4]]
 
 
 def test_reported_runs_train_on_everything_and_never_use_search_seeds():
