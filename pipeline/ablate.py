@@ -13,7 +13,7 @@ import yaml
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.paper import PAPER
-from pipeline.rows import export, refuse_to_drop
+from pipeline.rows import export, read_rows, refuse_to_drop
 from pipeline.search import search
 from pipeline.statistics import Sample, holm, paired
 from pipeline.store import Store
@@ -162,12 +162,22 @@ def _parameters(
 
 
 def ablate(study: Study, store: Store, cluster: Cluster, uri: str, results: Path, dry_run: bool = False) -> pd.DataFrame | None:
-    """Search where asked, train, and write rows, table and figure; returns the table, or None for a dry run."""
+    """Search where asked, train, and write rows, table and figure; returns the table, or None for a dry run.
+
+    A column of the table stands for itself, so those of other benchmarks stay in it.
+
+    Raises:
+        PresynError: bad input, no parameters to reuse, no finished configuration, or rows would be lost.
+    """
     check(study)
     folder = results / study.name
-    if not dry_run:
+    others = None
+    if not dry_run and (folder / "runs.csv").exists():
+        columns = ["ablation", "benchmark", "seed"]
+        there = read_rows(folder / "runs.csv", columns)
+        others = there[~there.benchmark.isin(list(study.variants))]
         keys = [(v, b, s) for b, variants in study.variants.items() for v in variants for s in study.seeds]
-        refuse_to_drop(folder / "runs.csv", ["ablation", "benchmark", "seed"], keys)
+        refuse_to_drop(folder / "runs.csv", columns, [*keys, *others[columns].itertuples(index=False, name=None)])
     parameters = _parameters(study, store, cluster, uri, results, dry_run)
     plan = Plan(store, cluster)
     labelled = []
@@ -184,7 +194,8 @@ def ablate(study: Study, store: Store, cluster: Cluster, uri: str, results: Path
     stage.save(store)
     tracker = Tracker(uri, store, stage)
     train(plan, tracker, study.name)
-    frame = export(folder / "runs.csv", [(plan.rows[i], {"stage": "ablations", "ablation": v}) for v, i in labelled])
+    rows = [(plan.rows[i], {"stage": "ablations", "ablation": v}) for v, i in labelled]
+    frame = export(folder / "runs.csv", rows, others)
     table = make_table(frame)
     files = write(table, folder)
     stage.files = [str(f.absolute()) for f in (folder / "runs.csv", *files)]

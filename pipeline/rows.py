@@ -64,9 +64,11 @@ def refuse_to_drop(path: Path, columns: Sequence[str], wanted: Iterable[tuple]) 
         )
 
 
-def export(path: Path, rows: Sequence[tuple[Row, dict[str, Any]]]) -> pd.DataFrame:
-    """Write rows with their extra columns to a CSV."""
+def export(path: Path, rows: Sequence[tuple[Row, dict[str, Any]]], before: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Write rows with their extra columns to a CSV, after lines that are kept as they were read."""
     frame = pd.DataFrame([flat(row, extra) for row, extra in rows])
+    if before is not None and len(before):
+        frame = pd.concat([before, frame], ignore_index=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, index=False)
     return frame

@@ -73,6 +73,20 @@ def test_search_then_reuse(home, here, capsys):
     assert "would drop, such as trial 1" in capsys.readouterr().err
 
 
+def test_columns_of_other_benchmarks_stay_in_the_table(home, here):
+    words = ["ablate", "--departures", "--seeds", "1", "--results", "out", "--benchmarks"]
+    path = Path("out/departures/runs.csv")
+    assert main([*words, "split-digits"]) == 0
+    first = path.read_text().splitlines()
+    assert main([*words, "permuted-digits"]) == 0
+    lines = path.read_text().splitlines()
+    assert lines[: len(first)] == first and len(lines) == 2 * len(first) - 1
+    table = pd.read_csv(path.with_name("table.csv"))
+    assert table.groupby("benchmark").ablation.count().to_dict() == {"split-digits": 7, "permuted-digits": 7}
+    assert main([*words, "split-digits"]) == 0
+    assert sorted(path.read_text().splitlines()) == sorted(lines)
+
+
 def test_a_method_is_searched_where_its_own_space_says():
     def space(method, benchmark, settings):
         study = Study("a", method, {benchmark: {"it": settings}}, (1,), "search", trials=7)
