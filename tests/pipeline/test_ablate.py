@@ -73,7 +73,8 @@ def test_search_then_reuse(home, here, capsys):
     assert "would drop, such as trial 1" in capsys.readouterr().err
 
 
-def test_columns_of_other_benchmarks_stay_in_the_table(home, here):
+def test_columns_of_other_benchmarks_stay_in_the_table(home, here, monkeypatch):
+    monkeypatch.setattr(pipeline.ablate, "DEPARTURES", {k: DEPARTURES[k] for k in ("released", "bias=none")})
     words = ["ablate", "--departures", "--seeds", "1", "--results", "out", "--benchmarks"]
     path = Path("out/departures/runs.csv")
     assert main([*words, "split-digits"]) == 0
@@ -82,7 +83,7 @@ def test_columns_of_other_benchmarks_stay_in_the_table(home, here):
     lines = path.read_text().splitlines()
     assert lines[: len(first)] == first and len(lines) == 2 * len(first) - 1
     table = pd.read_csv(path.with_name("table.csv"))
-    assert table.groupby("benchmark").ablation.count().to_dict() == {"split-digits": 7, "permuted-digits": 7}
+    assert table.groupby("benchmark").ablation.count().to_dict() == {"split-digits": 2, "permuted-digits": 2}
     assert main([*words, "split-digits"]) == 0
     assert sorted(path.read_text().splitlines()) == sorted(lines)
 
