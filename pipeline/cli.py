@@ -295,11 +295,13 @@ def _verify(args: argparse.Namespace) -> int:
 
     table = verify(args.results)
     track(table, args.results, *_open(args))  # needs no lock: it reads no runs and writes only what is its own
-    shown = table.drop(columns=["test", "t", "p_margin", "two_sample", "difference"])
-    grid = Table(*shown.columns)
-    for row in shown.itertuples(index=False):
-        grid.add_row(*[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row])
-    Console().print(grid)
+    columns = ["claim", "published", "ours", "verdict"]
+    for family, of in table.groupby("family", sort=False):
+        grid = Table(*columns, title=family)
+        for row in of[columns].itertuples(index=False):
+            grid.add_row(*row)
+        Console().print(grid)
+    print(f"Tests, p values, seeds that would decide, and notes: {args.results / 'verdicts.md'}")
     return 0
 
 
