@@ -182,7 +182,7 @@ def test_a_table_with_fewer_runs_does_not_replace_one_with_more(home, capsys):
     assert main([*so_far, "2019", "2021"]) == 0
     before = Path("results/table1/runs.csv").read_text()
     assert main([*so_far, "2021"]) == 1
-    assert "would drop, such as method sgd, benchmark split-digits, parameters as_pub" in capsys.readouterr().err
+    assert "would drop, such as method sgd, benchmark split-digits, parameters default" in capsys.readouterr().err
     assert Path("results/table1/runs.csv").read_text() == before
     assert main([*so_far, "2019", "2021", "2020"]) == 0
 
