@@ -166,11 +166,11 @@ def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
 
 def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(store, client):
     whole, part = Stage("search", "a", "whole", ["id0"]), Stage("table1", "b", "part", ["id0", "id1"])
-    tracker = Tracker(uri(store), store, whole, part)
+    tracker = Tracker(uri(store), store, whole, part, Stage("ablations", "c", "of other runs", ["id2"]))
     tracker.write(rows_of(store, 1)[0])
     tracker.finish()
     runs = everything(client)
-    assert set(runs) == {(s, i) for s in ("search", "table1") for i in ("id0", "parent")}
+    assert set(runs) == {(s, i) for s in ("search", "table1") for i in ("id0", "parent")} | {("ablations", "parent")}
     assert runs["search", "parent"][0].info.status == "FINISHED" and runs["table1", "parent"][0].info.status == "RUNNING"
 
 
