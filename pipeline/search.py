@@ -45,10 +45,9 @@ def search(
     title = f"Search {spaces[0].name}" if len(spaces) == 1 else f"{len(spaces)} searches"
     describe(plan, title)
     if dry_run:
-        done = [not any(i in plan.missing for i in of) for of in ids]
         return [
-            choose(space, drawn, [plan.rows[i] for i in of]) if d else None
-            for space, drawn, of, d in zip(spaces, manifests, ids, done, strict=True)
+            choose(space, drawn, [plan.rows[i] for i in of]) if plan.rows.keys() >= set(of) else None
+            for space, drawn, of in zip(spaces, manifests, ids, strict=True)
         ]
     for space, drawn in zip(spaces, manifests, strict=True):
         refuse_to_drop(results / "search" / space.name / "runs.csv", ["trial"], [(t.number,) for t in drawn])
