@@ -308,11 +308,16 @@ def step_difference(data: Dataset, device: torch.device, k: int = 4, steps: int 
 
 def accuracy_p(device: torch.device, seeds: int = 32) -> float:
     """p of a paired t test of the mean accuracies of the same seeds on a device and on the CPU."""
-    runs = [make_run("presynaptic", "permuted-digits", s) for s in range(seeds)]
-    here, there = (
-        np.array([r.mean_accuracy for r in train_plainly(runs, load("digits"), d)]) for d in (torch.device("cpu"), device)
-    )
+    here, there = (_accuracies(seeds, *how) for how in ((torch.device("cpu"), False), (device, True)))
     return 1.0 if np.array_equal(here, there) else float(stats.ttest_rel(here, there).pvalue)
+
+
+def _accuracies(seeds: int, device: torch.device, fuse: bool) -> np.ndarray:
+    cohort = Cohort([make_run("presynaptic", "permuted-digits", s) for s in range(seeds)], load("digits"), device, fuse=fuse)
+    while not cohort.done:
+        cohort.train_part()
+    ends = {run.seed: record.mean_accuracy or 0.0 for run, record in cohort.results()}  # 0 where a run diverged
+    return np.array([ends[seed] for seed in range(seeds)])
 
 
 def check(data: Dataset, device: torch.device) -> dict[str, Any]:

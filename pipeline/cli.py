@@ -141,7 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = shlex.join(["presyn", *(arguments if arguments is not None else sys.argv[1:])])
+        words = arguments if arguments is not None else sys.argv[1:]
+        again = shlex.join(["presyn", *(w for w in words if w != "--fresh")])  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 130
 
@@ -177,7 +178,6 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pipeline.rows import export
     from pipeline.run import as_json, parse_settings, print_rows, run
     from presyn import make_run
     from sweeps.files import read_benchmark
@@ -188,9 +188,8 @@ def _run(args: argparse.Namespace) -> int:
     cluster = _cluster(args)
     store, uri = _open(args)
     with store.locked(_command(args), args.wait):
-        rows = run(args.method, args.benchmark, list(dict.fromkeys(args.seeds)), settings, store, cluster, uri, args.fresh)
-    if args.rows:
-        export(args.rows, [(row, {"stage": "run"}) for row in rows])
+        seeds = list(dict.fromkeys(args.seeds))
+        rows = run(args.method, args.benchmark, seeds, settings, store, cluster, uri, args.fresh, args.rows)
     if args.json:
         print(as_json(rows))
     else:

@@ -23,5 +23,5 @@ def authors_code(folder: Path = PAPER) -> dict[tuple[str, str], Sample]:
 
 
 def statements(folder: Path = PAPER) -> list[Any]:
-    """Printed statements, with fields claim, kind, subject, rival, benchmark, published, standard_error, repetitions, place."""
+    """Printed statements, with fields claim, kind, subject, rival, benchmark, published, standard_error, its df, place."""
     return list(pd.read_csv(folder / "statements.csv").itertuples(index=False))

@@ -60,7 +60,7 @@ def refuse_to_drop(path: Path, columns: Sequence[str], wanted: Iterable[tuple]) 
         such = ", ".join(f"{c} {v}" for c, v in zip(columns, lost[0], strict=True))
         raise PresynError(
             f"{path} holds {len(lost)} runs that this command would drop, such as {such}. Ask for them as well, write "
-            "elsewhere with --results DIR, or delete the file."
+            "elsewhere (--results, or --rows of presyn run), or delete the file."
         )
 
 

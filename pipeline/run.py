@@ -4,10 +4,12 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipeline.rows import export, refuse_to_drop
 from pipeline.statistics import Sample
 from pipeline.store import Row, Store
 from pipeline.tracking import Stage, Tracker, stages
@@ -45,20 +47,31 @@ def run(
     cluster: Cluster,
     uri: str,
     fresh: bool,
+    file: Path | None = None,
 ) -> list[Row]:
-    """Rows of these runs, from the store or by training them here."""
+    """Rows of these runs, from the store or by training them here, and written to a file if there is one.
+
+    Raises:
+        PresynError: bad input, or the file holds other runs.
+    """
     plan = Plan(store, cluster)
     runs = [make_run(method, read_benchmark(benchmark), seed, settings) for seed in seeds]
     ids = [plan.add(r) for r in runs]
-    if fresh:
+    if file:
+        refuse_to_drop(file, ["run_id"], [(i,) for i in ids])
+    if fresh:  # set aside now, so that the same command without --fresh goes on where this one was stopped
         plan.rows.clear()
         for run_id in ids:
+            store.set_aside(run_id)
             Checkpoints(store.checkpoints, "").remove(run_id)
     earlier = [i for s in stages(store) if s.experiment == "run" for i in s.run_ids]
     stage = Stage("run", "run", run_ids=sorted({*earlier, *ids}))
     stage.save(store)
     train(plan, Tracker(uri, store, stage), f"{method} on {benchmark}", here=True)
-    return [plan.rows[i] for i in ids]
+    rows = [plan.rows[i] for i in ids]
+    if file:
+        export(file, [(row, {"stage": "run"}) for row in rows])
+    return rows
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -67,6 +67,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
+        code_version()  # of the code that was loaded, whatever is committed while it trains
         self.root = root
         self.results = root / "results"
         self.manifests = root / "manifests"
@@ -162,6 +163,12 @@ class Store:
         """Store a row."""
         self.write(self.results / f"{row['run_id']}.json", json.dumps(row, indent=1))
         return row
+
+    def set_aside(self, run_id: str) -> None:
+        """Make a run count as not trained; its file stays, as <run id>.before."""
+        path = self.results / f"{run_id}.json"
+        if path.exists():
+            path.replace(path.with_suffix(".before"))
 
     def ids(self) -> list[str]:
         """All runs in the store."""

@@ -66,14 +66,15 @@ def _published_settings(method: str, benchmark: Benchmark, results: Path) -> tup
         space = "ewc-permuted-mnist" if benchmark.permuted else "ewc-split-mnist"
         return "as_published", tuned("ewc", space, results) if benchmark.name in published_benchmarks() else None
     if kind.joint or benchmark.name in kind.published:
-        return "default" if benchmark.dataset == "digits" else "as_published", {}  # nobody published any of the digits
+        known = benchmark.name in (published_benchmarks() if kind.joint else kind.published)
+        return "as_published" if known and benchmark.dataset != "digits" else "default", {}  # nobody published the digits
     return "default", None if kind.published else {}
 
 
 def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The readings of what carrying over parameters means."""
-    # eta0 is what the paper sets by hand, for its own rule, for each kind of benchmark.
-    by_hand = method == "presynaptic" and not benchmark.permuted
+    # eta0 is what the paper sets by hand, for its own rule, for each kind of benchmark; on one of your own nobody did.
+    by_hand = method == "presynaptic" and not benchmark.permuted and benchmark.name in METHODS[method].published
     yield "searched", {k: v for k, v in once.items() if k != "eta0" or not by_hand}
     if method == "presynaptic" and "eta0" in once:
         yield "strict", once

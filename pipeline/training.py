@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.store import Row, Store
 from pipeline.tracking import Tracker
-from presyn import Cohort, Run, choose_device, load
+from presyn import Cohort, PresynError, Run, choose_device, load
 from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster, execute, new_session, train_here
 
@@ -61,7 +61,7 @@ class Plan:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
         name, options = run.shape()[0], run.shape()[2]
         tasks = run.benchmark
-        device = choose_device(self.cluster.device)
+        device = self.device()
         shape = [name, tasks.dataset, tasks.kind, tasks.hidden, tasks.batch_size, options, socket.gethostname(), str(device)]
         key = json.dumps([*shape, torch.__version__], default=list)
         known = self._timings()
@@ -76,6 +76,15 @@ class Plan:
         step, image = known[key]
         steps, images = self.work(run)
         return step * steps + image * images
+
+    def device(self) -> torch.device:
+        """Where steps are measured: the device to train on, or the CPU when only other nodes of a Ray cluster have that one."""
+        try:
+            return choose_device(self.cluster.device)
+        except PresynError:
+            if self.cluster.remote:
+                return torch.device("cpu")
+            raise
 
     def _timings(self) -> dict[str, Any]:
         try:
@@ -102,10 +111,13 @@ def describe(plan: Plan, title: str) -> float:
     with console.status("measuring a few steps of each kind …"):
         work = sum(plan.seconds(r) for r in missing.values())
     counts = Counter((r.method, r.benchmark.name) for r in missing.values())
-    slots = cpu_slots(plan.cluster)
     for (method, benchmark), n in counts.items():
         of_kind = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(of_kind) / n)} each", highlight=False)
+    device, slots = plan.device(), cpu_slots(plan.cluster)
+    if device.type != "cpu":
+        console.print(f"  at most {pretty(work)} on {device}: measured with two networks, more share a step", highlight=False)
+        return work
     estimate = work / max(1, min(slots, len(missing)))
     console.print(
         f"  about {pretty(estimate)} on {slots} cores (measured on this machine: {pretty(work)} of work)", highlight=False

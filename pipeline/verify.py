@@ -178,7 +178,7 @@ def statement_claims(rows: pd.DataFrame, ablations: pd.DataFrame, further: pd.Da
     claims = []
     for s in statements():
         where = "" if s.benchmark == "all four" else f" on {s.benchmark}"
-        theirs = Sample(float(s.published), s.standard_error, s.repetitions) if s.kind in ("mean", "size") else None
+        theirs = Sample(float(s.published), s.standard_error, int(s.df) + 1) if s.kind in ("mean", "size") else None
         if theirs and s.kind == "mean":
             own_rows = further[further.method == s.subject]
             for variant, reading in (("released", "in Zeno et al."), ("transition=released", "in the released code")):

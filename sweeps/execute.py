@@ -57,10 +57,15 @@ class Cluster:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
+        if (self.remote or "").startswith("ray://"):
             raise PresynError(
                 "Ray Client addresses (ray://) do not work: run presyn on a node of the cluster, with RAY_ADDRESS=auto."
             )
+
+    @property
+    def remote(self) -> str | None:
+        """The address of the Ray cluster to join, by the argument or by $RAY_ADDRESS; None starts a local one."""
+        return self.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
@@ -357,7 +362,7 @@ def _quiet() -> None:
 def _start_ray(cluster: Cluster) -> None:
     import ray
 
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    address = cluster.remote
     place = f"at {address}" if address else "on this machine"
     failed = PresynError(f"Ray could not be reached or started {place}. Check RAY_ADDRESS (or --ray-address).")
     host, _, port = (address or "").rpartition(":")

@@ -80,6 +80,7 @@ class Presynaptic(Method[PresynapticOptions]):
         self.test_samples = self.options.samples
         # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
         self.h.p_freeze = torch.where(self.h.p_freeze < 1, self.h.p_freeze, torch.inf)
+        self._silent = torch.tensor(SILENT, device=device)
         self._transmit = fused(_transmit, fuse)
         self._update = fused(_update, fuse)
 
@@ -94,7 +95,7 @@ class Presynaptic(Method[PresynapticOptions]):
         return {"weights": weights.clone(), "biases": biases.clone(), "p": initial_p.expand_as(weights).clone()}
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        return self._transmit(self.options, state["weights"], state["p"], key), state["biases"]
+        return self._transmit(self.options, state["weights"], state["p"], key, self._silent), state["biases"]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
@@ -102,7 +103,7 @@ class Presynaptic(Method[PresynapticOptions]):
         h = self.h
         self._update(
             self.options, state["weights"], state["p"], grad, weights, next_key,
-            h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0,
+            h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0, self._silent,
         )  # fmt: skip
         if bias_grad is not None:
             state["biases"].sub_(h.eta0 * bias_grad)
@@ -115,6 +116,7 @@ class Presynaptic(Method[PresynapticOptions]):
 # A synapse that does not release transmits -0.0, one that does +0.0 or a number: so a pass over the transmitted weights
 # knows who released without a mask in memory, or hashing it again (a third of the update). A weight is never -0.0 itself:
 # it starts as another number, and a difference of unequal numbers, or of equal ones, is not -0.0 when rounded to nearest.
+# The functions below read it from memory: as a constant, some versions of Triton make it +0.0.
 SILENT = -0.0
 
 
@@ -128,15 +130,15 @@ def _scale(o: PresynapticOptions, p: Tensor) -> Tensor | float:
     return (p if o.release is None or o.ghost_scale == "ghost" else o.release) if o.normalise else 1.0
 
 
-def _transmit(o: PresynapticOptions, w: Tensor, p: Tensor, key: Tensor) -> Tensor:
+def _transmit(o: PresynapticOptions, w: Tensor, p: Tensor, key: Tensor, silent: Tensor) -> Tensor:
     chance = p if o.release is None else o.release
     r = uniform(key, p.shape[1]) < chance
-    return torch.where(r, w / _scale(o, p), SILENT)
+    return torch.where(r, w / _scale(o, p), silent)
 
 
 def _update(
     o: PresynapticOptions, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, next_key: Tensor,
-    p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor,
+    p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor, silent: Tensor,
 ) -> None:  # fmt: skip
     """The rule, the next masks and the next transmitted weights in one pass over memory; in place."""
     g = torch.where(_released(transmitted), grad / _scale(o, p), 0.0)
@@ -147,6 +149,6 @@ def _update(
     new_p = torch.where(p >= p_freeze, p, torch.maximum(p + step, p_min).clamp(max=1.0))  # Eq. 4
     eta = eta0 * (1 - p) if o.modulate_lr else eta0  # Eq. 5
     new_w = w - eta * g  # Eq. 3
-    transmitted.copy_(_transmit(o, new_w, new_p, next_key))
+    transmitted.copy_(_transmit(o, new_w, new_p, next_key, silent))
     w.copy_(new_w)
     p.copy_(new_p)

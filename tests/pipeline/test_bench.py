@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from pipeline import bench
-from presyn import PresynError
+from presyn import PresynError, load, make_run, train
 from presyn.datasets import Dataset
 
 CPU = torch.device("cpu")
@@ -28,23 +29,18 @@ def test_the_cpu_agrees_with_itself(noise, monkeypatch):
 
 
 def test_accuracies_of_the_same_seeds_are_compared_in_pairs(monkeypatch):
-    trained = []
-
-    class Outcome:
-        def __init__(self, value):
-            self.mean_accuracy = value
-
-    def train(runs, data, device):
-        trained.append(device)
-        return [
-            Outcome(0.8 + 0.01 * (i % 5) - 0.02 * (len(trained) == 2) + 0.001 * (i % 3) * len(trained))
-            for i in range(len(runs))
-        ]
-
-    monkeypatch.setattr(bench, "train_plainly", train)
-    assert bench.accuracy_p(CPU) < bench.FALSE_ALARM and len(trained) == 2
-    monkeypatch.setattr(bench, "train_plainly", lambda runs, data, device: [Outcome(0.5)] * len(runs))
+    i = np.arange(32)
+    plain = 0.8 + 0.01 * (i % 5)
+    monkeypatch.setattr(bench, "_accuracies", lambda seeds, device, fuse: plain - fuse * (0.02 + 0.001 * (i % 3)))
+    assert bench.accuracy_p(CPU) < bench.FALSE_ALARM
+    monkeypatch.setattr(bench, "_accuracies", lambda seeds, device, fuse: plain)
     assert bench.accuracy_p(CPU) == 1.0
+
+
+def test_the_accuracies_are_those_of_the_seeds_in_order():
+    runs = [make_run("presynaptic", "permuted-digits", seed) for seed in range(2)]
+    expected = [record.mean_accuracy for record in train(runs, load("digits"), CPU)]
+    assert bench._accuracies(2, CPU, False).tolist() == expected and expected[0] != expected[1]
 
 
 @pytest.mark.parametrize(

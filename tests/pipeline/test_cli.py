@@ -5,8 +5,14 @@ import shlex
 
 import pandas as pd
 import pytest
+import torch
 
+import pipeline.run
 from pipeline import cli
+from pipeline.store import Store
+from pipeline.training import Plan, describe
+from presyn import PresynError, make_run
+from sweeps.execute import Cluster
 
 RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set", "epochs=1"]
 
@@ -68,6 +74,59 @@ def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
     first, again, fresh = seconds(), seconds(), seconds("--fresh")
     assert again["seconds"] == first["seconds"] != fresh["seconds"]
     assert fresh["accuracy"] == first["accuracy"]
+
+
+def test_a_fresh_run_that_is_stopped_goes_on_where_it_was(home, capsys, monkeypatch):
+    words = [*RUN, "tasks=2", "--seeds", "1", "2"]
+    assert cli.main(words) == 0
+    began = []
+
+    def stop(*args, **options):
+        began.append(args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.run, "train", stop)
+        capsys.readouterr()
+        assert cli.main([*words, "--fresh"]) == 130 and began
+    again = capsys.readouterr().err.strip().split("go on with: ")[1]
+    assert shlex.split(again) == ["presyn", *words], "with --fresh it would begin once more"
+    results = home / ".presyn" / "results"
+    assert not list(results.glob("*.json")) and len(list(results.glob("*.before"))) == 2
+    assert cli.main(words) == 0 and len(list(results.glob("*.json"))) == 2
+
+
+def test_rows_of_other_runs_are_not_written_over(home, capsys):
+    words = [*RUN, "tasks=2", "--rows", "rows.csv", "--seeds"]
+    assert cli.main([*words, "1", "2"]) == 0
+    before = (home / "rows.csv").read_text()
+    assert cli.main([*words, "3"]) == 1
+    assert "rows.csv holds 2 runs that this command would drop" in capsys.readouterr().err
+    assert (home / "rows.csv").read_text() == before
+    assert cli.main([*words, "1", "2", "3"]) == 0
+
+
+def test_a_head_node_without_the_device_plans_for_workers_that_have_it(tmp_path, monkeypatch):
+    run = make_run("sgd", "split-digits", 1, {"epochs": 1})
+    for address, measured in (("head:6379", True), (None, False)):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        plan = Plan(Store(tmp_path), Cluster(device="gpu7", address=address))
+        plan.add(run)
+        if measured:
+            assert plan.seconds(run) > 0
+        else:
+            with pytest.raises(PresynError, match="gpu7"):
+                plan.seconds(run)
+
+
+def test_the_plan_of_a_gpu_does_not_speak_of_cores(tmp_path, monkeypatch, capsys):
+    plan = Plan(Store(tmp_path), Cluster())
+    plan.add(make_run("sgd", "split-digits", 1))
+    monkeypatch.setattr(plan, "seconds", lambda run: 20.0, raising=False)
+    monkeypatch.setattr(plan, "device", lambda: torch.device("cuda"), raising=False)
+    assert describe(plan, "title") == 20.0
+    told = capsys.readouterr().err
+    assert "at most 20 s on cuda" in told and "cores" not in told
 
 
 def test_show_gives_a_command_that_repeats_the_run(home, capsys):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import pipeline.store
 from pipeline.store import Store, code_version
 from presyn import PresynError, Record, make_run
 
@@ -80,6 +81,13 @@ def test_a_second_driver_says_who_holds_the_store(store):
     holder.stdin.close(), holder.stdout.close()
     with store.locked("x"):
         pass
+
+
+def test_the_commit_is_that_of_the_start_and_not_of_the_first_result(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pipeline.store, "code_version", lambda: asked.append(1) or {})
+    Store(tmp_path)
+    assert asked, "it is cached, so that the first call decides"
 
 
 def test_uncommitted_changes_are_seen(monkeypatch):

@@ -92,6 +92,14 @@ def test_settings_that_nobody_published_are_not_called_published():
     assert ("sgd", "continuous-permuted-mnist") not in labels, "sgd has published settings, but not of this benchmark"
 
 
+def test_on_a_benchmark_of_ones_own_nothing_was_published_or_set_by_hand(tmp_path):
+    (tmp_path / "mine.yaml").write_text("dataset: mnist\nkind: split\ntasks: 3\n")
+    settings = dataclasses.replace(SETTINGS, benchmarks=(str(tmp_path / "mine.yaml"),))
+    runs = wanted(settings, {**WINNER, "eta0": 0.02}, NOWHERE)
+    assert {label for label, r in runs if r.method == "joint"} == {"default"}
+    assert {r.options.eta0 for label, r in runs if r.method == "presynaptic" and label == "searched"} == {0.02}
+
+
 def test_a_method_of_ones_own_has_a_row(monkeypatch):
     class Mine(METHODS["sgd"]):
         published = {}
