@@ -14,7 +14,7 @@ from pipeline.statistics import Sample
 from pipeline.store import Row, Store
 from pipeline.tracking import Stage, Tracker, stages
 from pipeline.training import Plan, out, train
-from presyn import BENCHMARKS, METHODS, PresynError, make_run
+from presyn import BENCHMARKS, METHODS, PresynError, choose_device, make_run
 from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster
 from sweeps.files import read_benchmark
@@ -60,6 +60,7 @@ def run(
     if file:
         refuse_to_drop(file, ["run_id"], [(i,) for i in ids])
     if fresh:  # set aside now, so that the same command without --fresh goes on where this one was stopped
+        choose_device(cluster.device)  # what cannot be trained here is not set aside
         plan.rows.clear()
         for run_id in ids:
             store.set_aside(run_id)

@@ -79,6 +79,8 @@ def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
 def test_a_fresh_run_that_is_stopped_goes_on_where_it_was(home, capsys, monkeypatch):
     words = [*RUN, "tasks=2", "--seeds", "1", "2"]
     assert cli.main(words) == 0
+    assert cli.main([*words, "--fresh", "--device", "gpu7"]) == 1
+    assert len(list((home / ".presyn" / "results").glob("*.json"))) == 2, "without the device nothing is set aside"
     began = []
 
     def stop(*args, **options):
