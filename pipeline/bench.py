@@ -33,10 +33,10 @@ from pipeline.usual import BATCH, loop_on_device, loop_with_loader
 from presyn import Cohort, Dataset, PresynError, Run, load, make_run
 from presyn import train as train_plainly
 from presyn.datasets import data_root
+from presyn.device import TEST_BATCH
 from presyn.fuse import fused
 from presyn.methods.presynaptic import PresynapticOptions
 from presyn.streams import Purpose, bits, keys, permutation
-from presyn.training import TEST_BATCH
 from sweeps.execute import Cluster
 from sweeps.packing import MOST_ON_CPU
 
@@ -174,8 +174,8 @@ def parts(data: Dataset, rounds: int) -> dict[str, float]:
         seen.append({**program.profile(10), "products alone": alone})
     ms = {name: 1e3 * statistics.median(s[name] for s in seen) / TARGET for name in seen[0]}
     step, image = cohort_of(TARGET, data, torch.device("cpu")).measure()
-    tests = cohort.images_tested() * image
-    return {**ms, "tests, share of a run": tests / (tests + step * cohort.first_step(cohort.parts))}
+    tests = cohort.schedule.images_tested() * image
+    return {**ms, "tests, share of a run": tests / (tests + step * cohort.schedule.first_step(cohort.parts))}
 
 
 def test_table(data: Dataset, rounds: int) -> pd.DataFrame:
@@ -218,7 +218,7 @@ def growth(data: Dataset) -> pd.DataFrame:
 
 
 def _whole(cohort: Cohort, step: float, image: float) -> float:
-    return step * cohort.first_step(cohort.parts) + image * cohort.images_tested()
+    return step * cohort.schedule.first_step(cohort.parts) + image * cohort.schedule.images_tested()
 
 
 def _in_a_process(k: int, cache: str) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from typing import Any
 import filelock
 
 from presyn import RULES_VERSION, PresynError, Run
-from presyn.training import Record
+from presyn.record import Record
 
 ENDS = ("finished", "dropped", "diverged")
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.store import Row, Store
 from pipeline.tracking import Tracker
-from presyn import Cohort, PresynError, Run, choose_device, load
+from presyn import Cohort, PresynError, Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.execute import Cluster, execute, new_session, train_here
 
@@ -51,7 +51,7 @@ class Plan:
         return run_id
 
     def sha256(self, run: Run) -> str:
-        return load(run.benchmark.dataset, self.cluster.data).sha256
+        return run.benchmark.load(self.cluster.data).sha256
 
     @property
     def missing(self) -> dict[str, Run]:
@@ -69,7 +69,7 @@ class Plan:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                known[key] = Cohort([run] * 2, load(tasks.dataset, self.cluster.data), device).measure()
+                known[key] = Cohort([run] * 2, tasks.load(self.cluster.data), device).measure()
             finally:
                 torch.set_num_threads(threads)
             self.store.write(self.store.root / "timings.json", json.dumps(known))
@@ -95,8 +95,8 @@ class Plan:
     def work(self, run: Run) -> tuple[int, int]:
         """Steps and test images of a run."""
         if run.shape() not in self._sizes:
-            cohort = Cohort([run], load(run.benchmark.dataset, self.cluster.data), torch.device("cpu"))
-            self._sizes[run.shape()] = cohort.first_step(cohort.parts), cohort.images_tested()
+            cohort = Cohort([run], run.benchmark.load(self.cluster.data), torch.device("cpu"))
+            self._sizes[run.shape()] = cohort.schedule.first_step(cohort.parts), cohort.schedule.images_tested()
         return self._sizes[run.shape()]
 
 

@@ -2,13 +2,18 @@
 
 from presyn.benchmarks import BENCHMARKS, Benchmark
 from presyn.datasets import Dataset, load
+from presyn.device import choose_device
 from presyn.errors import PresynError
+from presyn.measures import MEASURES
 from presyn.methods import METHODS
+from presyn.record import Record
 from presyn.runs import RULES_VERSION, Run, make_run
-from presyn.training import Cohort, Record, choose_device, train
+from presyn.schedule import Schedule, schedule_of
+from presyn.training import Cohort, train
 
 __all__ = [
     "BENCHMARKS",
+    "MEASURES",
     "METHODS",
     "RULES_VERSION",
     "Benchmark",
@@ -17,8 +22,10 @@ __all__ = [
     "PresynError",
     "Record",
     "Run",
+    "Schedule",
     "choose_device",
     "load",
     "make_run",
+    "schedule_of",
     "train",
 ]

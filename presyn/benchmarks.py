@@ -3,20 +3,20 @@
 To add one to a project, write its options as a YAML file and name the file where a benchmark's name goes.
 """
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from presyn.datasets import DATASETS, Dataset
+from presyn.datasets import DATASETS, Dataset, load, moments
 from presyn.errors import PresynError
 from presyn.options import Options, option
-from presyn.streams import Purpose, keys, permutation, uniform
+from presyn.own_data import read_arrays
+from presyn.streams import Purpose, keys, permutation
 
-MOST_TOGETHER = 1 << 20  # images of all tasks that one keyed shuffle can order
+MEASURED = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises")
+"""Names of the measurements in `presyn.measures`."""
 SEARCH_SEEDS = 1_000_000  # seeds from here on are for searches; reported runs never use their permutations
 
 
@@ -25,7 +25,7 @@ class Benchmark(Options):
     """A sequence of tasks and how networks train on it."""
 
     name: str = option("", "name")
-    dataset: str = option("mnist", "the images", choices=DATASETS)
+    dataset: str = option("mnist", "the images: one of those that come along, or the name of those of source")
     kind: str = option("permuted", "what makes the tasks", choices=("permuted", "split", "continuous", "single"))
     tasks: int = option(10, "number of tasks; at most 5 for split", low=1, high=1000)
     epochs: int = option(10, "passes over each task", low=1, high=10_000)
@@ -43,29 +43,69 @@ class Benchmark(Options):
     transition: str = option(
         "zeno", "continuous: how wide tasks mix, L/2 (zeno) or L/4 (released)", choices=("zeno", "released")
     )
+    parts: str = option(
+        "task",
+        "measured and checkpointed after each task, or each epoch",
+        choices=("task", "epoch"),
+        neutral="task",
+    )
+    passes: int = option(
+        3, "sampled networks that measurements average, but at the end those of a test", low=1, high=1000, neutral=3
+    )
+    measures: tuple[str, ...] = option((), "what is measured besides accuracy", choices=MEASURED, identity=False)
+    keep: bool = option(False, "whether the final state is kept in the store", identity=False)
+    source: str | None = option(None, "a folder of IDX files or an .npz file with images of one's own", identity=False)
+    mean: float | None = option(
+        None, "of the pixels of one's own images, divided by 255; none takes the training images'", neutral=None
+    )
+    deviation: float | None = option(None, "standard deviation, as mean", low=1e-6, neutral=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.name:
             raise PresynError("name is missing: give the benchmark a name.")
-        if self.kind == "split" and self.tasks > 5:
+        if self.source is None and self.dataset not in DATASETS:
+            raise PresynError(
+                f"dataset must be one of {', '.join(DATASETS)}, not {self.dataset!r}; or give source: FOLDER or FILE.npz with it."
+            )
+        if self.source is not None and self.dataset in DATASETS:
+            raise PresynError(f"dataset {self.dataset!r} comes along: give the images of source another name.")
+        if self.kind == "split" and self.tasks > 5 and self.source is None:
             raise PresynError(f"tasks must be at most 5 for a split benchmark, not {self.tasks}.")
         if self.kind == "single" and self.tasks != 1:
             raise PresynError(f"tasks must be 1 for a single task, not {self.tasks}.")
         if min(self.hidden, default=0) < 1:
             raise PresynError(f"hidden must list at least one layer of at least one neuron, not {list(self.hidden)}.")
 
-    @property
-    def classes(self) -> int:
-        return 2 if self.kind == "split" else 10
+    def classes(self, data: Dataset) -> int:
+        """Output units of a network on these images."""
+        return 2 if self.kind == "split" else data.classes
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """The images, from the data folder (see `presyn.load`) or from source.
+
+        Raises:
+            PresynError: they are missing or damaged.
+        """
+        if self.source is None:
+            return load(self.dataset, root)
+        return _own(self.source, self.dataset, self.mean, self.deviation)
 
     @property
     def permuted(self) -> bool:
         return self.kind in ("permuted", "continuous")
 
 
+@cache
+def _own(source: str, name: str, mean: float | None, deviation: float | None) -> Dataset:
+    arrays = read_arrays(Path(source))
+    largest, *found = moments(arrays[0])
+    return Dataset.of(name, arrays, (largest, found[0] if mean is None else mean, found[1] if deviation is None else deviation))
+
+
 _PERMUTED = {"kind": "permuted", "tasks": 10}
 _SPLIT = {"kind": "split", "tasks": 5}
+_SINGLE = {"kind": "single", "tasks": 1, "parts": "epoch", "measures": ("energy", "output")}
 _DIGITS = {"dataset": "digits", "hidden": (100, 100), "batch_size": 20, "epochs": 10}
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -76,9 +116,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         "split-mnist": {"dataset": "mnist", **_SPLIT},
         "split-fashion": {"dataset": "fashion", **_SPLIT},
         "continuous-permuted-mnist": {"dataset": "mnist", "kind": "continuous", "tasks": 10},
-        "mnist": {"dataset": "mnist", "kind": "single", "tasks": 1, "epochs": 50},
+        "mnist": {"dataset": "mnist", "epochs": 50, **_SINGLE},
         "permuted-digits": {**_DIGITS, "kind": "permuted", "tasks": 5},
         "split-digits": {**_DIGITS, **_SPLIT},
+        "digits": {**_DIGITS, "epochs": 20, **_SINGLE},
     }.items()
 }
 
@@ -94,155 +135,3 @@ def held_out(benchmark: Benchmark, data: Dataset) -> tuple[np.ndarray, np.ndarra
         raise PresynError(f"validation must be below {n}, the training images of {data.name}, not {benchmark.validation}.")
     order = permutation(keys([0], Purpose.HOLD_OUT), n)[0].numpy()
     return np.sort(order[benchmark.validation :]), np.sort(order[: benchmark.validation])
-
-
-@dataclass
-class Batches:
-    """The minibatches of an epoch: image (S, K, B) int64 rows, and task (S, K, B) int64 or one task for all."""
-
-    image: Tensor
-    task: Tensor | int
-
-
-class Stream:
-    """What K members see: images on the device as uint8, permutations as indices, and an order for each epoch.
-
-    Args:
-        benchmark: The tasks.
-        data: Its dataset.
-        seeds: One for each member; a seed fixes the permutations and the order of the data.
-        joint: Whether all tasks are seen at once.
-        device: Where the data lives.
-
-    Raises:
-        PresynError: a task has not enough images to train or test on.
-    """
-
-    def __init__(self, benchmark: Benchmark, data: Dataset, seeds: Sequence[int], joint: bool, device: torch.device) -> None:
-        self.benchmark, self.joint, self.device = benchmark, joint, device
-        self.seeds = list(seeds)
-        self.scale, self.offset = data.scale, data.offset
-        train, validation = held_out(benchmark, data)
-        on_test = not benchmark.validation
-        self.train_x, self.train_y = self._images(data.train_x[train], data.train_y[train])
-        self.test_x, self.test_y = (
-            self._images(data.test_x, data.test_y)
-            if on_test
-            else self._images(data.train_x[validation], data.train_y[validation])
-        )
-        split = benchmark.kind == "split"
-        self._pools = [self._pool(data.train_y[train], t) if split else None for t in range(benchmark.tasks)]
-        test_classes = data.test_y if on_test else data.train_y[validation]
-        self._test_pools = [self._pool(test_classes, t) if split else None for t in range(benchmark.tasks)]
-        self.pixels = self.train_x.shape[1]
-        self.permutations = self._permutations()
-        if joint and len(self.train_y) * benchmark.tasks > MOST_TOGETHER:
-            raise PresynError(
-                f"tasks must be at most {MOST_TOGETHER // len(self.train_y)} for joint training, not {benchmark.tasks}."
-            )
-        for task in range(benchmark.tasks):
-            if not self.steps(task):
-                size = f"{self._task_size(task)} training images of task {task + 1}"
-                raise PresynError(f"batch_size {benchmark.batch_size} is more than the {size}: lower it or validation.")
-            if not len(self.test_images(task)):
-                raise PresynError(f"validation {benchmark.validation} leaves nothing to test task {task + 1} on: raise it.")
-
-    def keep(self, members: list[int]) -> "Stream":
-        """The stream of some of the members; it shares the images."""
-        kept = copy.copy(self)
-        kept.seeds = [self.seeds[m] for m in members]
-        kept.permutations = None if self.permutations is None else self.permutations[members]
-        return kept
-
-    def _images(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
-        # The label of a split task is the parity of the class (PAPER section 3).
-        label = y % 2 if self.benchmark.kind == "split" else y
-        return torch.from_numpy(x.copy()).to(self.device), torch.from_numpy(label.copy()).to(self.device)
-
-    def _pool(self, classes: np.ndarray, task: int) -> Tensor:
-        return torch.from_numpy(np.flatnonzero(classes // 2 == task)).to(self.device)
-
-    def _keys(self, purpose: Purpose, *counters: int) -> Tensor:
-        return keys(self.seeds, purpose, *counters).to(self.device)
-
-    def _permutations(self) -> Tensor | None:
-        """(K, tasks, pixels) int64: input j of a task is pixel permutations[k, task, j]."""
-        if not self.benchmark.permuted:
-            return None
-        each = [permutation(self._keys(Purpose.PERMUTATION, t), self.pixels) for t in range(self.benchmark.tasks)]
-        return torch.stack(each, dim=1)
-
-    def _task_size(self, task: int) -> int:
-        pool = self._pools[task]
-        return len(self.train_y) if pool is None else len(pool)
-
-    def steps(self, task: int) -> int:
-        """Minibatches in an epoch of a task (of all tasks, for joint); the last incomplete one is dropped."""
-        if not self.joint:
-            return self._task_size(task) // self.benchmark.batch_size
-        together = (
-            len(self.train_y) * self.benchmark.tasks
-            if self.benchmark.permuted
-            else sum(map(self._task_size, range(self.benchmark.tasks)))
-        )
-        return together // self.benchmark.batch_size
-
-    def epoch(self, task: int, epoch: int) -> Batches:
-        """The minibatches of one epoch of a task, a keyed shuffle for each member."""
-        key = self._keys(Purpose.ORDER, task, epoch)
-        n, tasks = len(self.train_y), self.benchmark.tasks
-        if self.joint:
-            return self._joint(key, n, tasks)
-        if self.benchmark.kind == "continuous":
-            return self._continuous(key, n, task, epoch)
-        pool = self._pools[task]
-        order = permutation(key, self._task_size(task))
-        return Batches(self._batched(order if pool is None else pool[order], task), task)
-
-    def _batched(self, order: Tensor, task: int) -> Tensor:
-        steps, size = self.steps(task), self.benchmark.batch_size
-        return order[:, : steps * size].view(-1, steps, size).transpose(0, 1).contiguous()
-
-    def _joint(self, key: Tensor, n: int, tasks: int) -> Batches:
-        if self.benchmark.permuted:
-            pairs = self._batched(permutation(key, n * tasks), 0)
-            return Batches(pairs % n, pairs // n)
-        pool = torch.cat([torch.arange(n, device=self.device) if p is None else p for p in self._pools])
-        return Batches(self._batched(pool[permutation(key, len(pool))], 0), 0)
-
-    def _continuous(self, key: Tensor, n: int, task: int, epoch: int) -> Batches:
-        """Tasks that mix around each boundary: linearly over a width, half and half at the boundary itself."""
-        b, tasks = self.benchmark, self.benchmark.tasks
-        released = b.transition == "released"
-        # With replacement in the released code; one shuffled pass otherwise.
-        rows = (uniform(key, n) * n).long().clamp(max=n - 1) if released else permutation(key, n)
-        image = self._batched(rows, task)
-        steps = len(image)
-        length = steps * b.epochs  # L, in steps
-        width = length / (4 if released else 2)
-        now = torch.arange(steps, device=self.device) + 0.5 + epoch * steps  # steps since the task began
-        # The chance of the neighbour: the next task at the end of the segment, the last one at its start.
-        to_next = ((now - length) / width + 0.5).clamp(0, 1) if task < tasks - 1 else torch.zeros_like(now)
-        to_last = (0.5 - now / width).clamp(0, 1) if task > 0 else torch.zeros_like(now)
-        u = self._batched(uniform(self._keys(Purpose.MIXTURE, task, epoch), n), task)
-        mixed = task + (u < to_next[:, None, None]).long() - (u >= 1 - to_last[:, None, None]).long()
-        return Batches(image, mixed)
-
-    def test_images(self, task: int) -> Tensor:
-        """Rows of the test set that belong to a task, (N,) int64."""
-        pool = self._test_pools[task]
-        return torch.arange(len(self.test_y), device=self.device) if pool is None else pool
-
-    def pixel_index(self, task: Tensor | int) -> Tensor | None:
-        """Which pixel each input is: (K, 1, pixels) for one task, (K, B, pixels) for tasks (K, B), None if as stored."""
-        if self.permutations is None:
-            return None
-        if isinstance(task, int):
-            return self.permutations[:, task, None]
-        return self.permutations[torch.arange(len(task), device=task.device)[:, None], task]
-
-
-def inputs(x: Tensor, image: Tensor, pixel: Tensor | None, scale: float, offset: float) -> Tensor:
-    """Network inputs (K, B, pixels) from pixels x (N, pixels) uint8: rows image (K, B), columns pixel (K, 1 or B, pixels)."""
-    raw = x[image] if pixel is None else x[image[..., None], pixel]
-    return (raw.float() - offset) * scale

@@ -47,18 +47,21 @@ PIXELS = {
     "fashion-unit": (255, 0.0, 1.0),
 }
 DATASETS = tuple(PIXELS)
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""train_x, train_y, test_x, test_y."""
 DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set.
+    """A training and a test set; a network's input is (pixel − offset) · scale.
 
     Attributes:
-        name: `mnist`, `fashion` or `digits`; `mnist-unit` and `fashion-unit` are not normalised.
+        name: What benchmarks call it.
         train_x, test_x: uint8, (N, pixels).
-        train_y, test_y: int64, (N,), classes 0 to 9.
+        train_y, test_y: int64, (N,), classes from 0.
         sha256: Of all the content, the provenance of a run.
+        scale, offset: Pixels, as stored, to inputs.
     """
 
     name: str
@@ -67,16 +70,33 @@ class Dataset:
     test_x: np.ndarray
     test_y: np.ndarray
     sha256: str
+    scale: float = 1 / 255
+    offset: float = 0.0
 
     @property
-    def scale(self) -> float:
-        largest, _, deviation = PIXELS[self.name]
-        return 1 / (largest * deviation)
+    def classes(self) -> int:
+        return int(max(self.train_y.max(), self.test_y.max())) + 1
 
-    @property
-    def offset(self) -> float:
-        largest, mean, _ = PIXELS[self.name]
-        return mean * largest
+    @classmethod
+    def of(cls, name: str, arrays: Arrays, pixels: tuple[float, float, float] | None = None) -> "Dataset":
+        """A dataset from its arrays.
+
+        Args:
+            name: What benchmarks call it.
+            arrays: train_x, train_y, test_x, test_y.
+            pixels: The largest pixel, and mean and standard deviation of pixels divided by it; None takes 255 and the moments
+                of the training images, to four digits.
+        """
+        digest = hashlib.sha256()
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        largest, mean, deviation = pixels or moments(arrays[0])
+        return cls(name, *arrays, digest.hexdigest(), scale=1 / (largest * deviation), offset=mean * largest)
+
+
+def moments(x: np.ndarray) -> tuple[float, float, float]:
+    """255, and the mean and standard deviation of pixels / 255, to four digits, of which the deviation is not 0."""
+    return 255, round(float(x.mean()) / 255, 4), round(float(x.std()) / 255, 4) or 1.0
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -86,7 +106,7 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
 
 
 def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
-    """Read a dataset, downloading it first if it is missing from the default cache folder.
+    """Read a dataset that comes along, downloading it first if it is missing from the default cache folder.
 
     Args:
         name: `mnist`, `fashion` or `digits`; `mnist-unit` and `fashion-unit` are not normalised.
@@ -103,15 +123,10 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
 
 @cache
 def _load(name: str, root: str, may_download: bool) -> Dataset:
-    arrays = _digits() if name == "digits" else _mnist(name, Path(root), may_download)
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    train_x, train_y, test_x, test_y = arrays
-    return Dataset(name, train_x, train_y, test_x, test_y, digest.hexdigest())
+    return Dataset.of(name, _digits() if name == "digits" else _mnist(name, Path(root), may_download), PIXELS[name])
 
 
-def _digits() -> tuple[np.ndarray, ...]:
+def _digits() -> Arrays:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -121,7 +136,7 @@ def _digits() -> tuple[np.ndarray, ...]:
     return x[:-DIGITS_TEST], y[:-DIGITS_TEST], x[-DIGITS_TEST:], y[-DIGITS_TEST:]
 
 
-def _mnist(name: str, root: Path, may_download: bool) -> tuple[np.ndarray, ...]:
+def _mnist(name: str, root: Path, may_download: bool) -> Arrays:
     folder, files = FILES[name.removesuffix("-unit")]
     raw = root / folder / "raw"
     missing = [f for f in files if not (raw / f).exists() and not (raw / f"{f}.gz").exists()]
@@ -138,22 +153,31 @@ def _mnist(name: str, root: Path, may_download: bool) -> tuple[np.ndarray, ...]:
         images = "idx3" in file
         values = np.frombuffer(content, np.uint8, offset=16 if images else 8)
         arrays.append(values.reshape(-1, 784) if images else values.astype(np.int64))
-    return tuple(arrays)
+    return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
 def _read(raw: Path, file: str, md5: str) -> bytes:
     path = raw / file if (raw / file).exists() else raw / f"{file}.gz"
     remedy = "Delete it and fetch it again."
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise PresynError(f"{path} is corrupt: {e}. {remedy}") from None
-    except OSError as e:
-        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
+    content = read_file(path)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise PresynError(f"{path} is corrupt: the MD5 of its content is {found}, expected {md5}. {remedy}")
     return content
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file, unpacked where its name ends in .gz.
+
+    Raises:
+        PresynError: it cannot be read, or is no whole gzip file.
+    """
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise PresynError(f"{path} is corrupt: {e}. Delete it and fetch it again.") from None
+    except OSError as e:
+        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
 
 
 def _download(folder: str, root: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 from presyn.errors import PresynError
 
+_NEVER = object()  # a neutral value that no option has
+
 
 def option(
     default: Any,
@@ -22,6 +24,8 @@ def option(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     varies: bool = False,
+    neutral: Any = _NEVER,
+    identity: bool = True,
 ) -> Any:
     """A dataclass field with its documentation and limits.
 
@@ -29,37 +33,54 @@ def option(
         default: The value when nothing else is said.
         doc: One line, shown to the user.
         low, high: Inclusive limits of a number.
-        choices: The allowed words of a string.
+        choices: The allowed words of a string, or of a list of strings.
         varies: Whether members of one cohort may differ in it (then it is a tensor with one row per member);
             all other fields shape the program and are shared by a cohort.
+        neutral: Of an option that was added later: the value at which everything is as it was before. There it is left out
+            of `as_dict`, so that the identities of earlier runs stay.
+        identity: Whether it is part of what a run is. False for what changes no number of a run, such as what is measured.
     """
-    meta = {"doc": doc, "low": low, "high": high, "choices": choices, "varies": varies}
+    meta = {
+        "doc": doc,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "varies": varies,
+        "neutral": neutral,
+        "identity": identity,
+    }
     return dataclasses.field(default=default, metadata=meta)
 
 
-def _accepts(annotation: Any) -> tuple[type, bool]:
-    """The plain type behind an annotation, and whether None is allowed."""
+def _accepts(annotation: Any) -> tuple[type, type, bool]:
+    """The plain type behind an annotation, that of the elements of a list, and whether None is allowed."""
     if isinstance(annotation, types.UnionType):
         inner = [a for a in typing.get_args(annotation) if a is not type(None)]
-        return inner[0], True
-    return typing.get_origin(annotation) or annotation, False
+        return inner[0], inner[0], True
+    kind = typing.get_origin(annotation) or annotation
+    return kind, typing.get_args(annotation)[0] if kind is tuple else kind, False
 
 
-def _convert(kind: type, value: Any) -> Any:
-    if kind is bool and not isinstance(value, bool):
-        raise ValueError
-    if kind in (int, float) and isinstance(value, bool):
+def _convert(kind: type, element: type, value: Any) -> Any:
+    if kind is tuple:
+        single = isinstance(value, str if element is str else int)
+        if isinstance(value, str) and not single:
+            raise ValueError
+        return tuple(_convert(element, element, v) for v in ([value] if single else value))
+    if isinstance(value, bool) != (kind is bool) or isinstance(value, str) < (kind is str):
         raise ValueError
     if kind is int and int(value) != float(value):
-        raise ValueError
-    if kind is tuple:
-        return tuple(int(v) for v in ([value] if isinstance(value, int) else value))
-    if kind is str and not isinstance(value, str):
         raise ValueError
     return kind(value)
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list of whole numbers"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def _words(kind: type, element: type) -> str:
+    if kind is not tuple:
+        return _WORDS[kind]
+    return f"a list of {'words' if element is str else 'whole numbers'}"
 
 
 @dataclass(frozen=True)
@@ -73,20 +94,21 @@ class Options:
     def __post_init__(self) -> None:
         annotations = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            kind, optional = _accepts(annotations[field.name])
+            kind, element, optional = _accepts(annotations[field.name])
             value = getattr(self, field.name)
-            value = None if optional and value in (None, "none") else self._checked(field, kind, value)
+            value = None if optional and value in (None, "none") else self._checked(field, kind, element, value)
             object.__setattr__(self, field.name, value)
 
     @staticmethod
-    def _checked(field: dataclasses.Field, kind: type, value: Any) -> Any:
+    def _checked(field: dataclasses.Field, kind: type, element: type, value: Any) -> Any:
         low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
         try:
-            value = _convert(kind, value)
+            value = _convert(kind, element, value)
         except (TypeError, ValueError, OverflowError):
-            raise PresynError(f"{field.name} must be {_WORDS[kind]}, not {value!r}.") from None
-        if choices and value not in choices:
-            raise PresynError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}.")
+            raise PresynError(f"{field.name} must be {_words(kind, element)}, not {value!r}.") from None
+        odd = [word for word in (value if kind is tuple else [value]) if choices and word not in choices]
+        if odd:
+            raise PresynError(f"{field.name} must be one of {', '.join(choices or ())}, not {odd[0]!r}.")
         if kind in (int, float):
             # Written so that nan fails too.
             inside = (low is None or value >= low) and (high is None or value <= high) and value == value
@@ -116,8 +138,10 @@ class Options:
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain values that JSON can hold."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        """What is part of a run's identity, as plain values that JSON can hold; without options at their neutral value."""
+        told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("identity", True)}
+        neutral = {f.name: f.metadata.get("neutral", _NEVER) for f in dataclasses.fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in told.items() if v != neutral[k]}
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], what: str = "field") -> None:

@@ -2,16 +2,15 @@
 
 import time
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from presyn.benchmarks import Stream, inputs
 from presyn.fuse import fused
-from presyn.methods.base import State
+from presyn.methods.base import Method, State
 from presyn.network import Backprop, Network
+from presyn.stream import Stream, inputs
 from presyn.streams import Purpose, keys
 
 EAGER = 3  # steps that a GPU makes before it captures one: they compile, and let the libraries allocate
@@ -35,26 +34,32 @@ class Steps:
         count: Steps in an epoch, S.
     """
 
-    def __init__(self, stream: Stream, network: Network, method: Any, state: State, task: int, fuse: bool) -> None:
+    def __init__(self, stream: Stream, network: Network, method: Method, state: State, task: int, fuse: bool) -> None:
         self.stream, self.method, self.state, self.task = stream, method, state, task
-        self.count = stream.steps(task)
+        self.count = stream.schedule.steps(task)
+        traits = method.traits
         members, batch = len(stream.seeds), stream.benchmark.batch_size
-        method.summed = batch
         self._pixel = stream.pixel_index(task)
         # Of the epoch: images and, where permutations mix in a minibatch, their tasks, (S, K, B); keys, (S + 1, K, 2).
         self._image: Tensor | None = None
         self._mixed: Tensor | None = None
         self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=stream.device)
         self._at = torch.zeros(1, dtype=torch.long, device=stream.device)
-        self._loss = torch.zeros(members * method.draws, device=stream.device)
+        self._loss = torch.zeros(members * traits.draws, device=stream.device)
         self._inputs = fused(_inputs, fuse)
         self._weights, self._biases = method.transmit(state, self._keys[0])
-        self._backprop = Backprop(network, self._weights, self._biases, method.trains_biases, batch)
+        self._backprop = Backprop(network, self._weights, self._biases, traits.trains_biases, batch)
         # Of the members, when each of them has several sampled networks that see the same images.
         self._shared = (
-            self._backprop.x if method.draws == 1 else self._backprop.x.new_empty(members, *self._backprop.x.shape[1:])
+            self._backprop.x if traits.draws == 1 else self._backprop.x.new_empty(members, *self._backprop.x.shape[1:])
         )
+        self._raised: Tensor | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
+
+    def count_raises(self) -> Tensor:
+        """From now on count the steps that push a synapse to release more often; returns the counter, (K, n_weights)."""
+        self._raised = torch.zeros_like(self.state["weights"])
+        return self._raised
 
     def load(self, epoch: int, first_step: int) -> None:
         """Get an epoch ready, the steps before which, of all tasks, are first_step."""
@@ -77,7 +82,7 @@ class Steps:
         else:
             for _ in range(steps):
                 self._step(measure_loss)
-        return self._loss.view(-1, self.method.draws).mean(dim=1) / steps
+        return self._loss.view(-1, self.method.traits.draws).mean(dim=1) / steps
 
     def _step(self, measure_loss: bool) -> None:
         self._backprop(self._gather(), self._loss if measure_loss else None)
@@ -89,7 +94,7 @@ class Steps:
         image = self._image.index_select(0, self._at)[0]  # type: ignore[union-attr]
         pixel = self._pixel if self._mixed is None else s.pixel_index(self._mixed.index_select(0, self._at)[0])
         self._inputs(self._shared, s.train_x, image, pixel, s.scale, s.offset)
-        labels, draws = s.train_y[image], self.method.draws
+        labels, draws = s.train_y[image], self.method.traits.draws
         if draws > 1:
             self._backprop.x.unflatten(0, (-1, draws)).copy_(self._shared[:, None])
             labels = labels.repeat_interleave(draws, dim=0)
@@ -99,6 +104,8 @@ class Steps:
         self._at.add_(1)
         next_key = self._keys.index_select(0, self._at)[0]
         grad, bias_grad = self._backprop.grad, self._backprop.bias_grad
+        if self._raised is not None:
+            self._raised.add_(self.method.raised(self.state, grad, self._weights))
         self.method.update(self.state, grad, bias_grad, self._weights, self._biases, next_key)
 
     def profile(self, steps: int) -> dict[str, float]:

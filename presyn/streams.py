@@ -26,6 +26,10 @@ class Purpose(IntEnum):
     TEST_RELEASE = 7
     HOLD_OUT = 8
     FISHER = 9
+    INITIAL_P = 10
+    MEASURE = 11
+    LESION = 12
+    PATTERNS = 13
 
 
 def _mix64(x: np.ndarray) -> np.ndarray:

@@ -1,112 +1,32 @@
 """The training loop: a cohort of K runs as one program.
 
-A cohort trains part by part: a part is a task (an epoch, for joint training), and between parts it can be saved,
-resumed in any other packing, and lose members that were dropped or diverged.
+A cohort trains part by part (see `presyn.schedule`), and between parts it can be saved, resumed in any other packing, and lose
+members that were dropped or diverged.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from presyn.benchmarks import Stream, inputs
 from presyn.datasets import Dataset
+from presyn.device import TEST_BATCH, choose_device
 from presyn.errors import PresynError
+from presyn.measures import MEASURES, Moment, check
 from presyn.methods import METHODS
-from presyn.methods.base import Examples, State
+from presyn.methods.base import Examples, Method, State
 from presyn.network import Network
+from presyn.record import Record
 from presyn.runs import Run
 from presyn.steps import EAGER, Steps
+from presyn.stream import Stream, inputs
 from presyn.streams import Purpose, keys
 
-TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
-FLOATS_PER_WEIGHT = 12  # state, transmitted weight, gradient, and temporaries of an update that is not fused
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
 FUSE_FROM = 1e8
-
-
-@dataclass
-class Record:
-    """What is known of a run so far.
-
-    Attributes:
-        status: `training`, `finished`, `dropped` or `diverged`.
-        reason: Why it was dropped or diverged.
-        accuracy: accuracy[i][j] on task j after training task i, None where not tested; one row for joint.
-        loss: Mean training loss in the last epoch of each part.
-        figures: What the method describes after each part, such as mean_p and frozen.
-        seconds: Wall time of each part, this run's share of its cohort's.
-        ended: Unix time at which each part ended.
-    """
-
-    status: str = "training"
-    reason: str = ""
-    accuracy: list[list[float | None]] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    figures: dict[str, list[float]] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-    ended: list[float] = field(default_factory=list)
-
-    @property
-    def parts(self) -> int:
-        """Finished parts."""
-        return len(self.ended)
-
-    @property
-    def mean_accuracy(self) -> float | None:
-        """The unweighted mean over tasks of the accuracy after the last task; None for a run that did not finish."""
-        return float(np.mean(self.accuracy[-1])) if self.status == "finished" else None  # type: ignore[arg-type]
-
-    @property
-    def forgetting(self) -> float | None:
-        """Mean over all tasks but the last of the best accuracy on it before the end, minus the last one.
-
-        Chaudhry et al. (2018), Riemannian Walk, section 4.1. None for a single task, for joint training, and for a
-        run that did not finish.
-        """
-        if self.status != "finished" or len(self.accuracy) < 2:
-            return None
-        table = np.array(self.accuracy, dtype=float)
-        return float(np.mean(np.nanmax(table[:-1, :-1], axis=0) - table[-1, :-1]))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        return {**asdict(self), "mean_accuracy": self.mean_accuracy, "forgetting": self.forgetting}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Record":
-        """The inverse of `as_dict`."""
-        return cls(**{k: v for k, v in values.items() if k in cls.__dataclass_fields__})
-
-
-def memory_of(run: Run, data: Dataset) -> int:
-    """Bytes of device memory that a member of a cohort takes, estimated from above; the images are shared."""
-    kind, tasks = METHODS[run.method], run.benchmark
-    sizes = (data.train_x.shape[1], *tasks.hidden, tasks.classes)
-    per_sample = 2 * (tasks.batch_size + TEST_BATCH) * sum(sizes)  # activities and their gradients, of a step and of a test
-    per_weight = FLOATS_PER_WEIGHT * Network(sizes).n_weights
-    order = 6 * 8 * len(data.train_y) * (tasks.tasks if kind.joint else 1)  # an epoch's order, and what sorting it takes
-    return 4 * (per_sample + per_weight) * getattr(run.options, "draws", 1) + order
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name; without a name, cuda if there is one, else cpu.
-
-    Raises:
-        PresynError: there is no such device here.
-    """
-    if not name:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise PresynError(f"device {name!r} is not usable here ({str(e).splitlines()[0]}). Try --device cpu.") from None
-    return device
 
 
 class Cohort:
@@ -140,15 +60,22 @@ class Cohort:
         self.benchmark = runs[0].benchmark
         kind = METHODS[runs[0].method]
         self.stream = Stream(self.benchmark, data, [r.seed for r in runs], kind.joint, device)
-        self.network = Network((self.stream.pixels, *self.benchmark.hidden, self.benchmark.classes))
-        self.parts = self.benchmark.epochs if kind.joint else self.benchmark.tasks
-        ahead = self.first_step(self.parts) * self.network.n_weights
+        self.schedule = self.stream.schedule
+        self.network = Network((self.stream.pixels, *self.benchmark.hidden, self.stream.classes))
+        self.parts = self.schedule.parts
+        ahead = self.schedule.first_step(self.parts) * self.network.n_weights
         self.fuse = ahead >= FUSE_FROM if fuse is None else fuse
         self.method = self._method()
-        self.state = self._restore(saved) if saved else self.method.start(*self.network.initial(self.stream.seeds, device))
+        self.state = self._restore(saved) if saved else self._start()
+        check(self.benchmark.measures, self.runs[0].method, self.state)
 
-    def _method(self) -> Any:
-        return METHODS[self.runs[0].method]([r.options for r in self.runs], self.device, self.fuse)
+    def _method(self) -> Method:
+        return METHODS[self.runs[0].method]([r.options for r in self.runs], self.device, self.fuse, self.benchmark.batch_size)
+
+    def _start(self) -> State:
+        state = self.method.start(*self.network.initial(self.stream.seeds, self.device))
+        self.method.randomise(state, keys(self.stream.seeds, Purpose.INITIAL_P).to(self.device))
+        return state
 
     @property
     def part(self) -> int:
@@ -159,34 +86,41 @@ class Cohort:
     def done(self) -> bool:
         return self.part >= self.parts
 
-    def epochs_of(self, part: int) -> range:
-        """The epochs that make up a part."""
-        return range(part, part + 1) if self.stream.joint else range(self.benchmark.epochs)
-
-    def first_step(self, part: int) -> int:
-        """Steps before a part; the sum of all for part = parts."""
-        return sum(self.stream.steps(0 if self.stream.joint else p) * len(self.epochs_of(p)) for p in range(part))
-
     def train_part(self, tick: Callable[[int], None] = lambda steps: None) -> None:
-        """Train the next part, test, and remove members that were dropped or diverged.
+        """Train the next part, measure and test, and remove members that were dropped or diverged.
 
         Args:
             tick: Called after each epoch with the steps it took.
         """
         began = time.time()
         part = self.part
-        at = self.first_step(part)
-        epochs = self.epochs_of(part)
+        at = self.schedule.first_step(part)
+        epochs = self.schedule.epochs_of(part)
         steps = self.steps_of(part)
+        raised = steps.count_raises() if "raises" in self.benchmark.measures and part == self.parts - 1 else None
         for epoch in epochs:
             steps.load(epoch, at)
             loss = steps.advance(steps.count, measure_loss=epoch == epochs[-1])
             at += steps.count
             tick(steps.count)
-        if not self.stream.joint:
-            self.method.end_task(self.state, self.network, self._examples(part))
-        tested = {j: self._test_task(part, j).tolist() for j in self._tested_tasks(part)}
-        self._record(part, loss, tested, began)
+        task = self.schedule.task_of(part)
+        ends_task = self.schedule.ends_task(part)
+        if ends_task and not self.stream.joint:
+            self.method.end_task(self.state, self.network, self._examples(task))
+        figures = self._measured(part, None if raised is None else raised / (steps.count * len(epochs)))
+        counter = part if self.stream.joint else task
+        tested = {j: self._test_task(counter, j).tolist() for j in self.schedule.tested_tasks(part)}
+        self._record(part, loss, figures, tested, began)
+
+    def _measured(self, part: int, raised: Tensor | None) -> dict[str, list[Any]]:
+        """What the method describes and the benchmark wants measured after a part: name -> a value for each member."""
+        found = dict(self.method.describe(self.state))
+        last = part == self.parts - 1
+        moment = Moment(self.network, self.method, self.state, self.stream, part, last, raised)
+        for name in self.benchmark.measures:
+            if last or MEASURES[name].every:
+                found |= MEASURES[name].measure(moment)
+        return {name: values.tolist() for name, values in found.items()}
 
     def _examples(self, task: int) -> Iterator[Examples]:
         """The minibatches of the last epoch of a task."""
@@ -199,7 +133,7 @@ class Cohort:
 
     def steps_of(self, part: int) -> Steps:
         """The training steps of a part, which change this cohort's state."""
-        task = 0 if self.stream.joint else part
+        task = self.schedule.task_of(part)
         return Steps(self.stream, self.network, self.method, self.state, task, self.fuse)
 
     def measure(self, steps: int = 30) -> tuple[float, float]:
@@ -217,18 +151,6 @@ class Cohort:
         marks.append(time.perf_counter())
         return (marks[1] - marks[0]) / steps / len(self.runs), (marks[2] - marks[1]) / len(rows) / len(self.runs)
 
-    def images_tested(self) -> int:
-        """Test images that a run classifies in all its tests."""
-        size = [len(self.stream.test_images(j)) for j in range(self.benchmark.tasks)]
-        return sum(size[j] for part in range(self.parts) for j in self._tested_tasks(part))
-
-    def _tested_tasks(self, part: int) -> Sequence[int]:
-        """The tasks to test on after a part."""
-        ended = part == self.parts - 1
-        if self.stream.joint:
-            return range(self.benchmark.tasks) if ended else ()
-        return range(part + 1) if ended or self.benchmark.tests == "all" else (part,)
-
     def _test_task(self, part: int, task: int) -> Tensor:
         """Accuracy of each member on a task, (K,)."""
         images = self.stream.test_images(task)
@@ -236,10 +158,10 @@ class Cohort:
 
     def _test_batch(self, part: int, task: int, batch: int, rows: Tensor) -> Tensor:
         """How many of these test images each member gets right, (K,)."""
-        s, samples = self.stream, self.method.test_samples
+        s, samples = self.stream, self.method.traits.test_samples
         x = inputs(s.test_x, rows.expand(len(self.runs), -1), s.pixel_index(task), s.scale, s.offset)
         key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, batch, np.arange(samples)).to(self.device)
-        if self.method.averages == "accuracy":
+        if self.method.traits.averages == "accuracy":
             each = [(self._probabilities(x, key[i]).argmax(dim=-1) == s.test_y[rows]).float() for i in range(samples)]
             return torch.stack(each).mean(dim=(0, 2)).sum(dim=-1)
         # Averaging the softmax of sampled networks is the paper's test (PAPER section 3).
@@ -249,15 +171,16 @@ class Cohort:
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
         """Of the sampled networks of a transmission, (K, S, B, classes)."""
         weights, biases = self.method.transmit(self.state, key)
-        draws = self.method.draws
+        draws = self.method.traits.draws
         p = self.network.forward(weights, biases, x if draws == 1 else x.repeat_interleave(draws, dim=0)).softmax(dim=-1)
         return p.unflatten(0, (-1, draws))
 
-    def _record(self, part: int, loss: Tensor, tested: dict[int, list[float]], began: float) -> None:
+    def _record(
+        self, part: int, loss: Tensor, figures: dict[str, list[Any]], tested: dict[int, list[float]], began: float
+    ) -> None:
         ended = time.time()
         finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
         alive = (finite & loss.isfinite()).tolist()
-        figures = {k: v.tolist() for k, v in self.method.describe(self.state).items()}
         for k, (run, record, losses) in enumerate(zip(self.runs, self.records, loss.tolist(), strict=True)):
             record.ended.append(ended)
             record.seconds.append((ended - began) / len(self.runs))
@@ -271,7 +194,7 @@ class Cohort:
                 record.reason = f"not a finite number in part {part + 1} (seed {run.seed})"
             elif part + 1 == self.parts:
                 record.status = "finished"
-            elif part == 0 and tested and tested[0][k] < self.benchmark.drop_below:
+            elif self.schedule.task_of(part) == 0 and 0 in tested and tested[0][k] < self.benchmark.drop_below:
                 record.status = "dropped"
                 record.reason = f"accuracy {tested[0][k]:.3f} on task 1 after task 1 is below {self.benchmark.drop_below}"
         self._keep([k for k, r in enumerate(self.records) if r.status == "training" or r.status == "finished"])

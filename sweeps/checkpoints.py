@@ -48,13 +48,19 @@ class Checkpoints:
         mine = self.folder / self.session
         parts = len(saved["record"]["ended"])
         path = mine / f"{run_id}-{parts:05d}.pt"
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        buffer = io.BytesIO()  # torch's own writer hides why a write failed
-        torch.save(saved, buffer)
-        partial.write_bytes(buffer.getbuffer())
-        partial.replace(path)
+        _write(path, saved)
         for old in sorted(mine.glob(f"{run_id}-*.pt"))[:-KEEP]:
             old.unlink(missing_ok=True)
+
+    def keep(self, run_id: str, state: dict[str, torch.Tensor]) -> None:
+        """Write the final state of a run beside the checkpoints, where it stays."""
+        kept = self.kept(run_id)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        _write(kept, state)
+
+    def kept(self, run_id: str) -> Path:
+        """Where the final state of a run is kept."""
+        return self.folder.parent / "states" / f"{run_id}.pt"
 
     def paths(self, run_id: str) -> list[Path]:
         """All checkpoints of a run by any session, latest part first."""
@@ -64,6 +70,14 @@ class Checkpoints:
         """Delete all checkpoints of a run."""
         for path in self.paths(run_id):
             path.unlink(missing_ok=True)
+
+
+def _write(path: Path, saved: dict[str, Any]) -> None:
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    buffer = io.BytesIO()  # torch's own writer hides why a write failed
+    torch.save(saved, buffer)
+    partial.write_bytes(buffer.getbuffer())
+    partial.replace(path)
 
 
 def parts_of(path: Path) -> int:

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from presyn import Cohort, PresynError, Run, choose_device, load
-from presyn.training import memory_of
+from presyn import Cohort, PresynError, Run, choose_device
+from presyn.device import memory_of
 from sweeps.checkpoints import Checkpoints, parts_of, read
 from sweeps.packing import MOST_ON_CPU, Member, pack
 
@@ -152,13 +152,15 @@ def _train_group(
     ids = {id(m.run): m.run_id for m in members}
     kept: set[str] = set()  # whose end is in a checkpoint
     try:
-        cohort = Cohort([m.run for m in members], load(members[0].run.benchmark.dataset, data), device, saved or None)  # type: ignore[arg-type]
+        cohort = Cohort([m.run for m in members], members[0].run.benchmark.load(data), device, saved or None)  # type: ignore[arg-type]
         while not cohort.done:
             cohort.train_part(lambda steps: report(steps * len(cohort.runs), []))
             ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}
             for run, state in zip(cohort.runs, cohort.save(), strict=True):
                 if ids[id(run)] not in ended:
                     checkpoints.save(ids[id(run)], state)
+                elif run.benchmark.keep:
+                    checkpoints.keep(ids[id(run)], state["state"])
             for run_id in ended.keys() - kept:
                 checkpoints.save(run_id, {"record": ended[run_id], "state": None})
             kept |= ended.keys()
@@ -174,7 +176,7 @@ def _that_fit(members: Sequence[Member], data: str | None, device: torch.device)
     if free is None:
         return [list(members)]
     run = members[0].run
-    most = max(1, free // memory_of(run, load(run.benchmark.dataset, data)))
+    most = max(1, free // memory_of(run, run.benchmark.load(data)))
     return [list(members[i : i + most]) for i in range(0, len(members), most)]
 
 

@@ -21,4 +21,5 @@ def tiny() -> Dataset:
     prototypes = rng.integers(0, 17, (10, 36))
     y = np.arange(700) % 10
     x = np.clip(prototypes[y] + rng.integers(-3, 4, (700, 36)), 0, 16).astype(np.uint8)
-    return Dataset("digits", x[:500], y[:500].astype(np.int64), x[500:], y[500:].astype(np.int64), "tiny")
+    labels = y.astype(np.int64)
+    return Dataset.of("digits", (x[:500], labels[:500], x[500:], labels[500:]), (16, 0.3053, 0.3760))

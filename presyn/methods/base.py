@@ -24,6 +24,23 @@ class MethodOptions(Options):
     eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True)
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What the training loop needs to know of a method with some options.
+
+    Attributes:
+        trains_biases: Whether it needs the gradient by the biases.
+        test_samples: How often a test transmits; 1 for a deterministic network.
+        draws: Networks, S, that one transmission samples for each member; rows of it are then K·S, those of a member together.
+        averages: What a test averages over sampled networks: their softmax, or their accuracy.
+    """
+
+    trains_biases: bool = True
+    test_samples: int = 1
+    draws: int = 1
+    averages: str = "softmax"
+
+
 C = TypeVar("C", bound=MethodOptions)
 
 
@@ -41,13 +58,6 @@ class Method(ABC, Generic[C]):
     digits, ours."""
     joint: ClassVar[bool] = False
     """Whether it sees all tasks at once instead of one after the other."""
-    trains_biases: bool = True
-    test_samples: int = 1
-    """How often a test transmits; 1 for a deterministic network."""
-    draws: int = 1
-    """Networks, S, that one transmission samples for each member; then rows of it are K·S, the samples of a member together."""
-    averages: ClassVar[str] = "softmax"
-    """What a test averages over sampled networks: their softmax, or their accuracy."""
 
     @classmethod
     def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,11 +66,16 @@ class Method(ABC, Generic[C]):
 
     preset_names: ClassVar[tuple[str, ...]] = ()
 
-    summed: int = 1
-    """Images in a minibatch, for rules that follow the summed instead of the mean loss; set by the training loop."""
+    @classmethod
+    def traits_of(cls, options: C) -> Traits:
+        """What the training loop needs to know of the method with these options."""
+        return Traits()
 
-    def __init__(self, members: Sequence[C], device: torch.device, fuse: bool) -> None:
+    def __init__(self, members: Sequence[C], device: torch.device, fuse: bool, batch: int = 1) -> None:
+        """A rule for members that share all options that do not vary; batch is the images in a minibatch."""
         self.options: C = members[0]
+        self.traits = self.traits_of(self.options)
+        self.batch = batch
         columns = {
             name: torch.tensor([[getattr(m, name)] for m in members], dtype=torch.float32, device=device)
             for name in self.Options.varying()
@@ -70,6 +85,9 @@ class Method(ABC, Generic[C]):
     @abstractmethod
     def start(self, weights: Tensor, biases: Tensor) -> State:
         """The state before the first step, with at least 'weights' and 'biases', from the initial parameters."""
+
+    def randomise(self, state: State, key: Tensor) -> None:  # noqa: B027
+        """Called once after `start`, for what begins at random besides weights and biases; in place; key is (K, 2)."""
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
         """The weights (K·S, n_weights) and biases (K·S, n_biases) that a forward pass uses; key is (K, 2)."""
@@ -84,7 +102,7 @@ class Method(ABC, Generic[C]):
         Args:
             state: As made by `start`.
             grad: Gradient of the mean loss by the transmitted weights, (K·S, n_weights).
-            bias_grad: By the biases, (K·S, n_biases), or None if `trains_biases` is false.
+            bias_grad: By the biases, (K·S, n_biases), or None if the traits say that biases are not trained.
             weights: What `transmit` gave for this step's forward pass; receives what the next one transmits.
             biases: As weights.
             next_key: The key of the next forward pass, (K, 2).
@@ -92,6 +110,10 @@ class Method(ABC, Generic[C]):
 
     def end_task(self, state: State, network: "Network", examples: Iterator[Examples]) -> None:  # noqa: B027
         """Called where a task ends, with minibatches of it, for rules that are told; in place."""
+
+    def raised(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
+        """Which synapses a step on these gradients pushes to release more often, (K, n_weights) bool, before it is made."""
+        raise NotImplementedError
 
     def describe(self, state: State) -> dict[str, Tensor]:
         """Figures worth recording after each task, each (K,)."""

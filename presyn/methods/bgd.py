@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from presyn.fuse import fused
-from presyn.methods.base import Method, MethodOptions, State
+from presyn.methods.base import Method, MethodOptions, State, Traits
 from presyn.options import option
 from presyn.streams import normal, quantiles
 
@@ -35,7 +35,6 @@ class BGD(Method[BGDOptions]):
     """Bayesian gradient descent for K networks."""
 
     Options = BGDOptions
-    averages = "accuracy"
     published = {
         "permuted-mnist": {"sigma0": 0.05, "eta0": 1.0, "batch_size": 128},
         "permuted-fashion": {"sigma0": 0.05, "eta0": 0.1, "batch_size": 128},
@@ -45,9 +44,12 @@ class BGD(Method[BGDOptions]):
         "mnist": {"batch_size": 128},
     }
 
-    def __init__(self, members: Sequence[BGDOptions], device: torch.device, fuse: bool) -> None:
-        super().__init__(members, device, fuse)
-        self.draws = self.options.draws
+    @classmethod
+    def traits_of(cls, options: BGDOptions) -> Traits:
+        return Traits(draws=options.draws, averages="accuracy")
+
+    def __init__(self, members: Sequence[BGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
+        super().__init__(members, device, fuse, batch)
         self._sample = fused(_sample, fuse)
         self._update = fused(_update, fuse)
 
@@ -56,23 +58,23 @@ class BGD(Method[BGDOptions]):
         return {"weights": weights.clone(), "biases": biases.clone(), **wide}
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        weights, biases = (state[name].repeat_interleave(self.draws, dim=0) for name in ("weights", "biases"))
+        weights, biases = (state[name].repeat_interleave(self.traits.draws, dim=0) for name in ("weights", "biases"))
         self._draw(state, key, weights, biases)
         return weights, biases
 
     def _draw(self, state: State, key: Tensor, weights: Tensor, biases: Tensor) -> None:
         first, table = 0, quantiles(key.device)
         for name, into in (("weights", weights), ("biases", biases)):
-            self._sample(into.unflatten(0, (-1, self.draws)), state[name], state[f"{name}_sigma"], key, first, table)
-            first += self.draws * state[name].shape[1]
+            self._sample(into.unflatten(0, (-1, self.traits.draws)), state[name], state[f"{name}_sigma"], key, first, table)
+            first += self.traits.draws * state[name].shape[1]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         assert bias_grad is not None
         for name, g, theta in (("weights", grad, weights), ("biases", bias_grad, biases)):
-            g, theta = (t.unflatten(0, (-1, self.draws)) for t in (g, theta))
-            self._update(state[name], state[f"{name}_sigma"], g, theta, self.summed, self.h.eta0)
+            g, theta = (t.unflatten(0, (-1, self.traits.draws)) for t in (g, theta))
+            self._update(state[name], state[f"{name}_sigma"], g, theta, self.batch, self.h.eta0)
         self._draw(state, next_key, weights, biases)
 
     def describe(self, state: State) -> dict[str, Tensor]:

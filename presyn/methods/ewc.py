@@ -45,8 +45,8 @@ class EWC(SGD):
     options: EWCOptions
     published = {}  # the paper names no settings; they have to be searched
 
-    def __init__(self, members: Sequence[EWCOptions], device: torch.device, fuse: bool) -> None:
-        super().__init__(members, device, fuse)
+    def __init__(self, members: Sequence[EWCOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
+        super().__init__(members, device, fuse, batch)
         self._pull = fused(_pull, fuse)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:

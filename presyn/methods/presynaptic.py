@@ -2,7 +2,7 @@
 
     w = w̄ r / p,  r ~ Bernoulli(p)                              transmission, from Eq. 1
     g = ∂L/∂w̄ = (∂L/∂w) r / p
-    w̄ ← w̄ − η(p) g,  η(p) = η0 (1 − p)                          Eqs. 3 and 5
+    w̄ ← w̄ − η(p) (g + λ w̄),  η(p) = η0 (1 − p)                  Eqs. 3 and 5; λ: l2, of the energy experiments
     p ← clamp(p + p_up if |g| > g_lim else p − p_down)           Eq. 4, to [p_min, 1]
     p no longer changes once it has reached p_freeze             (freezing)
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from presyn.errors import PresynError
 from presyn.fuse import fused
-from presyn.methods.base import Method, MethodOptions, State
+from presyn.methods.base import Method, MethodOptions, State, Traits
 from presyn.options import option
 from presyn.streams import uniform
 
@@ -51,6 +51,25 @@ class PresynapticOptions(MethodOptions):
     )
     normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄")
     samples: int = option(10, "sampled networks that a test averages over", low=1, high=1000)
+    l2: float = option(
+        0.0,
+        "strength of the l2 penalty, on w̄ and on trained biases (PAPER section 6)",
+        low=0.0,
+        high=1e3,
+        varies=True,
+        neutral=0.0,
+    )
+    p_init: str = option(
+        "p_min",
+        "p at the start: p_min, or uniform from there to 1 (appendix 1d)",
+        choices=("p_min", "uniform"),
+        neutral="p_min",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.p_init == "uniform" and self.release is not None:
+            raise PresynError("p_init uniform does not go with release, where the ghost p starts at the release probability.")
 
 
 class Presynaptic(Method[PresynapticOptions]):
@@ -74,10 +93,13 @@ class Presynaptic(Method[PresynapticOptions]):
             raise PresynError(f"rule must be one of {', '.join(RULES)}, not {rule!r}.")
         return RULES[rule]
 
-    def __init__(self, members: Sequence[PresynapticOptions], device: torch.device, fuse: bool) -> None:
-        super().__init__(members, device, fuse)
-        self.trains_biases = self.options.bias == "trained"
-        self.test_samples = self.options.samples
+    @classmethod
+    def traits_of(cls, options: PresynapticOptions) -> Traits:
+        return Traits(trains_biases=options.bias == "trained", test_samples=options.samples)
+
+    def __init__(self, members: Sequence[PresynapticOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
+        super().__init__(members, device, fuse, batch)
+        self._l2 = self.h.l2 if any(m.l2 for m in members) else None  # without a penalty the program is as it was before
         # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
         self.h.p_freeze = torch.where(self.h.p_freeze < 1, self.h.p_freeze, torch.inf)
         self._silent = torch.tensor(SILENT, device=device)
@@ -94,6 +116,11 @@ class Presynaptic(Method[PresynapticOptions]):
         initial_p = self.h.p_min if o.release is None else torch.full_like(self.h.p_min, o.release)
         return {"weights": weights.clone(), "biases": biases.clone(), "p": initial_p.expand_as(weights).clone()}
 
+    def randomise(self, state: State, key: Tensor) -> None:
+        if self.options.p_init == "uniform":
+            p = state["p"]
+            p.copy_(self.h.p_min + (1 - self.h.p_min) * uniform(key, p.shape[1]))
+
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
         return self._transmit(self.options, state["weights"], state["p"], key, self._silent), state["biases"]
 
@@ -103,10 +130,15 @@ class Presynaptic(Method[PresynapticOptions]):
         h = self.h
         self._update(
             self.options, state["weights"], state["p"], grad, weights, next_key,
-            h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0, self._silent,
+            h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0, self._silent, self._l2,
         )  # fmt: skip
         if bias_grad is not None:
+            if self._l2 is not None:
+                bias_grad = bias_grad + self._l2 * state["biases"]
             state["biases"].sub_(h.eta0 * bias_grad)
+
+    def raised(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
+        return _large(self.options, _gradient(self.options, state["p"], grad, weights), self.h.g_lim)
 
     def describe(self, state: State) -> dict[str, Tensor]:
         p = state["p"]
@@ -136,19 +168,29 @@ def _transmit(o: PresynapticOptions, w: Tensor, p: Tensor, key: Tensor, silent: 
     return torch.where(r, w / _scale(o, p), silent)
 
 
+def _gradient(o: PresynapticOptions, p: Tensor, grad: Tensor, transmitted: Tensor) -> Tensor:
+    """g, by w̄, from the gradient by the transmitted weight."""
+    return torch.where(_released(transmitted), grad / _scale(o, p), 0.0)
+
+
+def _large(o: PresynapticOptions, g: Tensor, g_lim: Tensor) -> Tensor:
+    return g.abs() >= g_lim if o.threshold == "ge" else g.abs() > g_lim
+
+
 def _update(
     o: PresynapticOptions, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, next_key: Tensor,
     p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor, silent: Tensor,
+    l2: Tensor | None,
 ) -> None:  # fmt: skip
     """The rule, the next masks and the next transmitted weights in one pass over memory; in place."""
-    g = torch.where(_released(transmitted), grad / _scale(o, p), 0.0)
-    large = g.abs() >= g_lim if o.threshold == "ge" else g.abs() > g_lim
+    g = _gradient(o, p, grad, transmitted)
+    large = _large(o, g, g_lim)
     step = torch.where(large, p_up, -p_down)
     if o.p_step == "scaled":
         step = step * (1 - p)
     new_p = torch.where(p >= p_freeze, p, torch.maximum(p + step, p_min).clamp(max=1.0))  # Eq. 4
     eta = eta0 * (1 - p) if o.modulate_lr else eta0  # Eq. 5
-    new_w = w - eta * g  # Eq. 3
+    new_w = w - eta * (g if l2 is None else g + l2 * w)  # Eq. 3
     transmitted.copy_(_transmit(o, new_w, new_p, next_key, silent))
     w.copy_(new_w)
     p.copy_(new_p)

@@ -1,6 +1,6 @@
 """Plain gradient descent on a deterministic network: No Consolidation, and Joint training as its upper bound.
 
-    sgd:   θ ← θ − η0 g
+    sgd:   θ ← θ − η0 g,  g: gradient of the loss, plus λ θ       λ: l2
     adam:  m ← β1 m + (1 − β1) g,  v ← β2 v + (1 − β2) g²,
            θ ← θ − η0 m̂ / (√v̂ + ε),  m̂ = m / (1 − β1^t),  v̂ = v / (1 − β2^t)
 
@@ -29,6 +29,7 @@ class SGDOptions(MethodOptions):
 
     eta0: float = option(1e-3, "learning rate", low=0.0, high=1e3, varies=True)
     optimizer: str = option("sgd", "the optimiser", choices=("sgd", "adam"))
+    l2: float = option(0.0, "strength of the l2 penalty, on weights and biases", low=0.0, high=1e3, varies=True, neutral=0.0)
 
 
 class SGD(Method[SGDOptions]):
@@ -45,8 +46,9 @@ class SGD(Method[SGDOptions]):
         **{b: {"optimizer": "sgd", "eta0": 0.03} for b in ("permuted-digits", "split-digits")},
     }
 
-    def __init__(self, members: Sequence[SGDOptions], device: torch.device, fuse: bool) -> None:
-        super().__init__(members, device, fuse)
+    def __init__(self, members: Sequence[SGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
+        super().__init__(members, device, fuse, batch)
+        self._decays = any(m.l2 for m in members)
         self._adam = fused(_adam, fuse)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
@@ -61,6 +63,8 @@ class SGD(Method[SGDOptions]):
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         assert bias_grad is not None
+        if self._decays:
+            grad, bias_grad = grad + self.h.l2 * state["weights"], bias_grad + self.h.l2 * state["biases"]
         if self.options.optimizer == "sgd":
             for name, g in (("weights", grad), ("biases", bias_grad)):
                 state[name].addcmul_(self.h.eta0, g, value=-1)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from presyn import BENCHMARKS, Benchmark, PresynError
-from presyn.benchmarks import Stream, held_out, inputs
+from presyn.benchmarks import held_out
+from presyn.stream import Stream, inputs
 
 CPU = torch.device("cpu")
 BASE = Benchmark(name="b", dataset="digits", kind="permuted", tasks=5, epochs=4, batch_size=20, hidden=(8,))

@@ -20,8 +20,7 @@ def test_follows_the_equations_step_for_step(fuse):
     x, y = torch.randn(1, 20, 12, generator=generator), torch.randint(0, 4, (1, 20), generator=generator)
     o = BGDOptions(eta0=0.7, sigma0=0.1, draws=3)
     weights, biases = NET.initial([5], CPU)
-    method, twin = BGD([o], CPU, fuse), BGDTwin(o, NET.sizes, weights[0], biases[0])
-    method.summed = 20
+    method, twin = BGD([o], CPU, fuse, batch=20), BGDTwin(o, NET.sizes, weights[0], biases[0])
     state = method.start(weights, biases)
     key = keys([5], Purpose.RELEASE, torch.arange(21).numpy())
     sampled = method.transmit(state, key[0])
@@ -58,7 +57,7 @@ def test_its_test_averages_the_accuracy_of_sampled_networks(tiny):
     weights, biases = cohort.method.transmit(
         cohort.state, keys([1, 2], Purpose.TEST_RELEASE, 0, 0, 0, torch.arange(1).numpy())[0]
     )
-    from presyn.benchmarks import inputs
+    from presyn.stream import inputs
 
     s = cohort.stream
     for k in range(2):

@@ -36,7 +36,7 @@ def steps(method, state, seeds, n, x, y):
     """n steps of the fast path on inputs x (K, B, 12); returns the losses."""
     key = keys(list(seeds), Purpose.RELEASE, torch.arange(n + 1).numpy())
     weights, biases = method.transmit(state, key[0])
-    backprop = Backprop(NET, weights, biases, method.trains_biases, x.shape[1])
+    backprop = Backprop(NET, weights, biases, method.traits.trains_biases, x.shape[1])
     backprop.x.copy_(x)
     losses = torch.zeros(n, len(x))
     for i in range(n):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from presyn import Cohort, PresynError, load, make_run
-from presyn.training import memory_of
+from presyn.device import memory_of
 from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
 from sweeps.execute import Cluster, _standings, standing, train_here
 from sweeps.packing import Member

@@ -1,0 +1,52 @@
+"""Measurements of trained networks. To add one: a small function of a moment, and a line in this table and in MEASURED.
+
+A benchmark names the ones it wants (`measures`); accuracy on the tasks is always measured.
+"""
+
+from collections.abc import Iterable
+
+from presyn.benchmarks import MEASURED
+from presyn.errors import PresynError
+from presyn.measures.lesion import lesion
+from presyn.measures.moment import Measurement, Moment
+from presyn.measures.neurons import THRESHOLDS, neurons
+from presyn.measures.output import energy, output, readings
+from presyn.measures.synapses import fisher, raises, synapses
+from presyn.methods.base import State
+
+_P = ("weights", "biases", "p")
+
+MEASURES: dict[str, Measurement] = {
+    "energy": Measurement(energy, ("energy",), every=True),
+    "output": Measurement(output, ("information", "neuronal_energy", "sampled_accuracy", "passes"), every=True),
+    "readings": Measurement(readings, ("information_hard_one", "information_soft_mean", "information_hard_mean")),
+    "synapses": Measurement(
+        synapses,
+        (
+            *("share_p_below_0.3", "share_p_from_0.9", "energy_per_synapse_high", "energy_per_synapse_low"),
+            *("histogram_p", "energy_by_p", "pearson_weight_p"),
+        ),
+        needs=_P,
+    ),
+    "fisher": Measurement(fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), needs=_P),
+    "lesion": Measurement(lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_P),
+    "neurons": Measurement(neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_P),
+    "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_P),
+}
+assert tuple(MEASURES) == MEASURED
+
+
+def check(names: Iterable[str], method: str, state: State) -> None:
+    """Raise a PresynError for a measurement of what a method's networks do not have."""
+    for name in names:
+        missing = [needed for needed in MEASURES[name].needs if needed not in state]
+        if missing:
+            raise PresynError(f"{name} cannot be measured of {method}: it has no {missing[0]}. Leave it out of measures.")
+
+
+def figures_of(names: Iterable[str]) -> set[str]:
+    """The names of the figures that these measurements give."""
+    return {figure for name in names for figure in MEASURES[name].figures}
+
+
+__all__ = ["MEASURES", "Measurement", "Moment", "check", "figures_of"]

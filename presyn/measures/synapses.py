@@ -1,0 +1,127 @@
+"""Which synapses are important: release probability beside strength and Fisher information (Fig. 2)."""
+
+import torch
+from torch import Tensor
+
+from presyn.measures.moment import Moment
+from presyn.methods.ewc import fisher_information
+
+LOW, HIGH = 0.3, 0.9  # the text calls p from HIGH on important
+BINS = 15  # of p, from p_min to 1
+
+
+def layers_and_all(at: Moment, values: Tensor) -> list[Tensor]:
+    """Flat values (K, n_weights) of each layer, and of all."""
+    return [*(layer.flatten(1) for layer in at.network.layers(values)), values]
+
+
+def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of the chosen values of each member, (K,); nan where none is."""
+    return ((values * chosen).double().sum(dim=1) / chosen.double().sum(dim=1)).float()  # float64: no trace of the packing
+
+
+def _by_layer(at: Moment, values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of chosen values in each layer and in all, (K, layers + 1)."""
+    pairs = zip(layers_and_all(at, values), layers_and_all(at, chosen), strict=True)
+    return torch.stack([_mean_where(v, c) for v, c in pairs], dim=1)
+
+
+def _binned(values: Tensor, p: Tensor) -> Tensor:
+    """The mean of values in bins of p, (K, BINS); nan in empty ones."""
+    index = _bin(p)
+    total, count = (torch.zeros(len(p), BINS, dtype=torch.float64, device=p.device) for _ in range(2))
+    total.scatter_add_(1, index, values.double())
+    count.scatter_add_(1, index, torch.ones_like(total[:, :1]).expand_as(values))
+    return (total / count).float()
+
+
+def _bin(p: Tensor) -> Tensor:
+    low = 0.25
+    return ((p - low) / (1 - low) * BINS).long().clamp(0, BINS - 1)
+
+
+def pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson correlation of each row of (K, n), in float64, (K,); nan where one does not vary."""
+    a, b = (t.double() - t.double().mean(dim=1, keepdim=True) for t in (a, b))
+    return ((a * b).sum(dim=1) / (a.square().sum(dim=1) * b.square().sum(dim=1)).sqrt()).float()
+
+
+def synapses(at: Moment) -> dict[str, Tensor]:
+    """Shares of low and high p, energy of a synapse on either side of HIGH, the histogram of p (Fig. 2a, 2c).
+
+    Shares and means are (K, layers + 1), the last one over all layers; histogram and energy by p are (K, BINS), BINS equal bins
+    from 0.25 to 1. Energy is in units of expected strength.
+    """
+    p, strength = at.state["p"], at.state["weights"].abs()
+    everywhere = torch.ones_like(p)
+    histogram = torch.zeros(len(p), BINS, device=p.device).scatter_add_(1, _bin(p), everywhere)
+    return {
+        "share_p_below_0.3": _by_layer(at, (p < LOW).float(), everywhere),
+        "share_p_from_0.9": _by_layer(at, (p >= HIGH).float(), everywhere),
+        "energy_per_synapse_high": _by_layer(at, strength, (p >= HIGH).float()),
+        "energy_per_synapse_low": _by_layer(at, strength, (p < HIGH).float()),
+        "histogram_p": histogram,
+        "energy_by_p": _binned(strength, p),
+        "pearson_weight_p": pearson(strength, p)[:, None],
+    }
+
+
+def fisher(at: Moment) -> dict[str, Tensor]:
+    """Fisher information on test images at the observed labels, with all p = 1, beside p (Fig. 2d).
+
+    Mean above and below HIGH by layer, (K, layers + 1); by p, (K, BINS); Pearson correlation with p, (K, layers + 1).
+    """
+    information, p = fisher_of(at), at.state["p"]
+    return {
+        "fisher_high": _by_layer(at, information, (p >= HIGH).float()),
+        "fisher_low": _by_layer(at, information, (p < HIGH).float()),
+        "fisher_by_p": _binned(information, p),
+        "pearson_fisher_p": torch.stack(
+            [pearson(a, b) for a, b in zip(layers_and_all(at, information), layers_and_all(at, p), strict=True)], dim=1
+        ),
+    }
+
+
+def fisher_of(at: Moment) -> Tensor:
+    """Diagonal Fisher information of the expected strengths, (K, n_weights), by the closed form (PAPER sections 4 and 6)."""
+    from presyn.device import TEST_BATCH
+    from presyn.stream import inputs
+
+    s, k = at.stream, len(at.stream.seeds)
+    task = s.schedule.task_of(at.part)
+    images, pixel = s.test_images(task), s.pixel_index(task)
+    no_key = torch.zeros(k, 2, dtype=torch.int32, device=s.device)  # labels are observed, so nothing is drawn
+    examples = (
+        (inputs(s.test_x, rows.expand(k, -1), pixel, s.scale, s.offset), s.test_y[rows].expand(k, -1), no_key)
+        for rows in images.split(TEST_BATCH)
+    )
+    return fisher_information(at.network, at.state["weights"], at.state["biases"], examples, len(images), False)[0]
+
+
+def raises(at: Moment) -> dict[str, Tensor]:
+    """How the chance that p is raised, over the last part, goes with Fisher information (claim S7 rests on it).
+
+    Means of both in BINS groups of equal size by Fisher information, (K, BINS); Spearman correlation over synapses, (K,).
+    """
+    assert at.raised is not None
+    information = fisher_of(at)
+    order = information.argsort(dim=1)
+    size = information.shape[1] // BINS * BINS
+    grouped = [
+        t.gather(1, order[:, -size:]).view(len(t), BINS, -1).double().mean(dim=2).float() for t in (information, at.raised)
+    ]
+    return {
+        "fisher_of_group": grouped[0],
+        "raised_of_group": grouped[1],
+        "spearman_fisher_raised": pearson(ranks(information), ranks(at.raised)),
+    }
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks of each row from 1, ties at their mean, float64, as (K, n)."""
+    rows = []
+    for row in values:
+        _, index, count = row.unique(return_inverse=True, return_counts=True)
+        last = count.cumsum(0).double()
+        rows.append((last - (count.double() - 1) / 2)[index])
+    return torch.stack(rows)
