@@ -66,7 +66,7 @@ class Benchmark(Options):
             raise PresynError("name is missing: give the benchmark a name.")
         if self.source is None and self.dataset not in DATASETS:
             raise PresynError(
-                f"dataset must be one of {', '.join(DATASETS)}, not {self.dataset!r}; or give source: FOLDER or FILE.npz with it."
+                f"dataset must be one of {', '.join(DATASETS)}, not {self.dataset!r}; or say with source where its files are."
             )
         if self.source is not None and self.dataset in DATASETS:
             raise PresynError(f"dataset {self.dataset!r} comes along: give the images of source another name.")

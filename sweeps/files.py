@@ -43,7 +43,11 @@ def read_benchmark(name: str) -> Benchmark:
         reject_unknown([name], BENCHMARKS, "benchmark (or path of a .yaml file)")
     path = Path(name)
     try:
-        benchmark = Benchmark.build({"name": path.stem, **read_yaml(path)})
+        values = {"name": path.stem, **read_yaml(path)}
+        if isinstance(values.get("source"), str):  # relative to the file that names it
+            values["source"] = str((path.parent / Path(values["source"]).expanduser()).resolve())
+            values.setdefault("dataset", Path(values["source"]).stem)
+        benchmark = Benchmark.build(values)
         if benchmark.name in BENCHMARKS:
             raise PresynError(f"name {benchmark.name!r} is taken by a built-in benchmark: choose another.")
         return benchmark

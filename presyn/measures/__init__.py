@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from presyn.benchmarks import MEASURED
 from presyn.errors import PresynError
-from presyn.measures.lesion import lesion
+from presyn.measures.lesion import LESIONS, lesion
 from presyn.measures.moment import Measurement, Moment
 from presyn.measures.neurons import THRESHOLDS, neurons
 from presyn.measures.output import energy, output, readings
@@ -18,7 +18,7 @@ _P = ("weights", "biases", "p")
 
 MEASURES: dict[str, Measurement] = {
     "energy": Measurement(energy, ("energy",), every=True),
-    "output": Measurement(output, ("information", "neuronal_energy", "sampled_accuracy", "passes"), every=True),
+    "output": Measurement(output, ("information", "neuronal_energy", "sampled_accuracy", "passes"), every=True, tests=1),
     "readings": Measurement(readings, ("information_hard_one", "information_soft_mean", "information_hard_mean")),
     "synapses": Measurement(
         synapses,
@@ -29,7 +29,7 @@ MEASURES: dict[str, Measurement] = {
         needs=_P,
     ),
     "fisher": Measurement(fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), needs=_P),
-    "lesion": Measurement(lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_P),
+    "lesion": Measurement(lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_P, tests=LESIONS),
     "neurons": Measurement(neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_P),
     "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_P),
 }

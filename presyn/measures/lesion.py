@@ -8,12 +8,14 @@ from presyn.streams import Purpose, bits, keys
 
 SHARES = tuple(s / 10 for s in range(1, 10))
 ORDERS = 3  # random ones, of which the mean is taken
+LESIONS = len(SHARES) * (3 + ORDERS)  # networks that are tested
 
 
 def lesion(at: Moment) -> dict[str, Tensor]:
     """Accuracy after cutting 10, 20 … 90 % of all synapses, (K, 9), lowest importance first.
 
-    Importance is p, |w̄|, |w̄| p, or random. Synapses are ranked over all layers together, ties in random order; a cut one has w̄ = 0, its p and all biases stay; accuracy averages the sampled networks of a test (PAPER section 6).
+    Importance is p, |w̄|, |w̄| p, or random. Synapses are ranked over all layers together, ties in random order; a cut one
+    has w̄ = 0, its p and all biases stay; accuracy averages the sampled networks of a test (PAPER section 6).
     """
     p, strength = at.state["p"], at.state["weights"].abs()
     found = {name: curve(at, importance, 0) for name, importance in (("p", p), ("weight", strength), ("product", strength * p))}

@@ -27,12 +27,14 @@ class Measurement:
         every: Whether after every part; else at the end alone.
         needs: Tensors of a method's state that it reads.
         figures: The names that it gives.
+        tests: Tests of a task that take as long.
     """
 
     measure: Callable[["Moment"], dict[str, Tensor]]
     figures: tuple[str, ...]
     every: bool = False
     needs: tuple[str, ...] = ("weights", "biases")
+    tests: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ def neurons(at: Moment) -> dict[str, Tensor]:
     """Important synapses, p at or above a threshold, of each neuron.
 
     For each threshold the inputs of every neuron, layer after layer without the images, (K, n_biases), and the outputs of
-    every neuron, layer after layer without the last, (K, pixels + hidden neurons). A shuffled control follows from these counts alone.
+    every neuron, layer after layer without the last, (K, pixels + hidden neurons). A shuffled control follows from these
+    counts alone.
     """
     found = {}
     for threshold in THRESHOLDS:

@@ -4,6 +4,9 @@ import shutil
 
 import pytest
 
+import pipeline.perform
+from pipeline.train import train
+
 TINY = ["epochs=1", "tasks=2", "hidden=16"]
 
 
@@ -26,6 +29,12 @@ def home(tmp_path, monkeypatch, empty_mlflow):
     (tmp_path / ".presyn").mkdir()
     shutil.copy(empty_mlflow, tmp_path / ".presyn" / "mlflow.db")
     return tmp_path
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Train in this process; Ray has tests of its own."""
+    monkeypatch.setattr(pipeline.perform, "train", lambda plan, tracker, title, here: train(plan, tracker, title, True))
 
 
 @pytest.fixture

@@ -1,36 +1,30 @@
 """Ablations: what is searched, what is carried, and a table that says what the rows say."""
 
-import functools
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-import pipeline.ablate
-import pipeline.search
-from pipeline.ablate import ABLATIONS, DEPARTURES, RANGES, Study, display, make_table, published_parameters, space_of
+import pipeline.experiments.ablations
+import pipeline.experiments.variants
 from pipeline.cli import main
+from pipeline.experiments.variants import ABLATIONS, DEPARTURES, RANGES, published_parameters, space_of
+from pipeline.report.ablations import display, make_table
+from presyn import BENCHMARKS as ALL
 from presyn import make_run
-from sweeps.space import draw, read_space
+from sweeps.manifest import draw
+from sweeps.space import read_space
 
 BENCHMARKS = ("split-mnist", "permuted-mnist")
-STUDY = Study("ablations", "presynaptic", dict.fromkeys(BENCHMARKS, ABLATIONS), (1, 2), "search")
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Train in this process; Ray has tests of its own."""
-    for module in (pipeline.ablate, pipeline.search):
-        monkeypatch.setattr(module, "train", functools.partial(module.train, here=True))
 
 
 def test_what_an_ablation_sets_is_not_searched():
     for name, settings in ABLATIONS.items():
-        space = space_of(STUDY, name, "permuted-mnist")
+        space = space_of("presynaptic", settings, name, ALL["permuted-mnist"])
         assert set(space.search) == set(RANGES) - set(settings)
         assert settings.items() <= space.fixed.items() and space.fixed["validation"] == 10_000
-    assert len({space_of(STUDY, a, b).name for a in ABLATIONS for b in BENCHMARKS}) == 14
+    assert len({space_of("presynaptic", ABLATIONS[a], a, ALL[b]).name for a in ABLATIONS for b in BENCHMARKS}) == 14
 
 
 def test_every_ablation_has_the_authors_parameters_and_every_departure_trains():
@@ -63,8 +57,10 @@ def test_search_then_reuse(home, here, capsys):
     assert main([*words, "--reuse-parameters"]) == 0
     assert pd.read_csv(folder / "runs.csv").run_id.tolist() == rows.run_id.tolist()
     assert "no-freezing" in capsys.readouterr().out and (folder / "table.png").exists()
+    assert main(["ablate", "--digits", "--off", "no-freezing", "--reuse-parameters", "--seeds", "1"]) == 1
+    assert "would drop, such as ablation full, benchmark split-digits, seed 2" in capsys.readouterr().err
     assert main(["ablate", "--digits", "--off", "ghost", "--reuse-parameters", "--seeds", "1", "2"]) == 1
-    assert "would drop, such as ablation no-freezing, benchmark split-digits, seed 1" in capsys.readouterr().err
+    assert "has no parameters of ghost on split-digits" in capsys.readouterr().err
     fewer = ["search", "--space", "space.yaml", "--trials", "1", "--results", str(folder)]
     Path("space.yaml").write_text(
         "method: sgd\nbenchmark: split-digits\nfixed: {validation: 300, epochs: 1}\nsearch: {eta0: {choices: [0.1, 0.2]}}"
@@ -74,7 +70,7 @@ def test_search_then_reuse(home, here, capsys):
 
 
 def test_columns_of_other_benchmarks_stay_in_the_table(home, here, monkeypatch):
-    monkeypatch.setattr(pipeline.ablate, "DEPARTURES", {k: DEPARTURES[k] for k in ("released", "bias=none")})
+    monkeypatch.setattr(pipeline.experiments.variants, "DEPARTURES", {k: DEPARTURES[k] for k in ("released", "bias=none")})
     words = ["ablate", "--departures", "--seeds", "1", "--results", "out", "--benchmarks"]
     path = Path("out/departures/runs.csv")
     assert main([*words, "split-digits"]) == 0
@@ -90,8 +86,7 @@ def test_columns_of_other_benchmarks_stay_in_the_table(home, here, monkeypatch):
 
 def test_a_method_is_searched_where_its_own_space_says():
     def space(method, benchmark, settings):
-        study = Study("a", method, {benchmark: {"it": settings}}, (1,), "search", trials=7)
-        return space_of(study, "it", benchmark)
+        return space_of(method, settings, "it", ALL[benchmark], trials=7)
 
     ewc = space("ewc", "split-fashion", {"form": "online"})
     assert ewc.search == read_space("ewc-split-mnist").search and ewc.trials == 7

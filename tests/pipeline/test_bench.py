@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import bench
+import pipeline.bench as bench
+from pipeline.bench import checks
 from presyn import PresynError, load, make_run, train
 from presyn.datasets import Dataset
 
@@ -23,24 +24,24 @@ def noise():
 
 
 def test_the_cpu_agrees_with_itself(noise, monkeypatch):
-    monkeypatch.setattr(bench, "accuracy_p", lambda device: 1.0)  # trains for long; below
-    found = bench.check(noise, CPU)
+    monkeypatch.setattr(checks, "accuracy_p", lambda device: 1.0)  # trains for long; below
+    found = checks.check(noise, CPU)
     assert found["release words"] and found["orders"] and found["step, relative difference"] < 1e-6
 
 
 def test_accuracies_of_the_same_seeds_are_compared_in_pairs(monkeypatch):
     i = np.arange(32)
     plain = 0.8 + 0.01 * (i % 5)
-    monkeypatch.setattr(bench, "_accuracies", lambda seeds, device, fuse: plain - fuse * (0.02 + 0.001 * (i % 3)))
-    assert bench.accuracy_p(CPU) < bench.FALSE_ALARM
-    monkeypatch.setattr(bench, "_accuracies", lambda seeds, device, fuse: plain)
-    assert bench.accuracy_p(CPU) == 1.0
+    monkeypatch.setattr(checks, "_accuracies", lambda seeds, device, fuse: plain - fuse * (0.02 + 0.001 * (i % 3)))
+    assert checks.accuracy_p(CPU) < checks.FALSE_ALARM
+    monkeypatch.setattr(checks, "_accuracies", lambda seeds, device, fuse: plain)
+    assert checks.accuracy_p(CPU) == 1.0
 
 
 def test_the_accuracies_are_those_of_the_seeds_in_order():
     runs = [make_run("presynaptic", "permuted-digits", seed) for seed in range(2)]
     expected = [record.mean_accuracy for record in train(runs, load("digits"), CPU)]
-    assert bench._accuracies(2, CPU, False).tolist() == expected and expected[0] != expected[1]
+    assert checks._accuracies(2, CPU, False).tolist() == expected and expected[0] != expected[1]
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,9 @@ def test_the_accuracies_are_those_of_the_seeds_in_order():
 def test_a_device_that_computes_something_else_is_not_timed(noise, monkeypatch, broken, value, named):
     fine = {"same_bits": {"release words": True, "orders": True}, "step_difference": 0.0, "accuracy_p": 1.0}
     for name, result in {**fine, broken: value}.items():
-        monkeypatch.setattr(bench, name, lambda *a, result=result: result)
+        monkeypatch.setattr(checks, name, lambda *a, result=result: result)
     with pytest.raises(PresynError, match=f"does not compute what the CPU does: {named}"):
-        bench.check(noise, CPU)
+        checks.check(noise, CPU)
 
 
 def test_the_whole_benchmark_on_small_noise(noise, monkeypatch, tmp_path, capsys):

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-import pipeline.run
+import pipeline.perform
 from pipeline import cli
-from pipeline.store import Store
-from pipeline.training import Plan, describe
+from pipeline.cli.options import workspace
+from pipeline.plan import Plan, describe
+from pipeline.records.store import Store
 from presyn import PresynError, make_run
-from sweeps.execute import Cluster
+from sweeps.cluster import Cluster
 
 RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set", "epochs=1"]
 
@@ -40,7 +41,7 @@ RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set",
         (["search", "--space", "none.yaml"], "none.yaml cannot be read"),
         (["search", "--digits", "--trials", "0"], "--trials must be at least 1"),
         (["table1", "--digits", "--seeds", "1000001"], "are for searches"),
-        (["table1", "--digits", "--benchmarks", "digits"], "Unknown benchmark"),
+        (["table1", "--digits", "--benchmarks", "numbers"], "Unknown benchmark"),
         (["show", "0123"], "there is no run '0123'"),
         (["verify"], "runs.csv is missing. Make it with"),
         (["run", "--method", "sgd", "--benchmark", "mnist", "--store", "file/store"], "cannot be written"),
@@ -88,7 +89,7 @@ def test_a_fresh_run_that_is_stopped_goes_on_where_it_was(home, capsys, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.run, "train", stop)
+        patch.setattr(pipeline.perform, "train", stop)
         capsys.readouterr()
         assert cli.main([*words, "--fresh"]) == 130 and began
     again = capsys.readouterr().err.strip().split("go on with: ")[1]
@@ -183,7 +184,7 @@ def test_every_command_explains_itself(capsys):
 
 def test_relative_data_folders_reach_workers_as_absolute_ones(home):
     args = cli.parser().parse_args(["search", "--data", "data"])
-    assert cli._cluster(args).data == str(home / "data")
+    assert workspace(args).cluster.data == str(home / "data")
 
 
 def test_a_ray_cluster_that_is_not_there_is_named_at_once(home, capsys):

@@ -13,11 +13,13 @@ import time
 import psutil
 import pytest
 
-from pipeline.store import Store
-from pipeline.training import Plan
+from pipeline.plan import Plan
+from pipeline.records.store import Store
 from sweeps.checkpoints import Checkpoints, parts_of, read
-from sweeps.execute import Cluster, train_here
-from sweeps.space import draw, read_space, runs_of
+from sweeps.cluster import Cluster
+from sweeps.execute import train_here
+from sweeps.manifest import draw, runs_of
+from sweeps.space import read_space
 
 SPACE = """
 method: presynaptic
@@ -159,7 +161,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted)
 FULL = """
 import sys
 from pipeline import cli
-from pipeline.store import Store
+from pipeline.records.store import Store
 
 put = Store.put
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
-from pipeline.rows import export, import_rows
-from pipeline.store import Store
+from pipeline.records.csvs import frame_of, import_rows
+from pipeline.records.store import Store
 from presyn import PresynError
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -19,7 +19,7 @@ def test_the_committed_rows_come_back_as_they_were(tmp_path, name):
     assert import_rows([RESULTS / name], store) == (len(before), 0)
     assert import_rows([RESULTS / name], store) == (0, len(before))
     kept = [c for c in before if c not in ("stage", "trial")]
-    after = export(tmp_path / "again.csv", [(store.get(i), {}) for i in before.run_id])
+    after = frame_of([({}, store.get(i)) for i in before.run_id])
     pd.testing.assert_frame_equal(after[kept], before[kept], check_dtype=False)
 
 
@@ -50,8 +50,8 @@ def test_other_columns_and_runs_without_a_test_come_along(tmp_path):
     frame.to_csv(tmp_path / "mine.csv", index=False)
     store = Store(tmp_path / "store")
     assert import_rows([tmp_path / "mine.csv"], store) == (2, 0)
-    assert all("note" not in store.get(i)["figures"] for i in frame.run_id)
-    assert len(store.get(frame.run_id[1])["ended"]) == 1
+    assert all("note" not in store.get(i).record.figures for i in frame.run_id)
+    assert len(store.get(frame.run_id[1]).record.ended) == 1
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(PresynError, match="other.csv is not a CSV of runs: it has no column config"):
         import_rows([tmp_path / "other.csv"], store)

@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline.paper import authors_code, published_table
-from pipeline.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
-from pipeline.verify import Claim, decide, verdicts, verify
+from pipeline.experiments.verify import verify
+from pipeline.report.claims import verdicts
+from pipeline.report.published import authors_code, published_table
+from pipeline.report.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
+from pipeline.report.verdicts import Claim, decide
+from pipeline.stage import Known
 from presyn import PresynError
 
 
@@ -173,8 +176,8 @@ def test_similar_means_within_the_margin_and_better_is_no_worse():
 def test_the_committed_verdicts_are_what_the_rows_give(tmp_path):
     results = Path(__file__).parents[2] / "results"
     shutil.copytree(results, tmp_path / "results")
-    verify(tmp_path / "results")
-    assert (tmp_path / "results" / "verdicts.md").read_text() == (results / "verdicts.md").read_text()
+    made = verify(tmp_path / "results").make(pd.DataFrame(), Known())
+    assert made.files["verdicts.md"] == (results / "verdicts.md").read_text()
 
 
 def test_seeds_with_other_settings_and_odd_files_are_refused(tmp_path):

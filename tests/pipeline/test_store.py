@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-import pipeline.store
-from pipeline.store import Store, code_version
+import pipeline.records.store
+from pipeline.records.store import Store, code_version
 from presyn import PresynError, Record, make_run
 
 RUN = make_run("sgd", "permuted-digits", 1)
@@ -23,10 +23,10 @@ def store(tmp_path):
 
 def test_a_row_carries_configuration_and_provenance(store):
     row = store.put("abc", RUN, "sha", RECORD, {"host": "h", "device": "cpu"})
-    assert store.get("abc") == row == json.loads((store.results / "abc.json").read_text())
-    assert row["config"] == RUN.config() and row["mean_accuracy"] == 0.5
+    assert store.get("abc") == row and row.as_dict() == json.loads((store.results / "abc.json").read_text())
+    assert row.config == RUN.config() and row.mean_accuracy == 0.5
     known = {"git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "numpy", "python", "host", "device"}
-    assert known <= row["provenance"].keys()
+    assert known <= row.provenance.keys()
 
 
 @pytest.mark.parametrize("damage", ["", '{"run_id": "abc", "sta', "[]", '{"run_id": "other", "status": "finished"}'])
@@ -65,7 +65,7 @@ def test_a_full_disk_is_named_and_loses_nothing(store):
 
 
 HOLD = """
-import sys; from pathlib import Path; from pipeline.store import Store, code_version
+import sys; from pathlib import Path; from pipeline.records.store import Store, code_version
 with Store(Path(sys.argv[1])).locked("presyn search"):
     print("held", flush=True); sys.stdin.read()
 """
@@ -85,7 +85,7 @@ def test_a_second_driver_says_who_holds_the_store(store):
 
 def test_the_commit_is_that_of_the_start_and_not_of_the_first_result(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(pipeline.store, "code_version", lambda: asked.append(1) or {})
+    monkeypatch.setattr(pipeline.records.store, "code_version", lambda: asked.append(1) or {})
     Store(tmp_path)
     assert asked, "it is cached, so that the first call decides"
 

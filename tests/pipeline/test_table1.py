@@ -1,21 +1,28 @@
 """The table is made from rows alone, and each of its cells is what the rows say."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-import pipeline.table1
+import pipeline.experiments.table1
 from pipeline.cli import main
-from pipeline.search import Winner, choose
-from pipeline.table1 import Settings, display, make_table, wanted, write
-from presyn import METHODS, PresynError
-from sweeps.space import Trial, read_space
+from pipeline.experiments.search import Winner, choose, search
+from pipeline.experiments.table1 import Table1, tuned_winners
+from pipeline.perform import in_order
+from pipeline.report.figures import table_picture
+from pipeline.report.table1 import as_latex, as_markdown, display, make_table
+from pipeline.stage import Known
+from presyn import BENCHMARKS, METHODS, PresynError
+from sweeps.files import read_benchmark
+from sweeps.manifest import Trial
+from sweeps.space import own_options, read_space
 
 FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
-SETTINGS = Settings(read_space("presynaptic-permuted-mnist"), (2019, 2020, 2021), FOUR)
+TABLE = Table1(search(read_space("presynaptic-permuted-mnist")), (2019, 2020, 2021), tuple(BENCHMARKS[b] for b in FOUR))
 NOWHERE = Path("/nowhere")
 WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0": 0.01}
 
@@ -23,11 +30,22 @@ WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0"
 @pytest.fixture(autouse=True)
 def no_winners(monkeypatch):
     """No winners of searches that come along."""
-    monkeypatch.setattr(pipeline.table1, "COME_ALONG", NOWHERE)
+    monkeypatch.setattr(pipeline.experiments.table1, "COME_ALONG", NOWHERE)
+
+
+def wanted(table, params):
+    """(label, run) of all that a table asks for, with this winner of its search."""
+    space = table.search.space
+    winner = None if params is None else Winner(params, own_options(space.method, space.fixed), 0.9, 0)
+    return [(w.labels["parameters"], w.run) for w in table.ask(Known((), {table.search.name: winner}))]
+
+
+def searching(space):
+    return dataclasses.replace(TABLE, search=search(space))
 
 
 def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
-    runs = [run for label, run in wanted(SETTINGS, {**WINNER, "eta0": 0.02}, NOWHERE) if label == "searched"]
+    runs = [run for label, run in wanted(TABLE, {**WINNER, "eta0": 0.02}) if label == "searched"]
     assert len(runs) == 12
     for run in runs:
         config = run.config()
@@ -38,15 +56,13 @@ def test_the_winner_is_carried_over_unchanged_and_eta0_only_to_permuted_tasks():
 
 
 def test_fixed_options_of_the_search_are_carried_over_too():
-    settings = dataclasses.replace(
-        SETTINGS, space=dataclasses.replace(SETTINGS.space, fixed={"validation": 9, "rule": "printed"})
-    )
-    runs = [run for label, run in wanted(settings, WINNER, NOWHERE) if label == "searched"]
+    table = searching(dataclasses.replace(TABLE.search.space, fixed={"validation": 9, "rule": "printed"}))
+    runs = [run for label, run in wanted(table, WINNER) if label == "searched"]
     assert {r.options.p_step for r in runs} == {"additive"} and {r.benchmark.validation for r in runs} == {0}
 
 
 def test_the_strict_transfer_carries_eta0_everywhere():
-    runs = [run for label, run in wanted(SETTINGS, {**WINNER, "eta0": 0.02}, NOWHERE) if label == "strict"]
+    runs = [run for label, run in wanted(TABLE, {**WINNER, "eta0": 0.02}) if label == "strict"]
     assert len(runs) == 12 and {run.options.eta0 for run in runs} == {0.02}
 
 
@@ -57,7 +73,8 @@ def test_baselines_take_their_own_winners(tmp_path):
         (tmp_path / "search" / space / "best.yaml").write_text(
             f"params: {{eta0: {eta0}}}\nspace: {{fixed: {{validation: 10000, {fixed}}}}}"
         )
-    runs = [(label, run) for label, run in wanted(SETTINGS, None, tmp_path) if run.method in ("ewc", "sgd")]
+    table = dataclasses.replace(TABLE, tuned=tuned_winners(tmp_path))
+    runs = [(label, run) for label, run in wanted(table, None) if run.method in ("ewc", "sgd")]
     found = {(run.method, label, run.benchmark.name): run.options.eta0 for label, run in runs}
     forms = {(label, run.benchmark.name): run.options.form for label, run in runs if run.method == "ewc"}
     assert found["ewc", "as_published", "split-fashion"] == 0.1 and found["ewc", "as_published", "permuted-fashion"] == 0.2
@@ -71,9 +88,9 @@ def test_a_search_of_another_method_leaves_the_readings_of_the_papers_rule_as_th
     folder = tmp_path / "search" / "presynaptic-permuted-mnist"
     folder.mkdir(parents=True)
     (folder / "best.yaml").write_text(yaml.safe_dump({"params": {**WINNER, "eta0": 0.02}, "space": {"fixed": {}}}))
-    monkeypatch.setattr(pipeline.table1, "COME_ALONG", tmp_path)  # where a folder of one's own has no winner
-    settings = dataclasses.replace(SETTINGS, space=read_space("sgd-permuted-mnist"))
-    runs = wanted(settings, {"eta0": 0.3}, NOWHERE)
+    monkeypatch.setattr(pipeline.experiments.table1, "COME_ALONG", tmp_path)  # where a folder of one's own has no winner
+    table = dataclasses.replace(searching(read_space("sgd-permuted-mnist")), tuned=tuned_winners(NOWHERE))
+    runs = wanted(table, {"eta0": 0.3})
 
     def etas(method, reading):
         return {(r.benchmark.permuted, r.options.eta0) for label, r in runs if (label, r.method) == (reading, method)}
@@ -82,20 +99,20 @@ def test_a_search_of_another_method_leaves_the_readings_of_the_papers_rule_as_th
     assert etas("presynaptic", "strict") == {(True, 0.02), (False, 0.02)}
     assert etas("sgd", "searched") == {(True, 0.3), (False, 0.3)} and not etas("sgd", "strict")
     with pytest.raises(PresynError, match="carries over what was searched on permuted tasks, but ewc-split-mnist"):
-        wanted(dataclasses.replace(SETTINGS, space=read_space("ewc-split-mnist")), None, NOWHERE)
+        searching(read_space("ewc-split-mnist"))
 
 
 def test_settings_that_nobody_published_are_not_called_published():
-    settings = dataclasses.replace(SETTINGS, benchmarks=("continuous-permuted-mnist", "split-mnist"))
-    labels = {(r.method, r.benchmark.name): label for label, r in wanted(settings, None, NOWHERE)}
+    table = dataclasses.replace(TABLE, benchmarks=(BENCHMARKS["continuous-permuted-mnist"], BENCHMARKS["split-mnist"]))
+    labels = {(r.method, r.benchmark.name): label for label, r in wanted(table, None)}
     assert labels["presynaptic", "continuous-permuted-mnist"] == labels["sgd", "split-mnist"] == "as_published"
     assert ("sgd", "continuous-permuted-mnist") not in labels, "sgd has published settings, but not of this benchmark"
 
 
 def test_on_a_benchmark_of_ones_own_nothing_was_published_or_set_by_hand(tmp_path):
     (tmp_path / "mine.yaml").write_text("dataset: mnist\nkind: split\ntasks: 3\n")
-    settings = dataclasses.replace(SETTINGS, benchmarks=(str(tmp_path / "mine.yaml"),))
-    runs = wanted(settings, {**WINNER, "eta0": 0.02}, NOWHERE)
+    table = dataclasses.replace(TABLE, benchmarks=(read_benchmark(str(tmp_path / "mine.yaml")),))
+    runs = wanted(table, {**WINNER, "eta0": 0.02})
     assert {label for label, r in runs if r.method == "joint"} == {"default"}
     assert {r.options.eta0 for label, r in runs if r.method == "presynaptic" and label == "searched"} == {0.02}
 
@@ -105,7 +122,7 @@ def test_a_method_of_ones_own_has_a_row(monkeypatch):
         published = {}
 
     monkeypatch.setitem(METHODS, "mine", Mine)
-    runs = [(label, r) for label, r in wanted(SETTINGS, None, NOWHERE) if r.method == "mine"]
+    runs = [(label, r) for label, r in wanted(TABLE, None) if r.method == "mine"]
     assert {label for label, _ in runs} == {"default"} and len(runs) == 12
     lines = [("mine", r.benchmark.name, label, r.seed, "finished", 0.5 + 0.01 * (r.seed % 3)) for label, r in runs]
     frame = pd.DataFrame(lines, columns=["method", "benchmark", "parameters", "seed", "status", "mean_accuracy"])
@@ -113,24 +130,27 @@ def test_a_method_of_ones_own_has_a_row(monkeypatch):
 
 
 def test_reported_runs_train_on_everything_and_never_use_search_seeds():
-    runs = [run for _, run in wanted(SETTINGS, WINNER, NOWHERE)]
+    runs = [run for _, run in wanted(TABLE, WINNER)]
     assert len(runs) == 12 * 6  # four methods as published, the searched rule in two readings; ewc has no settings here
     assert all(r.benchmark.validation == 0 and r.benchmark.drop_below == 0 for r in runs)
     with pytest.raises(PresynError, match="are for searches"):
-        wanted(Settings(SETTINGS.space, (1_000_000,), FOUR), None, NOWHERE)
+        dataclasses.replace(TABLE, seeds=(1_000_000,))
 
 
 def test_the_winner_is_the_best_finished_one():
     trials = [Trial(i, i, {"p_up": i}) for i in range(4)]
-    rows = [
-        {"status": "finished", "mean_accuracy": 0.8},
-        {"status": "dropped", "mean_accuracy": None},
-        {"status": "finished", "mean_accuracy": 0.9},
-        {"status": "finished", "mean_accuracy": 0.9},
-    ]
-    assert choose(SETTINGS.space, trials, rows) == Winner({"p_up": 2}, 0.9, 2)
+    assert choose(TABLE.search.space, trials, [0.8, None, 0.9, 0.9]) == Winner({"p_up": 2}, {}, 0.9, 2)
+    least = dataclasses.replace(TABLE.search.space, direction="minimize")
+    assert choose(least, trials, [0.8, None, 0.9, 0.8]).trial == 0
     with pytest.raises(PresynError, match="presynaptic-permuted-mnist finished: all were dropped"):
-        choose(SETTINGS.space, trials[1:2], rows[1:2])
+        choose(TABLE.search.space, trials[1:2], [None])
+
+
+def test_two_stages_of_one_name_are_refused():
+    other = search(dataclasses.replace(TABLE.search.space, sampler_seed=1))
+    with pytest.raises(PresynError, match="Two stages are called search/presynaptic-permuted-mnist"):
+        in_order([TABLE, other])
+    assert in_order([TABLE, search(TABLE.search.space)]) == [TABLE.search, TABLE]
 
 
 def rows_frame():
@@ -158,13 +178,12 @@ def test_cells_are_what_the_rows_say():
     assert "Joint Training" not in set(shown.iloc[:, 0]), "rows whose runs do not exist are absent"
 
 
-def test_the_table_is_written_in_every_format(tmp_path):
-    files = write(make_table(rows_frame(), FOUR), FOUR, tmp_path)
-    assert sorted(f.suffix for f in files) == [".csv", ".md", ".png", ".tex"]
-    assert r"88.00 $\pm$ 0.58" in (tmp_path / "table1.tex").read_text()
-    assert "88.00 ± 0.58" in (tmp_path / "table1.md").read_text()
-    assert (tmp_path / "table1.png").read_bytes()[:4] == b"\x89PNG"
-    assert pd.read_csv(tmp_path / "table1.csv").ours.tolist() == [86, 88, 70]
+def test_the_table_is_written_in_every_format():
+    shown = display(make_table(rows_frame(), FOUR), FOUR)
+    assert r"88.00 $\pm$ 0.58" in as_latex(shown, FOUR) and "88.00 ± 0.58" in as_markdown(shown, FOUR)
+    picture = io.BytesIO()
+    table_picture(shown, 4).savefig(picture, format="png")
+    assert picture.getvalue()[:4] == b"\x89PNG"
 
 
 def test_the_readme_shows_the_table_that_the_rows_make():
@@ -177,7 +196,7 @@ def test_the_readme_shows_the_table_that_the_rows_make():
 
 def test_the_table_so_far_is_of_the_runs_that_are_there(home, capsys):
     so_far = ["table1", "--digits", "--so-far", "--results", "results"]
-    assert main(so_far) == 1 and "None of the table's runs" in capsys.readouterr().err
+    assert main(so_far) == 1 and "None of the runs of table 1" in capsys.readouterr().err
     assert main(["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "2019", "2021"]) == 0
     before = sorted((home / ".presyn" / "results").iterdir())
     assert main(so_far) == 0 and sorted((home / ".presyn" / "results").iterdir()) == before

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from pipeline import cli
-from pipeline.store import Store
-from pipeline.tracking import Stage, Tracker, answers, stages, sync
+from pipeline.records.mlflow import Tracker, answers, sync
+from pipeline.records.notes import Note, notes
+from pipeline.records.store import Store
 from presyn import Record, make_run
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -49,7 +50,7 @@ def everything(client):
 
 
 def test_a_run_holds_configuration_tags_and_metrics_over_tasks(store, client):
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"]))
     tracker.write(rows_of(store, 1)[0])
     runs = everything(client)
     run, history = runs["search", "id0"]
@@ -68,7 +69,7 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
     table.write_text("method,ours\nsgd,0.5\n")
     rows = rows_of(store, 3)
     for _ in range(3):
-        stage = Stage("table1", "t", "a table", ["id0", "id1", "id2"], {"n": 3}, {"best": 0.5}, [str(table)], str(table))
+        stage = Note("table1", "t", "a table", ["id0", "id1", "id2"], {"n": 3}, {"best": 0.5}, [str(table)], str(table))
         stage.save(store)
         tracker = Tracker(uri(store), store, stage)
         for row in rows:
@@ -84,13 +85,13 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
 
 def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
     row = rows_of(store, 1)[0]
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"]))
     original = tracker.client.set_terminated
     tracker.client.set_terminated = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         tracker.write(row)
     tracker.client.set_terminated = original
-    Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"])).write(row)
+    Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"])).write(row)
     runs = everything(client)
     assert len(runs) == 2
     run, history = runs["search", "id0"]
@@ -98,7 +99,7 @@ def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
 
 
 def test_dropped_and_diverged_runs_show_as_such(store, client):
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["dropped", "diverged"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["dropped", "diverged"]))
     for seed, status in enumerate(("dropped", "diverged")):
         cut = Record(status=status, accuracy=[[0.2, None]], loss=[float("nan")], seconds=[1.0], ended=[9.0])
         tracker.write(store.put(status, make_run("sgd", "permuted-digits", seed), "sha", cut.as_dict(), {}))
@@ -141,7 +142,7 @@ def test_sync_puts_a_run_of_two_stages_into_both(store, client):
     words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1"]
     assert cli.main(words) == 0
     (run_id,) = store.ids()
-    Stage("search", "s", "a sweep", [run_id]).save(store)
+    Note("search", "s", "a sweep", [run_id]).save(store)
     assert cli.main(["sync-mlflow"]) == 0
     assert set(everything(client)) == {("run", run_id), ("search", run_id), ("search", "parent")}
 
@@ -156,7 +157,7 @@ def test_a_server_that_hangs_is_given_up_after_the_probe(store):
 
 
 def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
-    tracker = Tracker(uri(store), store, Stage("search", "s", "a sweep", ["id0"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"]))
     tracker.client.create_run = lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone"))
     for row in rows_of(store, 2):
         tracker.write(row)
@@ -165,8 +166,8 @@ def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
 
 
 def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(store, client):
-    whole, part = Stage("search", "a", "whole", ["id0"]), Stage("table1", "b", "part", ["id0", "id1"])
-    tracker = Tracker(uri(store), store, whole, part, Stage("ablations", "c", "of other runs", ["id2"]))
+    whole, part = Note("search", "a", "whole", ["id0"]), Note("table1", "b", "part", ["id0", "id1"])
+    tracker = Tracker(uri(store), store, whole, part, Note("ablations", "c", "of other runs", ["id2"]))
     tracker.write(rows_of(store, 1)[0])
     tracker.finish()
     runs = everything(client)
@@ -175,15 +176,15 @@ def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(
 
 
 def test_damaged_notes_of_stages_are_skipped(store):
-    Stage("search", "s", "a sweep", ["id0"]).save(store)
+    Note("search", "s", "a sweep", ["id0"]).save(store)
     (store.stages / "search-broken.json").write_text("{")
-    assert [s.identity for s in stages(store)] == ["s"]
+    assert [s.identity for s in notes(store)] == ["s"]
 
 
 def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_alone(store, client):
     def write(record):
         row = store.put("id0", make_run("sgd", "permuted-digits", 0), "sha", record, {})
-        Tracker(uri(store), store, Stage("run", "run", run_ids=["id0"])).write(row)
+        Tracker(uri(store), store, Note("run", "run", run_ids=["id0"])).write(row)
         runs = everything(client)
         assert len(runs) == 1
         return runs["run", "id0"][0].info

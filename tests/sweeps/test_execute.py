@@ -6,8 +6,10 @@ import torch
 from presyn import Cohort, PresynError, load, make_run
 from presyn.device import memory_of
 from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
-from sweeps.execute import Cluster, _standings, standing, train_here
+from sweeps.cluster import Cluster
+from sweeps.execute import train_here
 from sweeps.packing import Member
+from sweeps.worker import standing, standings
 
 CPU = torch.device("cpu")
 SETTINGS = {"epochs": 1, "tasks": 3, "hidden": [16]}
@@ -87,7 +89,7 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
     while not finished.done:
         finished.train_part()
     mine.save("id2", {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None})
-    going, ended = _standings([Member(i, r) for i, r in runs.items()], mine)
+    going, ended = standings([Member(i, r) for i, r in runs.items()], mine)
     assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
     assert [i for i, _ in ended] == ["id2"]
 
@@ -103,7 +105,7 @@ def test_a_node_that_does_not_share_the_store_says_so(tmp_path):
 def test_who_ended_is_not_trained_again_when_a_worker_dies(runs, tmp_path):
     mine = Checkpoints(tmp_path, "mine")
     ended = finish(runs, mine)  # the driver has stored these; their end markers stay until the stage ends
-    going, again = _standings([Member(i, r) for i, r in runs.items()], mine)
+    going, again = standings([Member(i, r) for i, r in runs.items()], mine)
     assert not going and dict(again) == ended
 
 
@@ -112,7 +114,7 @@ def test_a_checkpoint_that_vanished_costs_a_part_and_not_the_cohort(runs, tmp_pa
     interrupted(runs, killed, 2)
     members = [standing(i, r, killed)[0] for i, r in runs.items()]
     members[0].checkpoint.unlink()
-    going, _ = _standings(members, killed)
+    going, _ = standings(members, killed)
     assert [m.parts for m in going] == [1, 2, 2]
 
 
@@ -139,7 +141,7 @@ def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_
 
 def test_a_cohort_is_as_large_as_free_memory_allows(runs, tmp_path, monkeypatch):
     each = memory_of(runs["id0"], load("digits"))
-    monkeypatch.setattr("sweeps.execute._free_memory", lambda device: int(2.5 * each))
+    monkeypatch.setattr("sweeps.worker._free_memory", lambda device: int(2.5 * each))
     sizes = []
     start = Cohort.__init__
     monkeypatch.setattr(Cohort, "__init__", lambda self, runs, *rest: sizes.append(len(runs)) or start(self, runs, *rest))

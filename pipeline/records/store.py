@@ -18,17 +18,9 @@ from typing import Any
 
 import filelock
 
+from pipeline.records.files import write_whole
+from pipeline.records.row import Row
 from presyn import RULES_VERSION, PresynError, Run
-from presyn.record import Record
-
-ENDS = ("finished", "dropped", "diverged")
-Row = dict[str, Any]
-"""One run: run_id, config, provenance, and the fields of its `presyn.Record`."""
-
-
-def store_root(root: str | None = None) -> Path:
-    """The store's folder: the argument, else $PRESYN_STORE, else .presyn."""
-    return Path(root or os.environ.get("PRESYN_STORE") or ".presyn").expanduser().absolute()
 
 
 @cache
@@ -37,7 +29,7 @@ def code_version() -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         try:
-            folder = Path(__file__).parent.parent
+            folder = Path(__file__).parents[2]
             return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return ""
@@ -117,35 +109,27 @@ class Store:
             lock.release()
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file whole or not at all.
+        """Write a file of the store whole or not at all.
 
         Raises:
             PresynError: the disk is full or read-only.
         """
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w") as f:
-                f.write(text)
-                f.flush()
-                os.fsync(f.fileno())
-            partial.replace(path)
+            write_whole(path, text)
         except OSError as e:
-            partial.unlink(missing_ok=True)
             raise self._unwritable(e) from None
 
     def get(self, run_id: str) -> Row | None:
         """The row of a run, or None; a damaged file counts as none, is set aside, and is said."""
         path = self.results / f"{run_id}.json"
         try:
-            row = json.loads(path.read_text())
-            Record.from_dict(row)
-            if row["run_id"] != run_id or row["status"] not in ENDS:
+            row = Row.from_dict(json.loads(path.read_text()))
+            if row.run_id != run_id:
                 raise ValueError
             return row
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             print(
@@ -156,12 +140,11 @@ class Store:
 
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
         """Store the end of a run; returns its row."""
-        provenance = {**code_version(), **place, "data_sha256": data_sha256}
-        return self.keep({"run_id": run_id, "config": run.config(), "provenance": provenance, **record})
+        return self.keep(Row.of(run_id, run, {**code_version(), **place, "data_sha256": data_sha256}, record))
 
     def keep(self, row: Row) -> Row:
         """Store a row."""
-        self.write(self.results / f"{row['run_id']}.json", json.dumps(row, indent=1))
+        self.write(self.results / f"{row.run_id}.json", json.dumps(row.as_dict(), indent=1))
         return row
 
     def set_aside(self, run_id: str) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.statistics import Sample
+from pipeline.report.statistics import Sample
 
-PAPER = Path(__file__).parent.parent / "results" / "paper"
+PAPER = Path(__file__).parents[2] / "results" / "paper"
 
 
 def published_table(folder: Path = PAPER) -> dict[tuple[str, str], Sample]:

@@ -65,6 +65,11 @@ class Difference:
         return f"{self.mean:+.2f}" + (f" ± {self.standard_error:.2f}" if self.df == self.df else "")
 
 
+def p_words(p: float) -> str:
+    """A p value as people write it."""
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 def unpaired(a: Sample, b: Sample) -> Difference:
     """a − b of two samples, by Welch; nan for samples of one."""
     if min(a.n, b.n) < 2:

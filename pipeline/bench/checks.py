@@ -1,0 +1,68 @@
+"""Whether a device computes what the CPU does: bits, a few steps, and accuracies by statistics."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from presyn import Cohort, Dataset, PresynError, load, make_run
+from presyn.streams import Purpose, bits, keys, permutation
+
+FALSE_ALARM = 0.001  # of the comparison of accuracies between devices
+
+
+def same_bits(device: torch.device) -> dict[str, bool]:
+    """Whether random words and orders on a device are those of the CPU."""
+    key = keys(range(64), Purpose.RELEASE, 7)
+    n = 198_800
+    words = torch.equal(bits(key, n), bits(key.to(device), n).cpu())
+    orders = torch.equal(permutation(key[:4], 60_000), permutation(key[:4].to(device), 60_000).cpu())
+    return {"release words": words, "orders": orders}
+
+
+def step_difference(data: Dataset, device: torch.device, k: int = 4, steps: int = 5) -> float:
+    """The largest difference of strengths, relative to the largest strength, after steps on a device and on the CPU."""
+    ends = []
+    for where, fuse in ((torch.device("cpu"), False), (device, True)):
+        cohort = Cohort([make_run("presynaptic", "permuted-mnist", s) for s in range(k)], data, where, fuse=fuse)
+        program = cohort.steps_of(0)
+        program.load(0, 0)
+        program.advance(steps)
+        ends.append(cohort.state["weights"].cpu())
+    return float((ends[0] - ends[1]).abs().max() / ends[0].abs().max())
+
+
+def accuracy_p(device: torch.device, seeds: int = 32) -> float:
+    """p of a paired t test of the mean accuracies of the same seeds on a device and on the CPU."""
+    here, there = (_accuracies(seeds, *how) for how in ((torch.device("cpu"), False), (device, True)))
+    return 1.0 if np.array_equal(here, there) else float(stats.ttest_rel(here, there).pvalue)
+
+
+def _accuracies(seeds: int, device: torch.device, fuse: bool) -> np.ndarray:
+    cohort = Cohort([make_run("presynaptic", "permuted-digits", s) for s in range(seeds)], load("digits"), device, fuse=fuse)
+    while not cohort.done:
+        cohort.train_part()
+    ends = {run.seed: record.mean_accuracy or 0.0 for run, record in cohort.results()}  # 0 where a run diverged
+    return np.array([ends[seed] for seed in range(seeds)])
+
+
+def check(data: Dataset, device: torch.device) -> dict[str, Any]:
+    """Whether a device computes what the CPU does.
+
+    Raises:
+        PresynError: it does not; names what differs.
+    """
+    found = {
+        **same_bits(device),
+        "step, relative difference": step_difference(data, device),
+        "accuracies, p": accuracy_p(device),
+    }
+    wrong = [name for name, value in found.items() if value is False]
+    if found["step, relative difference"] > 1e-4:
+        wrong.append(f"a step (by {found['step, relative difference']:.1e} of the largest strength)")
+    if found["accuracies, p"] < FALSE_ALARM:
+        wrong.append(f"accuracies (p = {found['accuracies, p']:.1e})")
+    if wrong:
+        raise PresynError(f"{device} does not compute what the CPU does: {', '.join(wrong)}. Its timings would mean nothing.")
+    return found

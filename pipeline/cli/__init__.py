@@ -1,0 +1,41 @@
+"""The command line."""
+
+import argparse
+import shlex
+import sys
+
+from pipeline.cli.stages import STAGES
+from pipeline.cli.upkeep import UPKEEP
+from presyn import PresynError
+
+COMMANDS = {**STAGES, **UPKEEP}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="presyn", description="Presynaptic consolidation (Schug, Benzing & Steger, eLife 2021), reproduced."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        p = commands.add_parser(name, help=command.help, description=command.help[0].upper() + command.help[1:] + ".")
+        command.options(p)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        return COMMANDS[args.command].do(args)
+    except PresynError as e:
+        print(f"presyn: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        words = arguments if arguments is not None else sys.argv[1:]
+        again = shlex.join(["presyn", *(w for w in words if w != "--fresh")])  # which would begin once more
+        print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
+        return 130

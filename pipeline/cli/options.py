@@ -1,0 +1,146 @@
+"""Options that commands share, each said once, and what they are read into."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.experiments.paper import FOUR, SEEDS, space_of
+from pipeline.workspace import Workspace
+from presyn import BENCHMARKS, METHODS, Benchmark, PresynError
+from sweeps.files import read_benchmark
+
+Parser = argparse.ArgumentParser
+Args = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its help, its options, and the function that returns its exit code."""
+
+    help: str
+    options: Callable[[Parser], None]
+    do: Callable[[Args], int]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a command does unless told otherwise."""
+
+    space: str
+    benchmarks: tuple[str, ...]
+    results: Path
+
+
+REAL = Preset(space_of("presynaptic"), FOUR, Path("results"))
+DIGITS = Preset("presynaptic-permuted-digits", ("permuted-digits", "split-digits"), Path(".presyn/quickstart"))
+
+
+def preset(args: Args) -> Preset:
+    return DIGITS if getattr(args, "digits", False) else REAL
+
+
+def storage(p: Parser, mlflow: bool = True) -> Any:
+    """Where rows are, and MLflow."""
+    group = p.add_argument_group("where")
+    group.add_argument("--store", metavar="DIR", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
+    if mlflow:
+        group.add_argument("--mlflow", metavar="URI", help="MLflow (MLFLOW_TRACKING_URI; default SQLite in the store)")
+    return group
+
+
+def place(p: Parser, ray: bool = True) -> None:
+    """Where to train."""
+    group = storage(p)
+    group.add_argument("--data", help="folder of the IDX files (PRESYN_DATA; default a cache folder, with download)")
+    group.add_argument("--device", help="cpu, cuda, … (PRESYN_DEVICE; default cuda if there is one)")
+    group.add_argument("--tf32", action="store_true", help="let a GPU multiply in TF32: faster, less exact (default off)")
+    group.add_argument("--wait", action="store_true", help="wait while another presyn uses the store")
+    if ray:
+        group.add_argument("--ray-address", help="a Ray cluster (RAY_ADDRESS; default a local Ray)")
+        group.add_argument("--gpu-share", type=float, default=1.0, help="share of a GPU that a cohort takes (default 1)")
+        group.add_argument("--cohort", type=int, help="most members of a cohort (default: chosen)")
+
+
+def outcome(p: Parser) -> None:
+    """What a stage is and where it goes."""
+    p.add_argument("--results", type=Path, help="where tables and rows go (default results)")
+    p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    p.add_argument("--digits", action="store_true", help="on scikit-learn's digits: minutes, and no download")
+    place(p)
+
+
+def searched(p: Parser) -> None:
+    """What is searched."""
+    p.add_argument("--space", help=f"search space: a name or a .yaml file (default {REAL.space})")
+    p.add_argument("--trials", type=int, help="configurations to draw (default: the space's)")
+
+
+def seeded(p: Parser, default: Sequence[int] = SEEDS) -> None:
+    """Seeds of the reported runs."""
+    p.add_argument("--seeds", type=int, nargs="+", default=list(default), help=f"default {' '.join(map(str, default))}")
+
+
+def method(p: Parser, **how: Any) -> None:
+    p.add_argument("--method", help=", ".join(METHODS), **how)
+
+
+def benchmarks(p: Parser, default: str) -> None:
+    p.add_argument("--benchmarks", nargs="+", help=f"names or .yaml files (default {default})")
+
+
+def settings(p: Parser, what: str) -> None:
+    p.add_argument("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=what)
+
+
+BENCHMARK_HELP = f"{', '.join(BENCHMARKS)}, or a .yaml file"
+
+
+def workspace(args: Args) -> Workspace:
+    """The workspace that the options of a command name."""
+    names = ("store", "mlflow", "data", "device", "ray_address", "cohort", "tf32", "gpu_share")
+    given: dict[str, Any] = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return Workspace.open(getattr(args, "results", None) or preset(args).results, **given)
+
+
+def read_benchmarks(names: Sequence[str]) -> tuple[Benchmark, ...]:
+    """Benchmarks by names or paths, each once."""
+    return tuple(dict.fromkeys(read_benchmark(name) for name in names))
+
+
+def seeds_of(args: Args) -> tuple[int, ...]:
+    """Seeds, each once."""
+    return tuple(dict.fromkeys(args.seeds))
+
+
+def trials_of(given: int | None, default: int) -> int:
+    """Configurations to draw.
+
+    Raises:
+        PresynError: fewer than one.
+    """
+    trials = default if given is None else given
+    if trials < 1:
+        raise PresynError(f"--trials must be at least 1, not {trials}.")
+    return trials
+
+
+def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+    """['p_up=0.05', 'modulate_lr=false'] as a mapping of plain values.
+
+    Raises:
+        PresynError: a word is not FIELD=VALUE.
+    """
+    settings = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise PresynError(f"--set takes FIELD=VALUE, such as p_up=0.05, not {word!r}.")
+        try:
+            settings[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise PresynError(f"--set {word}: {value!r} is not a value.") from None
+    return settings

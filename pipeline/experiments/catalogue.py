@@ -1,0 +1,129 @@
+"""The experiments by name, for `presyn reproduce`; to add one: a stage in a file of this folder, and a line here."""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.experiments.ablations import chosen, study
+from pipeline.experiments.paper import FOUR, SEEDS, TUNED_PER_KIND, space_of
+from pipeline.experiments.search import search
+from pipeline.experiments.table1 import Table1, tuned_winners
+from pipeline.experiments.verify import verify
+from pipeline.stage import Stage
+from presyn import BENCHMARKS, METHODS, PresynError
+from presyn.options import reject_unknown
+from sweeps.space import read_space, space_names
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is asked of an experiment.
+
+    Attributes:
+        results: Where stages write, and where winners of before are.
+        manifests: Where drawn configurations are frozen.
+        seeds: None for those of the experiment.
+        settings: Fields that are set on top of the experiment's own.
+        digits: Whether on scikit-learn's digits.
+    """
+
+    results: Path
+    manifests: Path | None = None
+    seeds: tuple[int, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    digits: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of the paper.
+
+    Attributes:
+        words: What it is.
+        stages: The stages that make it.
+        reads: Whether they read what other experiments have written.
+        takes: Options of the command that it takes: seeds, set, digits.
+    """
+
+    words: str
+    stages: Callable[[Choice], list[Stage]]
+    reads: bool = False
+    takes: tuple[str, ...] = ()
+
+
+def _table1(c: Choice) -> list[Stage]:
+    space = read_space("presynaptic-permuted-digits" if c.digits else space_of("presynaptic"))
+    names = ("permuted-digits", "split-digits") if c.digits else FOUR
+    benchmarks = tuple(BENCHMARKS[name] for name in names)
+    return [Table1(search(space, c.manifests), c.seeds or SEEDS, benchmarks, tuned_winners(c.results))]
+
+
+def _searches(c: Choice) -> list[Stage]:
+    spaces = [space_of(m) for m in METHODS] + [s for of in TUNED_PER_KIND.values() for s in of.values()]
+    return [search(read_space(name), c.manifests) for name in dict.fromkeys(spaces) if name in space_names()]
+
+
+def _study(source: str, departures: bool = False) -> Callable[[Choice], list[Stage]]:
+    def stages(c: Choice) -> list[Stage]:
+        on = (BENCHMARKS["split-digits"],) if c.digits else None
+        return [study(chosen("presynaptic", None, departures, source, on), c.seeds or SEEDS, c.results, 24, c.manifests)]
+
+    return stages
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "searches": Experiment("the searches of all methods, each on the benchmarks it is tuned on", _searches),
+    "table1": Experiment("appendix 1, table 1: methods on four benchmarks", _table1, takes=("seeds", "digits")),
+    "ablations": Experiment(
+        "Fig. 5a, parameters searched again for each ablation", _study("search"), takes=("seeds", "digits")
+    ),
+    "ablations-published": Experiment("Fig. 5a with the authors' parameters", _study("published"), takes=("seeds",)),
+    "departures": Experiment(
+        "what the released code does otherwise than the paper says", _study("search", True), takes=("seeds", "digits")
+    ),
+    "verdicts": Experiment("a verdict on every claim, from the rows under results/", lambda c: [verify(c.results)], reads=True),
+}
+
+
+def rounds_of(names: Sequence[str], modules: Sequence[str], choice: Choice) -> list[Callable[[], list[Stage]]]:
+    """What to carry out, in rounds: a later one reads what an earlier one has written.
+
+    Args:
+        names: Experiments, or stages of the modules; none for all experiments.
+        modules: Python modules with stages of the user's own, as values of the module.
+        choice: What is asked of them.
+
+    Raises:
+        PresynError: an unknown name, a module that cannot be imported, or settings that do not fit.
+    """
+    own = {stage.name: stage for module in modules for stage in _stages_in(module)}
+    names = list(names) or list(own) or list(EXPERIMENTS)
+    reject_unknown(names, [*EXPERIMENTS, *own], "experiment")
+    given = [name for name, value in (("seeds", choice.seeds), ("set", choice.settings), ("digits", choice.digits)) if value]
+    for name in names:
+        refused = [option for option in given if name in own or option not in EXPERIMENTS[name].takes]
+        if refused:
+            raise PresynError(f"--{refused[0]} does not go with {name}: leave it out, or name the experiment it is meant for.")
+    first = [EXPERIMENTS[n] for n in names if n not in own and not EXPERIMENTS[n].reads]
+    last = [EXPERIMENTS[n] for n in names if n not in own and EXPERIMENTS[n].reads]
+    rounds: list[Callable[[], list[Stage]]] = []
+    if first or own:
+        rounds.append(lambda: [*(s for e in first for s in e.stages(choice)), *(own[n] for n in names if n in own)])
+    rounds += [lambda e=e: e.stages(choice) for e in last]  # type: ignore[misc]
+    return rounds
+
+
+def _stages_in(module: str) -> list[Stage]:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.import_module(module)
+    except ImportError as e:
+        raise PresynError(f"--module {module} cannot be imported ({e}). Is its folder here, or on PYTHONPATH?") from None
+    stages = [value for value in vars(found).values() if isinstance(value, Stage)]
+    if not stages:
+        raise PresynError(f"--module {module} holds no stage: make one in it, such as MINE = MyStage().")
+    return stages

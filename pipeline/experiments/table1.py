@@ -1,0 +1,144 @@
+"""Table 1: the search's winner and the published parameters, the controls, and the published numbers beside ours."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.experiments.paper import BY_HAND, COME_ALONG, OWN, TUNED_PER_KIND, published_benchmarks, space_of
+from pipeline.experiments.search import Search, Winner, read_best
+from pipeline.report.figures import table_picture
+from pipeline.report.table1 import CAPTION, as_latex, as_markdown, display, make_table, title
+from pipeline.report.terminal import grid
+from pipeline.stage import Known, Made, Stage, Wish
+from presyn import METHODS, Benchmark, PresynError, make_run
+from presyn.benchmarks import SEARCH_SEEDS
+
+
+@dataclass(frozen=True, eq=False)
+class Table1(Stage):
+    """The table of some benchmarks.
+
+    Attributes:
+        search: The search whose winner is carried over.
+        seeds: Of the reported runs.
+        benchmarks: Its columns.
+        tuned: Space -> the winner of an earlier search of another method.
+
+    The paper's protocol can be read in several ways. as_published: the published settings; default: of a method that has
+    none. searched: tuned once, on Permuted MNIST, and carried over, with eta0 of the paper's rule set by hand for each kind of
+    benchmark, as in the paper; strict: that eta0 carried over as well.
+
+    Raises:
+        PresynError: seeds of searches, or a space whose winner is not the table's to carry over.
+    """
+
+    search: Search
+    seeds: tuple[int, ...]
+    benchmarks: tuple[Benchmark, ...]
+    tuned: Mapping[str, Winner] = field(default_factory=dict)
+    name = "table1"
+    experiment = "table1"
+    columns = ("method", "benchmark", "parameters", "seed")
+
+    def __post_init__(self) -> None:
+        space = self.search.space
+        refuse_search_seeds(self.seeds)
+        refuse_same_names(self.benchmarks)
+        if not space.benchmark.permuted:
+            raise PresynError(
+                f"Table 1 carries over what was searched on permuted tasks, but {space.name} searches {space.benchmark.name}."
+            )
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"table 1, {len(self.seeds)} seeds"
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        return (self.search,)
+
+    def ask(self, known: Known) -> list[Wish]:
+        """All runs of the table at once; without a winner, those that do not need it."""
+        if known.rows:
+            return []
+        winner = known.values[self.search.name]
+        return [
+            Wish(make_run(method, benchmark, seed, settings), {"stage": "table1", "parameters": label})
+            for benchmark in self.benchmarks
+            for seed in self.seeds
+            for method in METHODS
+            for label, settings in self.readings(method, benchmark, winner)
+        ]
+
+    def readings(self, method: str, benchmark: Benchmark, winner: Winner | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the settings of a method on a benchmark are called, and the overrides that give them."""
+        published = self._published(method, benchmark)
+        if published is not None:
+            yield published
+        if method != self.search.space.method:
+            winner = self.tuned.get(space_of(method)) if benchmark.name in published_benchmarks() else None
+        if winner is not None:
+            yield from _carried(method, benchmark, winner.settings)
+
+    def _published(self, method: str, benchmark: Benchmark) -> tuple[str, dict[str, Any]] | None:
+        """The published settings; None if there are none for this benchmark."""
+        kind, printed = METHODS[method], benchmark.name in published_benchmarks()
+        if method in TUNED_PER_KIND:
+            winner = self.tuned.get(TUNED_PER_KIND[method]["permuted" if benchmark.permuted else "split"])
+            return ("as_published", winner.settings) if winner and printed else None
+        if kind.joint or benchmark.name in kind.published:
+            known = printed if kind.joint else True
+            return "as_published" if known and benchmark.dataset != "digits" else "default", {}  # nobody published the digits
+        return None if kind.published else ("default", {})
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        names = tuple(b.name for b in self.benchmarks)
+        table = make_table(frame, names)
+        shown = display(table, names)
+        files = {
+            "table1.csv": table.round(4),
+            "table1.md": as_markdown(shown, names),
+            "table1.tex": as_latex(shown, names),
+            "table1.png": table_picture(shown, len(names)),
+        }
+        params = {"seeds": list(self.seeds), "trials": self.search.space.trials}
+        return Made(table, files, "table1.csv", params, shown=grid(shown, title(names), CAPTION))
+
+
+def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The readings of what carrying over parameters means."""
+    # On a benchmark of one's own nobody set anything by hand.
+    by_hand = method == OWN and not benchmark.permuted and benchmark.name in METHODS[method].published
+    yield "searched", {k: v for k, v in once.items() if k != BY_HAND or not by_hand}
+    if method == OWN and BY_HAND in once:
+        yield "strict", once
+
+
+def tuned_winners(results: Path) -> dict[str, Winner]:
+    """Space -> the winner of an earlier search of its method, of these results or else of those that come along."""
+    spaces = {space_of(method): method for method in METHODS}
+    spaces |= {space: method for method, of in TUNED_PER_KIND.items() for space in of.values()}
+    found: dict[str, Winner] = {}
+    for space, method in spaces.items():
+        for folder in (results, COME_ALONG):
+            winner = read_best(method, folder / "search" / space / "best.yaml")
+            if winner is not None:
+                found.setdefault(space, winner)
+    return found
+
+
+def refuse_search_seeds(seeds: tuple[int, ...]) -> None:
+    """Raise a PresynError for seeds that searches use, whose permutations reported runs must not see."""
+    if max(seeds) >= SEARCH_SEEDS:
+        raise PresynError(f"seeds from {SEARCH_SEEDS} on are for searches; report with smaller ones.")
+
+
+def refuse_same_names(benchmarks: tuple[Benchmark, ...]) -> None:
+    """Raise a PresynError for two benchmarks of one name, which no table could tell apart."""
+    names = [b.name for b in benchmarks]
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise PresynError(f"Two benchmarks are called {twice[0]}: give one of them another name in its file.")

@@ -1,0 +1,84 @@
+"""Verdicts as a stage: it asks for no runs and reads the committed rows."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.records.csvs import read_rows, refuse_twice
+from pipeline.report.claims import COLUMNS, FOUR, NO_ROWS, verdicts
+from pipeline.report.verdicts import NOT_REPRODUCED, NOTE, REPRODUCED, UNDECIDED, as_markdown
+from pipeline.stage import Known, Made, Stage, Wish
+from presyn import PresynError
+
+
+@dataclass(frozen=True, eq=False)
+class Verify(Stage):
+    """Verdicts of the rows under a folder of results.
+
+    Attributes:
+        rows: With the published settings.
+        ablations, departures: Of these studies, with published parameters.
+    """
+
+    rows: pd.DataFrame
+    ablations: pd.DataFrame
+    departures: pd.DataFrame
+    name = "verify"
+    experiment = "verify"
+    title = "verdicts"
+
+    def ask(self, known: Known) -> list[Wish]:
+        return []
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        table = verdicts(self.rows, self.ablations, self.departures)
+        files = {"verdicts.csv": table.round(4), "verdicts.md": f"{as_markdown(table)}\n\n{NOTE}\n"}
+        words = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+        metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in words}
+        return Made(table, files, "verdicts.csv", metrics=metrics)
+
+    def folder(self, results: Path) -> Path:
+        return results
+
+
+def verify(results: Path) -> Verify:
+    """The verdicts of the rows under a folder.
+
+    Raises:
+        PresynError: the rows are not there, are not of runs, or mix settings.
+    """
+    rows = as_published(results)
+    if rows.empty:
+        raise PresynError(f"{results} has no runs of a published cell to compare. Make some with: presyn table1")
+    columns = [*COLUMNS, "ablation"]
+    # Of all of Fig. 5a, and of those that were run again with more seeds by --off.
+    ablations = [read_rows(p, columns) for p in sorted(results.glob("ablations*/published/runs.csv"))]
+    departures = [read_rows(p, columns) for p in results.glob("departures/runs.csv")]
+    return Verify(rows, *(pd.concat([NO_ROWS, *f], ignore_index=True) for f in (ablations, departures)))
+
+
+def as_published(results: Path) -> pd.DataFrame:
+    """Our runs with the published settings: of the table, and of further seeds where there are some.
+
+    Raises:
+        PresynError: the table's rows are not there.
+    """
+    path = results / "table1" / "runs.csv"
+    if not path.exists():
+        raise PresynError(f"{path} is missing. Make it with: presyn table1")
+    table = refuse_twice(read_rows(path, [*COLUMNS, "parameters"]), ("run_id", "parameters"), path)
+    table = table[table.parameters == "as_published"]
+    further = [read_rows(p, COLUMNS) for p in sorted((results / "seeds").glob("*.csv"))]
+    rows = pd.concat([table, *further], ignore_index=True).drop_duplicates("run_id")
+    rows = rows[rows.benchmark.isin(FOUR)]
+    for (method, benchmark), of in rows.groupby(["method", "benchmark"], sort=False):
+        settings = [{**json.loads(r.config), "seed": None, "rules_version": r.rules_version} for r in of.itertuples()]
+        odd = [r.run_id for r, s in zip(of.itertuples(), settings, strict=True) if s != settings[0]]
+        if odd:
+            raise PresynError(
+                f"{results / 'seeds'}: run {odd[0]} of {method} on {benchmark} has other settings than run "
+                f"{of.run_id.iloc[0]}, which would mix two experiments in a verdict. Move it out of there."
+            )
+    return rows

@@ -1,0 +1,187 @@
+"""The runs that stages want, what is known of them, and how long the rest takes on this machine."""
+
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from pipeline.records.row import Row
+from pipeline.records.store import Store
+from presyn import MEASURES, METHODS, Benchmark, Cohort, PresynError, Run, Schedule, choose_device
+from presyn.measures import figures_of
+from sweeps.checkpoints import Checkpoints
+from sweeps.cluster import Cluster
+
+console = Console(stderr=True)  # plans, progress and messages; results go to stdout
+
+
+@dataclass
+class Plan:
+    """The runs that stages want, and what is known of them.
+
+    Attributes:
+        store: Where results are.
+        cluster: Where to train.
+        runs: run_id -> run, in the order they were asked for.
+        rows: run_id -> row, of those that are in the store.
+    """
+
+    store: Store
+    cluster: Cluster
+    runs: dict[str, Run] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def add(self, run: Run) -> str:
+        """Add a run; returns its id. Two wishes for the same run with different measurements are one run with both.
+
+        Raises:
+            PresynError: its data cannot be had, or do not do for its benchmark.
+        """
+        run_id = run.run_id(self.sha256(run))
+        row = self.rows.get(run_id) if run_id in self.runs else self.store.get(run_id)
+        wanted = merged(run, self.runs.get(run_id), row)
+        if row is not None and self._holds(row, wanted):
+            self.rows[run_id] = row
+        else:
+            self.rows.pop(run_id, None)
+        self.runs[run_id] = wanted
+        return run_id
+
+    def _holds(self, row: Row, run: Run) -> bool:
+        """Whether a row has all that is wanted of its run."""
+        if row.status != "finished":
+            return True
+        kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").kept(row.run_id).exists()
+        return kept and figures_of(run.benchmark.measures) <= row.record.figures.keys()
+
+    def part(self, ids: Iterable[str]) -> "Plan":
+        """The plan of some of its runs."""
+        runs = {i: self.runs[i] for i in ids}
+        return Plan(self.store, self.cluster, runs, {i: self.rows[i] for i in runs if i in self.rows})
+
+    def sha256(self, run: Run) -> str:
+        return run.benchmark.load(self.cluster.data).sha256
+
+    @property
+    def missing(self) -> dict[str, Run]:
+        return {i: r for i, r in self.runs.items() if i not in self.rows}
+
+    def seconds(self, run: Run) -> float:
+        """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
+        options, tasks, device = run.shape()[2], run.benchmark, self.device()
+        shape = [
+            run.method,
+            tasks.dataset,
+            tasks.kind,
+            tasks.hidden,
+            tasks.batch_size,
+            options,
+            socket.gethostname(),
+            str(device),
+        ]
+        key = json.dumps([*shape, torch.__version__], default=list)
+        known = self._timings()
+        if key not in known:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                known[key] = Cohort([run] * 2, tasks.load(self.cluster.data), device).measure()
+            finally:
+                torch.set_num_threads(threads)
+            self.store.write(self.store.root / "timings.json", json.dumps(known))
+        step, image = known[key]
+        schedule = self.schedule(run)
+        return step * self.steps(run) + image * (schedule.images_tested() + measured_images(run, schedule))
+
+    def steps(self, run: Run) -> int:
+        """Training steps of a run."""
+        schedule = self.schedule(run)
+        return schedule.first_step(schedule.parts)
+
+    def device(self) -> torch.device:
+        """Where steps are measured: the device to train on, or the CPU when only other nodes of a Ray cluster have that one."""
+        try:
+            return choose_device(self.cluster.device)
+        except PresynError:
+            if self.cluster.address:
+                return torch.device("cpu")
+            raise
+
+    def _timings(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.store.root / "timings.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def schedule(self, run: Run) -> Schedule:
+        """How a run is cut into parts, steps and tests."""
+        return _schedule(run.benchmark, METHODS[run.method].joint, self.cluster.data)
+
+
+@cache
+def _schedule(benchmark: Benchmark, joint: bool, root: str | None) -> Schedule:
+    return Schedule.of(benchmark, benchmark.load(root), joint)
+
+
+def measured_images(run: Run, schedule: Schedule) -> float:
+    """Test images that measurements show to sampled networks, as if in tests."""
+    samples = METHODS[run.method].traits_of(run.options).test_samples
+    share = min(1.0, run.benchmark.passes / samples)
+    tests = [(MEASURES[m].tests, schedule.parts * share if MEASURES[m].every else 1) for m in run.benchmark.measures]
+    return schedule.test[0] * sum(number * times for number, times in tests)
+
+
+def merged(run: Run, other: Run | None, row: Row | None) -> Run:
+    """The run, measured as both wishes want it and as its row is, so that a poorer record never replaces a fuller one."""
+    wanted = {*run.benchmark.measures, *(other.benchmark.measures if other else ())}
+    if row is not None:
+        wanted |= {m for m in MEASURES if figures_of([m]) <= row.record.figures.keys()}
+    keep = run.benchmark.keep or (other is not None and other.benchmark.keep)
+    measures = tuple(m for m in MEASURES if m in wanted)
+    if (measures, keep) == (run.benchmark.measures, run.benchmark.keep):
+        return run
+    return replace(run, benchmark=replace(run.benchmark, measures=measures, keep=keep))
+
+
+def describe(plan: Plan, title: str) -> float:
+    """Print what will run and for how long; returns the estimate in seconds."""
+    missing = plan.missing
+    console.print(
+        f"[bold]{title}[/]: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False
+    )
+    if not missing:
+        return 0.0
+    with console.status("measuring a few steps of each kind …"):
+        work = sum(plan.seconds(r) for r in missing.values())
+    counts = Counter((r.method, r.benchmark.name) for r in missing.values())
+    for (method, benchmark), n in counts.items():
+        of_kind = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
+        console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(of_kind) / n)} each", highlight=False)
+    device, slots = plan.device(), cpu_slots(plan.cluster)
+    if device.type != "cpu":
+        console.print(f"  at most {pretty(work)} on {device}: measured with two networks, more share a step", highlight=False)
+        return work
+    estimate = work / max(1, min(slots, len(missing)))
+    console.print(
+        f"  about {pretty(estimate)} on {slots} cores (measured on this machine: {pretty(work)} of work)", highlight=False
+    )
+    return estimate
+
+
+def cpu_slots(cluster: Cluster) -> int:
+    """Cohorts that train at the same time on this machine."""
+    return max(1, (os.cpu_count() or 1) // cluster.cpus)
+
+
+def pretty(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,1 @@
+"""What a row is, the store of rows, CSVs of them, and MLflow as their projection."""

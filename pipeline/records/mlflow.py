@@ -1,0 +1,239 @@
+"""MLflow as a projection of the store: one run per (parent, run id), written live by one writer, rebuildable."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.records.notes import Note, notes
+from pipeline.records.row import Row
+from pipeline.records.store import Store
+
+PROBE_SECONDS = 3.0
+STATUS = {"finished": "FINISHED", "dropped": "KILLED", "diverged": "FAILED"}
+
+
+def answers(uri: str) -> bool:
+    """Whether a tracking server answers; files and databases always do."""
+    if not uri.startswith("http"):
+        return True
+    try:
+        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it is there; a proxy may hide /health
+    except (OSError, ValueError):
+        return False
+
+
+class Tracker:
+    """Writes rows to MLflow under the parents of their notes; goes silent, saying so once, when the server does not answer.
+
+    Args:
+        uri: The tracking server.
+        store: The store, where artifacts of a local MLflow go as well.
+        notes: What is tracked; a row is written under each that it belongs to. More can follow.
+    """
+
+    def __init__(self, uri: str, store: Store, *notes: Note) -> None:
+        self.uri = uri
+        self.client: Any = None
+        self._mirrors: dict[str, _Mirror] = {}
+        self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
+        if not answers(uri):
+            self._lost(f"did not answer within {PROBE_SECONDS:.0f} s")
+            return
+        with self._guarded():
+            self.client = _client(uri)
+        for note in notes:
+            self.follow(note)
+
+    def follow(self, note: Note) -> None:
+        """Track a note from now on; or, if it is tracked, the runs that it has by now."""
+        if self.client is None:
+            return
+        with self._guarded():
+            key = f"{note.experiment} {note.identity}"
+            if key not in self._mirrors:
+                self._mirrors[key] = _Mirror(self.client, note, self._artifacts)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as e:  # whatever MLflow or its backend raises must not stop training
+            self._lost(str(e).splitlines()[0] if str(e) else type(e).__name__)
+
+    def _lost(self, why: str) -> None:
+        self.client = None
+        print(
+            f"presyn: MLflow at {self.uri} is not written ({why}). Training goes on and the store is complete; "
+            "when the server is back, run: presyn sync-mlflow",
+            file=sys.stderr,
+        )
+
+    def write(self, row: Row) -> None:
+        """Write a row as one MLflow run under each of its notes, or complete one that is half there; doubles nothing."""
+        if self.client is None:
+            return
+        with self._guarded():
+            for mirror in self._mirrors.values():
+                if row.run_id in mirror.note.run_ids:
+                    mirror.write(row)
+
+    def finish(self, *notes: Note) -> None:
+        """Complete the parents of these notes, or of all, whose runs are there: parameters, metrics, artifacts and table."""
+        if self.client is None:
+            return
+        with self._guarded():
+            for mirror in self._mirrors.values():
+                if not notes or mirror.note in notes:
+                    mirror.finish()
+
+
+def _client(uri: str) -> Any:
+    # MLflow waits for a dead server for minutes by default.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+class _Mirror:
+    """A note in MLflow; raises whatever MLflow raises.
+
+    Args:
+        client: Of the tracking server.
+        note: Its experiment and parent run are made if they are missing.
+        artifacts: The folder for artifacts of a new experiment; None leaves them to the server.
+    """
+
+    def __init__(self, client: Any, note: Note, artifacts: Path | None) -> None:
+        self.client, self.note = client, note
+        self.parent_id: str | None = None
+        self._known: dict[str, Any] = {}
+        found = client.get_experiment_by_name(note.experiment)
+        where = (artifacts / note.experiment).as_uri() if artifacts else None
+        self.experiment = found.experiment_id if found else client.create_experiment(note.experiment, where)
+        if note.name:
+            parents = self._search(f"tags.presyn_parent = '{note.identity}'")
+            tags = {"presyn_parent": note.identity, "stage": note.experiment}
+            parent = parents[0] if parents else client.create_run(self.experiment, run_name=note.name, tags=tags)
+            self.parent_id = parent.info.run_id
+        own = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
+        for run in self._search(own):
+            if self.parent_id or "mlflow.parentRunId" not in run.data.tags:
+                self._known[run.data.tags.get("run_id", "")] = run
+
+    def _search(self, where: str) -> list[Any]:
+        found, token = [], None
+        while True:
+            page = self.client.search_runs([self.experiment], where, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def write(self, row: Row) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        record = row.record
+        ends = record.ended or [time.time()]
+        known = self._begun(row, ends)
+        run_id = known.info.run_id
+        tags = [RunTag(k, v) for k, v in self.tags(row).items()]
+        params = [Param(k, str(v)) for k, v in row.config.items()]
+        metrics = [Metric(k, v, int(t * 1000), step) for k, v, t, step in _metrics(row) if v == v and abs(v) != float("inf")]
+        if known.info.status not in STATUS.values():
+            for i in range(0, max(1, len(metrics)), 900):  # MLflow takes at most 1000 entries in a batch
+                self.client.log_batch(run_id, metrics[i : i + 900], params if i == 0 else [], tags)
+            self.client.set_terminated(run_id, STATUS[row.status], int(ends[-1] * 1000))
+            self._known[row.run_id] = self.client.get_run(run_id)
+
+    def _begun(self, row: Row, ends: list[float]) -> Any:
+        """The MLflow run of a row, made if there is none; one that was trained afresh replaces what was there."""
+        known = self._known.get(row.run_id)
+        if known is not None and known.info.status in STATUS.values() and known.info.end_time != int(ends[-1] * 1000):
+            self.client.delete_run(known.info.run_id)
+            known = None
+        if known is None:
+            started = ends[0] - (row.record.seconds or [0])[0]
+            links = {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
+            name = f"{row.config['method']} {row.config['benchmark']} {row.config['seed']}"
+            known = self.client.create_run(self.experiment, int(started * 1000), {**self.tags(row), **links}, name)
+            self._known[row.run_id] = known
+        return known
+
+    def tags(self, row: Row) -> dict[str, str]:
+        return {
+            "stage": self.note.experiment,
+            "method": row.config["method"],
+            "benchmark": row.config["benchmark"],
+            "seed": str(row.config["seed"]),
+            "run_id": row.run_id,
+            "status": row.status,
+            **{k: str(row.provenance[k]) for k in ("git_commit", "git_dirty", "data_sha256")},
+        }
+
+    def finish(self) -> None:
+        parent, note = self.parent_id, self.note
+        if parent is None or set(note.run_ids) - self._known.keys():
+            return
+        there = self.client.get_run(parent).data.params
+        for k, v in note.params.items():
+            if k not in there:
+                self.client.log_param(parent, k, v)
+        for k, v in note.metrics.items():
+            self.client.log_metric(parent, k, v, step=0, timestamp=0)  # the same time again replaces, and doubles nothing
+        for file in filter(os.path.exists, note.files):
+            self.client.log_artifact(parent, file)
+        if note.table and Path(note.table).exists():
+            present = {a.path for a in self.client.list_artifacts(parent)}
+            if "table.json" not in present:  # log_table appends
+                self.client.log_table(parent, pd.read_csv(note.table).astype(object), "table.json")
+        self.client.set_terminated(parent, "FINISHED")
+
+
+def _metrics(row: Row) -> Iterator[tuple[str, float, float, int]]:
+    """(name, value, unix time, step) of a row; steps are parts, which are tasks or epochs. Lists stay in the rows."""
+    record, ended = row.record, row.record.ended
+    for name, values in {"loss": record.loss, "seconds": record.seconds, **record.figures}.items():
+        first = len(ended) - len(values)  # what is measured at the end alone has one value
+        for step, value in enumerate(values, start=first + 1):
+            if not isinstance(value, list):
+                yield name, value, ended[step - 1], step
+    for number, accuracies in enumerate(record.accuracy, start=1):
+        step = len(ended) * number // len(record.accuracy)  # joint is tested only at its end, a task at that of its last epoch
+        seen = [a for a in accuracies if a is not None]
+        yield "accuracy_of_tested", sum(seen) / len(seen), ended[step - 1], step
+        for task, accuracy in enumerate(accuracies, start=1):
+            if accuracy is not None:
+                yield f"accuracy_task_{task:02d}", accuracy, ended[step - 1], step
+    for name, value in (("mean_accuracy", row.mean_accuracy), ("forgetting", row.forgetting)):
+        if value is not None:
+            yield name, value, ended[-1], len(ended)
+
+
+def sync(store: Store, uri: str) -> bool:
+    """Write to MLflow what it lacks of the store: every note with its runs, and runs that belong to none; True if it could."""
+    known, ids = notes(store), store.ids()
+    loose = set(ids) - {run_id for note in known for run_id in note.run_ids}
+    tracker = Tracker(uri, store, *known, Note("run", "run", run_ids=sorted(loose)))
+    for run_id in ids:
+        row = store.get(run_id)
+        if row:
+            tracker.write(row)
+    tracker.finish()
+    return tracker.client is not None

@@ -1,0 +1,148 @@
+"""What a row is: one run, its configuration, where it was trained, and what came out; as JSON and as a line of a CSV."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from presyn import Record, Run
+from presyn.runs import identify
+
+ENDS = ("finished", "dropped", "diverged")
+PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device")
+_OF_ROWS = {
+    *("stage", "trial", "parameters", "ablation", "method", "benchmark", "seed", "status", "mean_accuracy", "forgetting"),
+    *("seconds", "accuracy", "run_id", "config", "series"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run that came to an end.
+
+    Attributes:
+        run_id: Its identity.
+        config: Its resolved configuration, as plain values.
+        provenance: Commit, versions, data, host and device.
+        record: What came out.
+        mean_accuracy, forgetting: Of the record; a line of a CSV keeps them in full and the accuracies to four digits.
+    """
+
+    run_id: str
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    record: Record
+    mean_accuracy: float | None
+    forgetting: float | None
+
+    @classmethod
+    def of(cls, run_id: str, run: Run, provenance: dict[str, Any], record: dict[str, Any]) -> "Row":
+        """The row of a run that has just ended, from its record as plain values."""
+        return cls.from_dict({"run_id": run_id, "config": run.config(), "provenance": provenance, **record})
+
+    @property
+    def status(self) -> str:
+        return self.record.status
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat plain values, as the store keeps them."""
+        own = {"run_id": self.run_id, "config": self.config, "provenance": self.provenance}
+        return {**own, **self.record.as_dict(), "mean_accuracy": self.mean_accuracy, "forgetting": self.forgetting}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Row":
+        """The inverse of `as_dict`.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: they are not those of a row.
+        """
+        record = Record.from_dict(values)
+        if record.status not in ENDS:
+            raise ValueError(f"its status is not one of {', '.join(ENDS)}")
+        run_id, config, provenance = values["run_id"], values["config"], values["provenance"]
+        return cls(run_id, config, provenance, record, values.get("mean_accuracy"), values.get("forgetting"))
+
+    def line(self, labels: dict[str, Any]) -> dict[str, Any]:
+        """A line of a CSV, after its labels; accuracies, series and the configuration are JSON."""
+        r = self.record
+        last = {k: v[-1] for k, v in r.figures.items() if v and not isinstance(v[-1], list)}
+        return {
+            **labels,
+            "method": self.config["method"],
+            "benchmark": self.config["benchmark"],
+            "seed": self.config["seed"],
+            "status": r.status,
+            "mean_accuracy": self.mean_accuracy,
+            "forgetting": self.forgetting,
+            "seconds": round(sum(r.seconds), 1),
+            "accuracy": json.dumps([[None if a is None else round(a, 4) for a in line] for line in r.accuracy]),
+            **{k: round(v, 4) for k, v in last.items()},
+            "run_id": self.run_id,
+            **{k: self.provenance.get(k) for k in PROVENANCE},
+            "config": json.dumps(self.config, sort_keys=True),
+            "series": self._series(),
+        }
+
+    def _series(self) -> str | None:
+        """Everything over parts as JSON, to six digits; None of a row whose series were not kept."""
+        r = self.record
+        if all(math.isnan(v) for v in r.loss):
+            return None
+        series = {"loss": r.loss, "seconds": r.seconds, **r.figures}
+        return json.dumps({k: _short(v) for k, v in series.items()} | {"ended": [round(t, 1) for t in r.ended]})
+
+    @classmethod
+    def from_line(cls, line: dict[str, Any]) -> "Row":
+        """The row that `line` made a line of. An older line has the last of the figures, the sum of the seconds, and no loss.
+
+        Raises:
+            ValueError, LookupError, TypeError, ArithmeticError: it is not such a line, or was changed.
+        """
+        config, accuracy = json.loads(line["config"]), json.loads(line["accuracy"])
+        if line["status"] not in ENDS:
+            raise ValueError(f"its status is not one of {', '.join(ENDS)}")
+        if line["run_id"] != identify(config, line["data_sha256"], int(line["rules_version"])):
+            raise ValueError("its run_id is not that of its configuration")
+        finished = line["status"] == "finished"
+        if finished and not abs(sum(accuracy[-1]) / len(accuracy[-1]) - line["mean_accuracy"]) <= 1e-4:
+            raise ValueError("its mean_accuracy is not that of its accuracies")
+        series = _known_series(line) if isinstance(line.get("series"), str) else _last_of_series(line, max(1, len(accuracy)))
+        reason = "" if finished else "said where it was trained"
+        forgetting = None if line["forgetting"] != line["forgetting"] else line["forgetting"]
+        mean = line["mean_accuracy"] if finished else None
+        record = Record(line["status"], reason, accuracy, **series)
+        return cls(line["run_id"], config, {k: line[k] for k in PROVENANCE}, record, mean, forgetting)
+
+
+def _short(values: Any) -> Any:
+    """Numbers to six significant digits; JSON has no nan: None instead."""
+    if isinstance(values, list):
+        return [_short(v) for v in values]
+    if not math.isfinite(values):
+        return None
+    return values if isinstance(values, int) or values.is_integer() and abs(values) < 1e6 else float(f"{values:.6g}")
+
+
+def _full(values: Any) -> Any:
+    return [_full(v) for v in values] if isinstance(values, list) else math.nan if values is None else values
+
+
+def _known_series(line: dict[str, Any]) -> dict[str, Any]:
+    series = {k: _full(v) for k, v in json.loads(line["series"]).items()}
+    own = {k: series.pop(k) for k in ("loss", "seconds", "ended")}
+    if not len(own["loss"]) == len(own["seconds"]) == len(own["ended"]):
+        raise ValueError("its series are not as long as each other")
+    return {"loss": own["loss"], "figures": series, "seconds": own["seconds"], "ended": own["ended"]}
+
+
+def _last_of_series(line: dict[str, Any], parts: int) -> dict[str, Any]:
+    known = {*_OF_ROWS, *PROVENANCE}
+    lost = line["status"] == "diverged"  # whose figures are nan, and not those of another method
+    figures = {k: v for k, v in line.items() if k not in known and isinstance(v, float) and (lost or v == v)}
+    return {
+        "loss": [math.nan] * parts,
+        "figures": {k: [*[math.nan] * (parts - 1), v] for k, v in figures.items()},
+        "seconds": [0.0] * (parts - 1) + [float(line["seconds"])],
+        "ended": [time.time()] * parts,
+    }

@@ -1,0 +1,91 @@
+"""Train what a plan lacks, show the progress, and write every row to the store and to MLflow."""
+
+import shutil
+import time
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.plan import Plan, console, pretty
+from pipeline.records.mlflow import Tracker
+from presyn import Run, choose_device
+from sweeps.checkpoints import Checkpoints
+from sweeps.cluster import new_session
+from sweeps.execute import execute, train_here
+
+
+def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
+    """Train what is missing and project every row to MLflow.
+
+    Args:
+        plan: Its rows are completed.
+        tracker: Receives each row.
+        title: Shown beside the progress.
+        here: In this process, instead of on a Ray cluster.
+
+    Raises:
+        PresynError: something could not be trained; what was is in the store.
+    """
+    for row in plan.rows.values():
+        tracker.write(row)
+    missing = plan.missing
+    if not missing:
+        return
+    checkpoints = Checkpoints(plan.store.checkpoints, new_session())
+    seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
+    if here:
+        choose_device(plan.cluster.device)
+    total = sum(map(plan.steps, missing.values()))  # with the device, all that can be refused is refused here
+    with _progress() as progress:
+        watch = _Watch(plan, tracker, title, progress, total, missing)
+        if here:
+            train_here(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
+        else:
+            execute(missing, checkpoints, plan.cluster, lambda run: seconds[run.shape()], watch.on_end, watch.on_steps)
+    # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
+    for run_id in plan.rows:
+        checkpoints.remove(run_id)
+    shutil.rmtree(checkpoints.folder / checkpoints.session, ignore_errors=True)
+
+
+class _Watch:
+    """What happens as runs come to an end and steps are made: store, MLflow, progress."""
+
+    def __init__(
+        self, plan: Plan, tracker: Tracker, title: str, progress: Progress, total: int, missing: dict[str, Run]
+    ) -> None:
+        self.plan, self.tracker, self.title, self.progress, self.total = plan, tracker, title, progress, total
+        self.missing = missing
+        self.bar = progress.add_task(title, total=len(missing), left="…")
+        self.began = self.said = time.time()
+        self.done = 0
+
+    def on_steps(self, steps: int) -> None:
+        self.done += steps
+        left = pretty((time.time() - self.began) * max(0, self.total - self.done) / self.done) if self.done else "…"
+        self.progress.update(self.bar, left=left)
+        if not console.is_terminal and time.time() - self.said > 60:  # a log file sees a line a minute
+            self.said = time.time()
+            console.print(f"{self.title}: {self.done / self.total:.0%}, {left} left", highlight=False)
+
+    def on_end(self, run_id: str, record: dict[str, Any], place: dict[str, Any]) -> None:
+        run = self.missing[run_id]
+        row = self.plan.store.put(run_id, run, self.plan.sha256(run), record, place)
+        self.plan.rows[run_id] = row
+        self.tracker.write(row)
+        self.progress.advance(self.bar)
+        if row.status == "diverged":
+            console.print(f"{run.method} on {run.benchmark.name} diverged: {row.record.reason}", highlight=False)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs,"),
+        TimeElapsedColumn(),
+        TextColumn("so far, {task.fields[left]} left"),
+        console=console,
+        transient=True,
+    )

@@ -1,0 +1,69 @@
+"""Where work happens: the store, the results, the cluster and MLflow, opened once and handed on whole.
+
+The one place of the pipeline that reads environment variables.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.records.store import Store
+from sweeps.cluster import Cluster
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where work happens.
+
+    Attributes:
+        store: Of rows, manifests and checkpoints.
+        results: The folder that stages write to.
+        cluster: Where to train.
+        uri: Of MLflow.
+    """
+
+    store: Store
+    results: Path
+    cluster: Cluster
+    uri: str
+
+    @classmethod
+    def open(
+        cls,
+        results: Path = Path("results"),
+        *,
+        store: str | None = None,
+        mlflow: str | None = None,
+        data: str | None = None,
+        device: str | None = None,
+        ray_address: str | None = None,
+        gpu_share: float = 1.0,
+        cohort: int | None = None,
+        tf32: bool = False,
+    ) -> "Workspace":
+        """A workspace from options; what is not given is read from the environment, or is its default.
+
+        Raises:
+            PresynError: the store cannot be written, or an option is out of range.
+        """
+        data = data or os.environ.get("PRESYN_DATA")
+        cluster = Cluster(
+            data=str(Path(data).expanduser().absolute()) if data else None,  # workers have working folders of their own
+            device=device or os.environ.get("PRESYN_DEVICE") or None,
+            gpu_share=gpu_share,
+            max_members=cohort,
+            tf32=tf32,
+            address=ray_address or os.environ.get("RAY_ADDRESS") or None,
+        )
+        opened = open_store(store)
+        uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{opened.root / 'mlflow.db'}"
+        return cls(opened, results, cluster, uri)
+
+
+def open_store(root: str | None = None) -> Store:
+    """The store in a folder: the argument, else $PRESYN_STORE, else .presyn.
+
+    Raises:
+        PresynError: it cannot be written.
+    """
+    return Store(Path(root or os.environ.get("PRESYN_STORE") or ".presyn").expanduser().absolute())

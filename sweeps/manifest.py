@@ -1,0 +1,68 @@
+"""The manifest of configurations that Optuna draws from a space.
+
+Random search needs no feedback, so all configurations are drawn before anything runs and the manifest is frozen: what
+a sweep contains depends on nothing that happens while it runs.
+"""
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from presyn import PresynError, Run, make_run
+from presyn.benchmarks import SEARCH_SEEDS
+from sweeps.space import Space
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of a manifest: a drawn configuration and the seed it runs with."""
+
+    number: int
+    seed: int
+    params: dict[str, Any]
+
+
+def draw(space: Space) -> list[Trial]:
+    """The configurations of a space, as many as its trials; the same for ever, and a longer draw begins with a shorter one.
+
+    A grid goes through its first field last, so that what a smaller budget reaches is what the space names first.
+    """
+    if space.sampler == "grid":
+        points = itertools.product(*(d.choices for d in space.search.values()))  # type: ignore[attr-defined]
+        rows = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, space.trials)]
+        return [Trial(i, SEARCH_SEEDS + i, params) for i, params in enumerate(rows)]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler_seed))
+    asked = [study.ask(space.search) for _ in range(space.trials)]
+    return [Trial(t.number, SEARCH_SEEDS + t.number, {k: t.params[k] for k in space.search}) for t in asked]
+
+
+def manifest(space: Space, folder: Path) -> list[Trial]:
+    """The manifest, drawn once and then read back from its file in the folder.
+
+    Raises:
+        PresynError: the file is damaged.
+    """
+    digest = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
+    path = folder / f"{space.name}-{digest}.json"
+    if not path.exists():
+        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw(space)]
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"space": space.identity(), "trials": rows}, indent=1))
+        partial.replace(path)
+    try:
+        return [Trial(**row) for row in json.loads(path.read_text())["trials"]]
+    except (ValueError, KeyError, TypeError):
+        raise PresynError(f"The manifest {path} is damaged. Delete it; it will be drawn again, the same.") from None
+
+
+def runs_of(space: Space, trials: list[Trial]) -> list[Run]:
+    """The runs of a manifest, one seed per configuration."""
+    return [make_run(space.method, space.benchmark, t.seed, {**space.fixed, **t.params}) for t in trials]

@@ -1,0 +1,48 @@
+"""The Optuna study of a finished sweep, for Optuna's own tools; a projection of its rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+
+from presyn import Record
+from sweeps.manifest import Trial
+from sweeps.space import Space
+
+STATES = {
+    "finished": optuna.trial.TrialState.COMPLETE,
+    "dropped": optuna.trial.TrialState.PRUNED,
+    "diverged": optuna.trial.TrialState.FAIL,
+}
+
+
+def study_of(space: Space, trials: Sequence[Trial], records: Sequence[Record], values: Sequence[float | None]) -> optuna.Study:
+    """A study in memory: finished = COMPLETE, dropped = PRUNED, diverged = FAIL.
+
+    Args:
+        space, trials: The manifest.
+        records: Of each trial, in order.
+        values: Of its objective.
+    """
+    study = optuna.create_study(study_name=space.name, direction=space.direction)
+    for trial, record, value in zip(trials, records, values, strict=True):
+        first = record.accuracy[0][0] if record.accuracy else None
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=STATES[record.status],
+                params=trial.params,
+                distributions=space.search,
+                value=value if record.status == "finished" else None,
+                intermediate_values={} if first is None else {0: first},
+                user_attrs={"seed": trial.seed, "reason": record.reason},
+            )
+        )
+    return study
+
+
+def keep_study(study: optuna.Study, path: Path) -> None:
+    """Put a study into a database, in place of one of the same name."""
+    storage = f"sqlite:///{path}"
+    if study.study_name in [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]:
+        optuna.delete_study(study_name=study.study_name, storage=storage)
+    optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
