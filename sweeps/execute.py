@@ -117,7 +117,6 @@ def _tune(
 ) -> None:
     quiet()
     import ray
-    from ray import tune
     from ray.tune.error import TuneError
 
     if not ray.is_initialized():  # it stays for the stages that follow, and ends with this process
@@ -129,6 +128,41 @@ def _tune(
     cohorts = pack(members, seconds, max(1, slots), most)
     errors: list[str] = []
     fatal: list[PresynError] = []
+    tuner = _tuner(cohorts, checkpoints, cluster, on_gpu, _sink(on_end, on_steps, errors, fatal))
+    try:
+        outcome = tuner.fit()
+    except TuneError as e:
+        raise (fatal[0] if fatal else PresynError(f"Ray Tune failed: {str(e).strip().splitlines()[-1]}")) from None
+    errors += [str(e).strip().splitlines()[-1] for e in outcome.errors]
+    if errors:
+        raise PresynError("Training failed: " + "; ".join(dict.fromkeys(errors)))
+
+
+def _tuner(cohorts: list[list[Member]], checkpoints: Checkpoints, cluster: Cluster, on_gpu: bool, sink: Any) -> Any:
+    """A Tuner with a trial for each cohort. Its storage is scratch: what counts is in the checkpoints and the results."""
+    from ray import tune
+
+    scratch = checkpoints.folder / checkpoints.session / "tune"
+    return tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(_worker, cohorts=cohorts, checkpoints=checkpoints, cluster=cluster),
+            {"cpu": cluster.cpus, "gpu": cluster.gpu_share if on_gpu else 0},
+        ),
+        param_space={"cohort": tune.grid_search(list(range(len(cohorts))))},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="cohorts",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            callbacks=[sink],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+
+
+def _sink(on_end: OnEnd, on_steps: OnSteps, errors: list[str], fatal: list[PresynError]) -> Any:
+    """What receives the reports of workers in the driver."""
+    from ray import tune
 
     class Sink(tune.Callback):
         def __reduce__(self) -> tuple:  # Tune pickles callbacks for its restore, which is not used
@@ -145,27 +179,4 @@ def _tune(
                 errors.append(result["error"])
             on_steps(result["steps"])
 
-    # The storage of Tune itself is scratch: the state that counts is in the checkpoints and the results.
-    scratch = checkpoints.folder / checkpoints.session / "tune"
-    tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_worker, cohorts=cohorts, checkpoints=checkpoints, cluster=cluster),
-            {"cpu": cluster.cpus, "gpu": cluster.gpu_share if on_gpu else 0},
-        ),
-        param_space={"cohort": tune.grid_search(list(range(len(cohorts))))},
-        tune_config=tune.TuneConfig(reuse_actors=True),
-        run_config=tune.RunConfig(
-            name="cohorts",
-            storage_path=str(scratch.resolve()),
-            verbose=0,
-            callbacks=[Sink()],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-        ),
-    )
-    try:
-        outcome = tuner.fit()
-    except TuneError as e:
-        raise (fatal[0] if fatal else PresynError(f"Ray Tune failed: {str(e).strip().splitlines()[-1]}")) from None
-    errors += [str(e).strip().splitlines()[-1] for e in outcome.errors]
-    if errors:
-        raise PresynError("Training failed: " + "; ".join(dict.fromkeys(errors)))
+    return Sink()

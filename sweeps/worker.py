@@ -40,7 +40,7 @@ def train_members(
     device: torch.device,
     report: Callable[[int, Ended], None],
 ) -> None:
-    """Train one cohort to its end, checkpointing after each part; going on from where its members stand.
+    """Train one cohort to its end, checkpointing after each part; one that runs out of memory goes on in two halves.
 
     Args:
         members: All of one shape and standing.
@@ -48,8 +48,6 @@ def train_members(
         data: The data folder.
         device: Where to train.
         report: Called with the network steps since the last call, and the records of the runs that ended since.
-
-    A cohort that runs out of the device's memory goes on from its checkpoints in two halves.
 
     Raises:
         PresynError: not even one network fits.

@@ -155,9 +155,7 @@ def _verify(args: Args) -> int:
 
 
 def _reproduce_options(p: opt.Parser) -> None:
-    from pipeline.experiments.catalogue import EXPERIMENTS
-
-    p.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; without a name, all")
+    p.add_argument("names", nargs="*", metavar="NAME", help="experiments, as --list names them; without a name, all")
     p.add_argument("--list", action="store_true", help="list the experiments")
     p.add_argument("--module", action="append", default=[], help="a Python module with stages of your own")
     p.add_argument("--seeds", type=int, nargs="+", help="default: those of the experiment")

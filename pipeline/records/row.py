@@ -85,7 +85,7 @@ class Row:
         }
 
     def _series(self) -> str | None:
-        """Everything over parts as JSON, to six digits; None of a row whose series were not kept."""
+        """Everything over parts as JSON; None of a row whose series were not kept."""
         r = self.record
         if all(math.isnan(v) for v in r.loss):
             return None
@@ -116,12 +116,12 @@ class Row:
 
 
 def _short(values: Any) -> Any:
-    """Numbers to six significant digits; JSON has no nan: None instead."""
+    """Numbers to nine significant digits, which tell float32 numbers apart; JSON has no nan: None instead."""
     if isinstance(values, list):
         return [_short(v) for v in values]
     if not math.isfinite(values):
         return None
-    return values if isinstance(values, int) or values.is_integer() and abs(values) < 1e6 else float(f"{values:.6g}")
+    return values if isinstance(values, int) or values.is_integer() and abs(values) < 1e6 else float(f"{values:.9g}")
 
 
 def _full(values: Any) -> Any:

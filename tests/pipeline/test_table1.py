@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 import pipeline.experiments.table1
+from pipeline.ask import in_order
 from pipeline.cli import main
 from pipeline.experiments.search import Winner, choose, search
 from pipeline.experiments.table1 import Table1, tuned_winners
-from pipeline.perform import in_order
 from pipeline.report.figures import table_picture
 from pipeline.report.table1 import as_latex, as_markdown, display, make_table
 from pipeline.stage import Known

@@ -5,10 +5,12 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from presyn import PresynError
+from presyn import PresynError, Record
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.files import read_benchmark
-from sweeps.space import draw, manifest, read_space, runs_of, space_names, study_of
+from sweeps.manifest import draw, manifest, runs_of
+from sweeps.space import read_space, space_names
+from sweeps.study import keep_study, study_of
 
 GOOD = """
 method: presynaptic
@@ -71,7 +73,7 @@ def test_the_papers_search_is_the_one_that_is_asked_for():
         (("{low: 0.01, high: 0.1}", "0.1"), "space.yaml: p_up under search must be like"),
         (("{choices: [0.1, 0.01]}", "{choices: [0.1], low: 1}"), "space.yaml: eta0 under search must be like"),
         (("method: presynaptic", "method: presinaptic"), "space.yaml: Unknown method 'presinaptic'"),
-        (("benchmark: permuted-digits", "benchmark: digits"), "space.yaml: Unknown benchmark"),
+        (("benchmark: permuted-digits", "benchmark: numbers"), "space.yaml: Unknown benchmark"),
         (("method: presynaptic", ""), "space.yaml: method is missing"),
         (("validation: 300, ", ""), "space.yaml: validation is missing under fixed"),
         (("benchmark: permuted-digits", "benchmark: 5"), "space.yaml: benchmark must be a word"),
@@ -118,15 +120,10 @@ def test_the_manifest_is_frozen_and_read_back(write, tmp_path):
 def test_the_study_opens_in_optuna_with_every_outcome(write, tmp_path):
     space = read_space(write(GOOD))
     trials = first(space, 3)
-    base = {"accuracy": [[0.8, None]], "reason": ""}
-    records = [
-        {**base, "status": "finished", "mean_accuracy": 0.7},
-        {**base, "status": "dropped", "mean_accuracy": None},
-        {**base, "status": "diverged", "mean_accuracy": None},
-    ]
+    records = [Record(status=status, accuracy=[[0.8, None]]) for status in ("finished", "dropped", "diverged")]
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     for _ in range(2):  # writing it again replaces it
-        study_of(space, trials, records, storage)
+        keep_study(study_of(space, trials, records, [0.7, None, None]), tmp_path / "study.db")
     study = optuna.load_study(study_name="space", storage=storage)
     assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert study.best_params == trials[0].params and study.best_value == 0.7
@@ -149,3 +146,15 @@ def test_a_grid_of_ranges_is_refused(tmp_path):
     )
     with pytest.raises(PresynError, match="grid needs choices under search, but eta0 is a range"):
         read_space(str(path))
+
+
+def test_a_search_may_name_another_objective(write):
+    assert (read_space(write(GOOD)).objective, read_space(write(GOOD)).direction) == ("mean_accuracy", "maximize")
+    least = read_space(write(GOOD + "objective: forgetting\ndirection: minimize\n"))
+    assert (least.objective, least.direction) == ("forgetting", "minimize") and least.identity() != read_space(
+        write(GOOD)
+    ).identity()
+    with pytest.raises(PresynError, match="Unknown objective 'energie'"):
+        read_space(write(GOOD + "objective: energie\n"))
+    with pytest.raises(PresynError, match="direction must be one of maximize, minimize"):
+        read_space(write(GOOD + "direction: up\n"))

@@ -1,0 +1,294 @@
+"""Stages: asked, trained and made by one function, whatever they are; and the faults that six copies of it had."""
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pipeline.plan
+from pipeline.cli import main
+from pipeline.perform import perform
+from pipeline.plan import Plan
+from pipeline.records.csvs import import_rows
+from pipeline.records.row import Row
+from pipeline.records.store import Store
+from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.workspace import Workspace
+from presyn import BENCHMARKS, PresynError, make_run, schedule_of
+from presyn.datasets import load
+from sweeps.cluster import Cluster
+
+TINY = {"epochs": 1, "tasks": 2, "hidden": [16]}
+PAGE = Path(__file__).parents[2] / "docs" / "adding_an_experiment.md"
+OWN = "dataset: digits\nkind: split\ntasks: 2\nepochs: 1\nhidden: [16]\nbatch_size: 20\n"
+SPACE = (
+    "method: presynaptic\nbenchmark: permuted-digits\ntrials: 2\nfixed: {validation: 300, epochs: 1, tasks: 2, hidden: [16]}\n"
+    "search: {eta0: {choices: [0.05, 0.1]}, p_up: {low: 0.01, high: 0.1}}\n"
+)
+
+
+def presyn(words):
+    return main(words.split())
+
+
+@pytest.fixture
+def at(home):
+    return Workspace.open(Path("out"))
+
+
+def test_a_benchmark_of_ones_own_has_its_table(home, here):
+    Path("my.yaml").write_text(OWN)
+    Path("space.yaml").write_text(SPACE)
+    assert presyn("table1 --space space.yaml --benchmarks my.yaml --seeds 1 2 --results out") == 0
+    table = pd.read_csv("out/table1/table1.csv")
+    assert set(table.benchmark) == {"my"} and {"presynaptic", "joint"} <= set(table.method)
+    assert table.ours.notna().all() and "my" in Path("out/table1/table1.md").read_text()
+
+
+def test_the_same_command_counts_no_run_twice(home, here):
+    Path("my.yaml").write_text(OWN)
+    words = "ablate --off eta0=0.05 --benchmarks my.yaml --seeds 1 2 --trials 1 --results out"
+    assert presyn(words) == 0
+    folder = Path("out/ablations-presynaptic/searched")
+    first, table = (folder / "runs.csv").read_text(), (folder / "table.csv").read_text()
+    assert presyn(f"{words} --reuse-parameters") == 0
+    assert (folder / "runs.csv").read_text() == first and (folder / "table.csv").read_text() == table
+    assert len(pd.read_csv(folder / "runs.csv")) == 4
+
+
+def test_two_files_of_one_name_are_refused(home, capsys):
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Path(folder, "my.yaml").write_text(OWN.replace("tasks: 2", f"tasks: {2 + (folder == 'b')}"))
+    assert presyn("ablate --off eta0=0.05 --benchmarks a/my.yaml b/my.yaml --dry-run") == 1
+    assert "Two benchmarks are called my: give one of them another name" in capsys.readouterr().err
+
+
+def test_a_file_that_holds_a_run_twice_is_refused(home, capsys):
+    results = Path(__file__).parents[2] / "results"
+    rows = pd.read_csv(results / "table1" / "runs.csv")
+    Path("results/table1").mkdir(parents=True)
+    pd.concat([rows, rows.head(1)]).to_csv("results/table1/runs.csv", index=False)
+    assert presyn("verify") == 1
+    assert "runs.csv holds a run twice: run_id" in capsys.readouterr().err
+
+
+def test_rows_carry_every_series_and_come_back_with_them(at):
+    run = make_run("presynaptic", "digits", 1, {"epochs": 3, "hidden": [16], "l2": 0.01})
+
+    class One(Learning):
+        def ask(self, known):
+            return [] if known.rows else [Wish(run, {"model": "plastic"})]
+
+    made = perform([One()], at, here=True)["learning"]
+    row = made.value[0]
+    assert [len(row.record.figures[n]) for n in ("energy", "information", "mean_p")] == [3, 3, 3] and len(row.record.loss) == 3
+    line = pd.read_csv("out/learning/runs.csv").to_dict("records")[0]
+    back = Row.from_line(line)
+    assert back.record.figures["energy"] == pytest.approx(row.record.figures["energy"], rel=1e-5)
+    assert back.record.loss == pytest.approx(row.record.loss, rel=1e-5) and back.mean_accuracy == row.mean_accuracy
+    other = Store(Path("other"))
+    assert import_rows([Path("out/learning/runs.csv")], other) == (1, 0)
+    assert other.get(row.run_id).line({}) == row.line({})
+
+
+def test_counting_a_runs_steps_builds_no_network(at, monkeypatch):
+    monkeypatch.setattr(pipeline.plan, "Cohort", None)
+    plan = Plan(at.store, Cluster())
+    run = make_run("presynaptic", "permuted-digits", 1)
+    assert plan.steps(run) == 5 * 10 * (1437 // 20) and plan.schedule(run).images_tested() == (1 + 2 + 3 + 4 + 5) * 360
+    joint = schedule_of(make_run("joint", "permuted-digits", 1), load("digits"))
+    assert (joint.parts, joint.steps(0)) == (10, 5 * 1437 // 20)
+    single = schedule_of(make_run("sgd", "digits", 1, {"epochs": 7}), load("digits"))
+    assert (single.parts, list(single.epochs_of(3)), single.tested_tasks(5), single.tested_tasks(6)) == (7, [3], (), range(1))
+
+
+class Learning(Stage):
+    """Some runs, and the rows as its value."""
+
+    name, experiment, title, columns = "learning", "learning", "learning", ("seed",)
+
+    def ask(self, known):
+        if known.rows:
+            return []
+        return [Wish(make_run("sgd", "split-digits", seed, TINY)) for seed in (1, 2)]
+
+    def make(self, frame, known):
+        return Made([row for _, row in known.rows], {"means.csv": frame[["seed", "mean_accuracy"]]}, "means.csv")
+
+
+class Halving(Stage):
+    """An adaptive one: it goes on halving eta0 around what did best."""
+
+    name, experiment, title, columns = "halving", "halving", "halving", ("eta0",)
+
+    def ask(self, known):
+        tried = {labels["eta0"]: row.mean_accuracy for labels, row in known.rows}
+        etas = [0.1, 0.4] if not tried else [min(tried) / 2] if len(tried) < 4 else []
+        return [Wish(make_run("sgd", "split-digits", 1, {**TINY, "eta0": eta}), {"eta0": eta}) for eta in etas]
+
+    def make(self, frame, known):
+        return Made(frame.loc[frame.mean_accuracy.idxmax(), "eta0"])
+
+
+class Follower(Stage):
+    """One that carries over what another found."""
+
+    name, experiment, title, columns = "follower", "follower", "follower", ("seed",)
+    needs = (Halving(),)
+
+    def ask(self, known):
+        eta = known.values["halving"]
+        return [] if known.rows or eta is None else [Wish(make_run("sgd", "split-digits", 9, {**TINY, "eta0": eta}))]
+
+    def make(self, frame, known):
+        return Made(known.values["halving"])
+
+
+def test_a_stage_that_asks_again_is_asked_until_it_is_done(at, client):
+    made = perform([Follower()], at, here=True)
+    frame = pd.read_csv("out/halving/runs.csv")
+    assert frame.eta0.tolist() == [0.1, 0.4, 0.05, 0.025]
+    assert made["follower"].value == made["halving"].value in frame.eta0.tolist()
+    assert len(client.search_runs([client.get_experiment_by_name("halving").experiment_id])) == 5, "four runs and their parent"
+    assert len(at.store.ids()) == 5
+    again = perform([Follower()], at, here=True)  # everything is read, and nothing trained
+    assert again["halving"].value == made["halving"].value and len(at.store.ids()) == 5
+
+
+def test_a_stage_that_never_ends_is_named(at):
+    class Forever(Learning):
+        def ask(self, known):
+            return [Wish(make_run("sgd", "split-digits", 1, TINY))]
+
+    with pytest.raises(PresynError, match="The stage learning asks again for runs that it has"):
+        perform([Forever()], at, here=True)
+
+
+def test_stages_that_want_the_same_run_train_it_once_with_the_measurements_of_both(at, capsys):
+    class Measured(Learning):
+        name = title = "measured"
+
+        def ask(self, known):
+            wanted = {**TINY, "measures": ["energy"]}
+            return [] if known.rows else [Wish(make_run("sgd", "split-digits", seed, wanted)) for seed in (1, 2)]
+
+    perform([Learning(), Measured()], at, here=True)
+    assert "2 stages: 2 runs, 0 in the store, 2 to train" in capsys.readouterr().err
+    assert all("energy" in at.store.get(i).record.figures for i in at.store.ids()) and len(at.store.ids()) == 2
+
+
+def test_a_row_that_lacks_a_measurement_is_trained_again_and_keeps_what_it_had(at):
+    def row(*measures):
+        class Wanting(Learning):
+            def ask(self, known):
+                settings = {"epochs": 2, "hidden": [16], "measures": list(measures)}
+                return [] if known.rows else [Wish(make_run("presynaptic", "digits", 1, settings))]
+
+        return perform([Wanting()], at, here=True)["learning"].value[0]
+
+    first, second = row("energy"), row("synapses")
+    assert first.run_id == second.run_id and {"energy", "histogram_p"} <= second.record.figures.keys()
+    assert second.record.figures["energy"] == first.record.figures["energy"]
+    assert row().record.ended == second.record.ended, "one that has more is left as it is"
+
+
+def test_a_final_state_is_kept_where_a_run_is_asked_to(at):
+    import torch
+
+    run = make_run("sgd", "split-digits", 1, {**TINY, "keep": True})
+    assert run.run_id("x") == make_run("sgd", "split-digits", 1, TINY).run_id("x")
+
+    class Keeping(Learning):
+        def ask(self, known):
+            return [] if known.rows else [Wish(run)]
+
+    row = perform([Keeping()], at, here=True)["learning"].value[0]
+    state = torch.load(at.store.root / "states" / f"{row.run_id}.pt", weights_only=True)
+    assert state["weights"].shape == (64 * 16 + 16 * 2,)
+
+
+def test_a_dry_run_and_so_far_train_nothing(at):
+    assert perform([Learning()], at, dry_run=True) == {} and not at.store.ids() and not Path("out").exists()
+    with pytest.raises(PresynError, match="None of the runs of learning is in the store"):
+        perform([Learning()], at, so_far=True)
+    assert presyn("run --method sgd --benchmark split-digits --seeds 2 --set epochs=1 tasks=2 hidden=16") == 0
+    assert len(perform([Learning()], at, so_far=True)["learning"].value) == 1
+
+
+def test_the_experiment_of_the_page_works_as_it_stands_there(home, here, client, capsys, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    Path("sensitivity.py").write_text(code)
+    monkeypatch.syspath_prepend(str(home))
+    command = "reproduce --module sensitivity sensitivity"
+    try:
+        assert presyn(f"{command} --dry-run") == 0 and "6 to train" in capsys.readouterr().err
+        assert presyn(command) == 0
+    finally:
+        sys.modules.pop("sensitivity", None)
+    table = pd.read_csv("results/sensitivity/table.csv")
+    assert table.eta0.tolist() == [0.01, 0.03, 0.1] and "sensitivity" in capsys.readouterr().out
+    assert Path("results/sensitivity/curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert client.get_experiment_by_name("sensitivity") is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("reproduce tabel1", "Unknown experiment 'tabel1'. Did you mean table1?"),
+        ("reproduce searches --seeds 1", "--seeds does not go with searches"),
+        ("reproduce --module nowhere.at_all x", "--module nowhere.at_all cannot be imported"),
+        ("reproduce --module json x", "--module json holds no stage"),
+    ],
+)
+def test_bad_input_is_named(home, capsys, words, says):
+    assert presyn(words) == 1 and says in capsys.readouterr().err
+
+
+def test_experiments_are_listed(capsys):
+    assert presyn("reproduce --list") == 0
+    assert {"table1", "ablations", "departures", "verdicts"} <= {
+        line.split()[0] for line in capsys.readouterr().out.splitlines()
+    }
+
+
+def test_an_option_added_later_leaves_all_ids_as_they_are(monkeypatch):
+    from presyn import METHODS
+    from presyn.options import option
+
+    before = make_run("presynaptic", "permuted-mnist", 2019)
+
+    @dataclasses.dataclass(frozen=True)
+    class Longer(METHODS["presynaptic"].Options):
+        sleep: float = option(0.0, "added later", varies=True, neutral=0.0)
+
+    monkeypatch.setattr(METHODS["presynaptic"], "Options", Longer)
+    after = make_run("presynaptic", "permuted-mnist", 2019)
+    assert after.run_id("data") == before.run_id("data") and after.config() == before.config()
+    assert make_run("presynaptic", "permuted-mnist", 2019, {"sleep": 0.5}).run_id("data") != before.run_id("data")
+
+
+def test_data_of_ones_own_by_a_yaml(home, here):
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 4
+    x = np.clip(rng.integers(0, 200, (4, 5, 5))[y] + rng.integers(0, 40, (400, 5, 5)), 0, 255).astype(np.uint8)
+    Path("data").mkdir()
+    np.savez("data/mine.npz", train_x=x[:300], train_y=y[:300], test_x=x[300:], test_y=y[300:])
+    Path("own.yaml").write_text("source: data/mine.npz\nkind: split\ntasks: 2\nepochs: 3\nbatch_size: 10\nhidden: [16]\n")
+    assert presyn("run --method sgd --benchmark own.yaml --seeds 1 2 --set eta0=0.1 --rows rows.csv") == 0
+    rows = pd.read_csv("rows.csv")
+    config = json.loads(rows.config[0])
+    assert (rows.mean_accuracy > 0.6).all() and config["dataset"] == "mine" and "source" not in config
+    Path("data").rename("moved")
+    Path("own.yaml").write_text(Path("own.yaml").read_text().replace("data/", "moved/"))
+    assert presyn("run --method sgd --benchmark own.yaml --seeds 1 2 --set eta0=0.1 --rows rows.csv") == 0
+    assert pd.read_csv("rows.csv").run_id.tolist() == rows.run_id.tolist(), "the place of the files is not part of a run"
+
+
+def test_known_is_plain(at):
+    assert Known().rows == () and BENCHMARKS["digits"].parts == "epoch"

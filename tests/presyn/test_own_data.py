@@ -1,0 +1,94 @@
+"""Images of one's own are read from IDX files or an .npz, and every way they can be wrong is one message that names it."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from presyn import Benchmark, PresynError
+from presyn.own_data import read_arrays
+
+X = np.arange(30 * 16, dtype=np.uint8).reshape(30, 4, 4)
+Y = np.arange(30) % 3
+
+
+def write_npz(path, **changes):
+    arrays = {"train_x": X[:20], "train_y": Y[:20], "test_x": X[20:], "test_y": Y[20:]} | changes
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_folder(folder):
+    folder.mkdir()
+    for part, x, y in (("train", X[:20], Y[:20]), ("t10k", X[20:], Y[20:])):
+        (folder / f"kmnist-{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(x)))
+        (folder / f"kmnist-{part}-labels-idx1-ubyte").write_bytes(idx(y))
+    return folder
+
+
+def test_both_forms_and_keras_names_hold_the_same(tmp_path):
+    keras = {"train_x": None, "train_y": None, "test_x": None, "test_y": None}
+    keras |= {"x_train": X[:20], "y_train": Y[:20], "x_test": X[20:], "y_test": Y[20:]}
+    forms = [write_npz(tmp_path / "a.npz"), write_folder(tmp_path / "raw"), write_npz(tmp_path / "k.npz", **keras)]
+    for form in forms:
+        arrays = read_arrays(form)
+        assert arrays[0].shape == (20, 16) and arrays[3].tolist() == Y[20:].tolist() and arrays[1].dtype == np.int64
+    hashes = {Benchmark(name="b", dataset="mine", source=str(f), kind="permuted").load().sha256 for f in forms}
+    assert len(hashes) == 1
+
+
+def test_inputs_are_normalised_by_the_training_images_or_as_said(tmp_path):
+    path = str(write_npz(tmp_path / "a.npz"))
+    data = Benchmark(name="b", dataset="mine", source=path).load()
+    x = (data.train_x - data.offset) * data.scale
+    assert abs(x.mean()) < 1e-3 and abs(x.std() - 1) < 1e-3 and data.classes == 3
+    plain = Benchmark(name="b", dataset="mine", source=path, mean=0.0, deviation=1.0).load()
+    assert ((plain.train_x - plain.offset) * plain.scale).max() == pytest.approx(1) and plain.sha256 == data.sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train_x": X[:20].astype(float)}, "training images must be uint8"),
+        ({"test_y": Y[20:].astype(float)}, "test labels must be whole numbers"),
+        ({"test_y": Y[20:] - 5}, "test labels must be whole numbers from 0"),
+        ({"train_y": Y[:19]}, "20 training images and 19 training labels"),
+        ({"test_x": X[20:, :3]}, "training images are .*, test images"),
+        ({"test_y": Y[20:] + 5}, "test labels have classes that the training labels lack"),
+        ({"train_x": None}, "must hold the arrays train_x, train_y, test_x, test_y, but holds"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, changes, says):
+    with pytest.raises(PresynError, match=f"bad.npz.*{says}"):
+        read_arrays(write_npz(tmp_path / "bad.npz", **changes))
+
+
+def test_files_that_are_not_there_or_damaged_are_named(tmp_path):
+    with pytest.raises(PresynError, match="no.npz is not there"):
+        read_arrays(tmp_path / "no.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(PresynError, match="text.npz is not an .npz file"):
+        read_arrays(tmp_path / "text.npz")
+    folder = write_folder(tmp_path / "raw")
+    labels = folder / "kmnist-train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-3])
+    with pytest.raises(PresynError, match="train-labels.* holds 17 bytes, but its header says 20"):
+        read_arrays(folder)
+    labels.write_bytes(b"\0\0\x0d\x01rest")
+    with pytest.raises(PresynError, match="is not an IDX file of bytes"):
+        read_arrays(folder)
+    labels.unlink()
+    with pytest.raises(PresynError, match="one IDX file with train and labels in its name; there is none"):
+        read_arrays(folder)
+
+
+def test_names_of_ones_own_and_of_what_comes_along_are_told_apart():
+    with pytest.raises(PresynError, match="dataset must be one of mnist.*say with source"):
+        Benchmark(name="b", dataset="kmnist")
+    with pytest.raises(PresynError, match="'mnist' comes along: give the images of source another name"):
+        Benchmark(name="b", dataset="mnist", source="x.npz")
