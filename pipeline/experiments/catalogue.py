@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.experiments.ablations import chosen, study
+from pipeline.experiments.energy import SEEDS as ENERGY_SEEDS
+from pipeline.experiments.energy import Energy, Sparsity
 from pipeline.experiments.paper import FOUR, SEEDS, TUNED_PER_KIND, space_of
 from pipeline.experiments.search import search
 from pipeline.experiments.table1 import Table1, tuned_winners
@@ -16,6 +18,9 @@ from pipeline.stage import Stage
 from presyn import BENCHMARKS, METHODS, PresynError
 from presyn.options import reject_unknown
 from sweeps.space import read_space, space_names
+
+ALL = ("seeds", "set", "digits")
+"""Options of the command that an experiment may take."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,13 @@ def _study(source: str, departures: bool = False) -> Callable[[Choice], list[Sta
     return stages
 
 
+def _on_one_task(kind: type[Energy] | type[Sparsity]) -> Callable[[Choice], list[Stage]]:
+    def stages(c: Choice) -> list[Stage]:
+        return [kind(BENCHMARKS["digits" if c.digits else "mnist"], c.seeds or ENERGY_SEEDS, settings=c.settings)]
+
+    return stages
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "searches": Experiment("the searches of all methods, each on the benchmarks it is tuned on", _searches),
     "table1": Experiment("appendix 1, table 1: methods on four benchmarks", _table1, takes=("seeds", "digits")),
@@ -84,6 +96,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "departures": Experiment(
         "what the released code does otherwise than the paper says", _study("search", True), takes=("seeds", "digits")
     ),
+    "energy": Experiment("Fig. 1, appendix 1a and 1b: energy and information of three models", _on_one_task(Energy), takes=ALL),
+    "sparsity": Experiment("Fig. 2 and 3, appendix 2: important synapses", _on_one_task(Sparsity), takes=ALL),
     "verdicts": Experiment("a verdict on every claim, from the rows under results/", lambda c: [verify(c.results)], reads=True),
 }
 

@@ -1,4 +1,4 @@
-"""Imports point one way, pipeline → sweeps → presyn and inside pipeline too; presyn needs torch and numpy alone; files stay small."""
+"""Imports point one way, between the rooms and inside pipeline; presyn needs torch and numpy alone; files stay small."""
 
 import ast
 import subprocess
@@ -63,7 +63,7 @@ def test_the_machine_knows_no_experiment():
 def test_no_method_is_named_outside_the_experiments():
     for path in (ROOT / "pipeline").rglob("*.py"):
         if "experiments" not in path.parts:
-            assert "method == " not in path.read_text(), path
+            assert 'method == "' not in path.read_text(), path
 
 
 def test_files_and_functions_stay_short():

@@ -1,0 +1,111 @@
+"""Important synapses of the plastic model, from rows alone (Fig. 2 and 3, appendix 2)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pipeline.report.energy import series_of
+from pipeline.report.statistics import Sample
+
+BY_LAYER = (
+    *("share_p_below_0.3", "share_p_from_0.9", "energy_per_synapse_high", "energy_per_synapse_low"),
+    *("fisher_high", "fisher_low", "pearson_fisher_p"),
+)
+LESIONS = {"p": "lesion_p", "random": "lesion_random", "weight": "lesion_weight"}
+SHOWN = (50, 70, 80, 90)  # per cent of synapses cut
+SHUFFLES = 200
+
+
+def sparsity_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Long form: quantity, layer (1, 2, 3 or all), model, l2, seed, value."""
+    lines = []
+    done = frame[frame.status == "finished"]
+    for row, series in zip(done.itertuples(), series_of(done), strict=True):
+        config = json.loads(row.config)
+        for quantity, layer, value in _quantities(series, config["hidden"], row.seed):
+            lines.append([quantity, layer, row.model, row.l2, row.seed, value])
+    return pd.DataFrame(lines, columns=["quantity", "layer", "model", "l2", "seed", "value"])
+
+
+def _quantities(series: dict[str, Any], hidden: list[int], seed: int) -> Iterator[tuple[str, str, float | None]]:
+    for quantity in BY_LAYER:
+        values = series[quantity][-1]
+        for layer, value in zip([*map(str, range(1, len(values))), "all"], values, strict=True):
+            yield quantity, layer, value
+    yield "pearson_weight_p", "all", series["pearson_weight_p"][-1][0]
+    yield "spearman_fisher_raised", "all", series["spearman_fisher_raised"][-1]
+    for name, figure in LESIONS.items():
+        for share in SHOWN:
+            yield f"lesion_{name}_{share}", "all", series[figure][-1][share // 10 - 1]
+    for threshold in (0.8, 0.9, 0.95):
+        suffix = "" if threshold == 0.9 else f"_from_{threshold}"
+        for quantity, layer, value in spread(series, hidden, threshold, seed):
+            yield f"{quantity}{suffix}", layer, value
+
+
+def counts_of(series: dict[str, Any], hidden: list[int], threshold: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Important inputs of each neuron of the layer above each weight matrix, and outputs of each neuron of the layer below."""
+    inputs, outputs = (np.array(series[f"{side}_from_{threshold}"][-1], dtype=int) for side in ("inputs", "outputs"))
+    above = np.split(inputs, np.cumsum(hidden))
+    pixels = len(outputs) - sum(hidden)
+    below = np.split(outputs, np.cumsum([pixels, *hidden[:-1]]))
+    return above, below
+
+
+def spread(series: dict[str, Any], hidden: list[int], threshold: float, seed: int) -> Iterator[tuple[str, str, float | None]]:
+    """How unevenly important synapses are spread over neurons, against p shuffled within a weight matrix."""
+    above, below = counts_of(series, hidden, threshold)
+    rng = np.random.default_rng(seed)
+    for layer, (a, b) in enumerate(zip(above, below, strict=True), start=1):
+        for side, counts, slots in (("inputs", a, len(b)), ("outputs", b, len(a))):
+            d, p, beyond, expected = against_shuffles(counts, slots, rng)
+            yield f"ks_d_{side}", str(layer), d
+            yield f"ks_p_{side}", str(layer), p
+            yield f"beyond_2sd_{side}", str(layer), beyond
+            yield f"beyond_2sd_shuffled_{side}", str(layer), expected
+    for layer in range(len(hidden)):
+        ins, outs = above[layer], below[layer + 1]
+        varies = ins.std() > 0 and outs.std() > 0
+        yield "pearson_in_out", str(layer + 1), float(np.corrcoef(ins, outs)[0, 1]) if varies else None
+
+
+def against_shuffles(counts: np.ndarray, slots: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Counts of important synapses per neuron beside those of shuffled weight matrices.
+
+    Args:
+        counts: (neurons,).
+        slots: Synapses that each neuron has there.
+        rng: Draws the shuffles. How many of a shuffled matrix's important synapses fall to each neuron is multivariate
+            hypergeometric, so the matrix itself is not needed.
+
+    Returns:
+        Mean of the two-sample Kolmogorov–Smirnov D and median of its p over shuffles; share of neurons beyond two standard
+        deviations of the control's mean, and that share in the control.
+    """
+    control = rng.multivariate_hypergeometric([slots] * len(counts), int(counts.sum()), size=SHUFFLES, method="marginals")
+    tests = [stats.ks_2samp(counts, shuffled) for shuffled in control]
+    mean, deviation = control.mean(), control.std()
+    beyond = float((np.abs(counts - mean) > 2 * deviation).mean())
+    expected = float((np.abs(control - mean) > 2 * deviation).mean())
+    return float(np.mean([t.statistic for t in tests])), float(np.median([t.pvalue for t in tests])), beyond, expected
+
+
+def sparsity_table(long: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± standard error over seeds: a line for each quantity and layer, a column for each l2."""
+    lines = []
+    for (quantity, layer), of in long.groupby(["quantity", "layer"], sort=False):
+        cells = {f"l2 = {l2:g}": _words(values.value) for l2, values in of.groupby("l2", sort=False)}
+        lines.append({"quantity": quantity, "layer": layer, **cells})
+    return pd.DataFrame(lines)
+
+
+def _words(values: pd.Series) -> str:
+    known = values.dropna().astype(float)
+    if known.empty:
+        return "–"
+    s = Sample.of(known.tolist())
+    return f"{s.mean:.3g}" + (f" ± {s.standard_error:.1g}" if s.n > 1 else "")
