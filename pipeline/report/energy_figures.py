@@ -115,10 +115,11 @@ def of_sparsity(frame: pd.DataFrame, long: pd.DataFrame) -> dict[str, Picture]:
 def _mean(series: list[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error over seeds of a short series."""
     values = np.array([s[name][-1] for s in series], dtype=float)
-    n = np.maximum(1, (~np.isnan(values)).sum(axis=0))
-    total = np.nansum(values, axis=0)
-    spread = np.sqrt(np.nansum((values - total / n) ** 2, axis=0) / np.maximum(1, n - 1) / n)
-    return np.where(n > 0, total / n, np.nan), spread
+    known = (~np.isnan(values)).sum(axis=0)
+    n = np.maximum(1, known)
+    mean = np.nansum(values, axis=0) / n
+    spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(1, n - 1) / n)
+    return np.where(known > 0, mean, np.nan), spread
 
 
 def _centres(bins: int) -> np.ndarray:
@@ -146,8 +147,7 @@ def _lesions(ax: Axes, series: list[Mapping[str, Any]]) -> None:
 
 def _by_p(ax: Axes, series: list[Mapping[str, Any]], name: str, words: str) -> None:
     mean, error = _mean(series, name)
-    ax.errorbar(_centres(len(mean)), mean, error, color=COLOURS["plastic"], marker="o", ms=3, lw=0)
-    ax.errorbar(_centres(len(mean)), mean, error, color=COLOURS["plastic"], lw=1)
+    ax.errorbar(_centres(len(mean)), mean, error, color=COLOURS["plastic"], marker="o", ms=3, lw=1)
     ax.set(xlabel="release probability p", ylabel=words, ylim=(0, None), title="2c" if "energy" in name else "2d")
 
 
