@@ -134,4 +134,6 @@ def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | No
     made = stage.make(frame, Known(rows, values))
     if results:
         files += [write_whole(stage.folder(results) / name, content) for name, content in made.files.items()]
+        drawn = [(results / "figures" / f"{n}.{kind}", figure) for n, figure in made.figures.items() for kind in ("png", "svg")]
+        files += [write_whole(path, figure) for path, figure in drawn]
     return made, files

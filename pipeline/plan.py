@@ -14,8 +14,9 @@ from rich.console import Console
 
 from pipeline.records.row import Row
 from pipeline.records.store import Store
-from presyn import MEASURES, METHODS, Benchmark, Cohort, PresynError, Run, Schedule, choose_device
+from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, cohort_of
 from presyn.measures import figures_of
+from presyn.methods import kind_of
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 
@@ -80,7 +81,7 @@ class Plan:
             run.method,
             tasks.dataset,
             tasks.kind,
-            tasks.hidden,
+            tasks.hidden or tasks.inputs,
             tasks.batch_size,
             options,
             socket.gethostname(),
@@ -92,7 +93,7 @@ class Plan:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                known[key] = Cohort([run] * 2, tasks.load(self.cluster.data), device).measure()
+                known[key] = cohort_of([run] * 2, tasks.load(self.cluster.data), device).measure()
             finally:
                 torch.set_num_threads(threads)
             self.store.write(self.store.root / "timings.json", json.dumps(known))
@@ -122,7 +123,7 @@ class Plan:
 
     def schedule(self, run: Run) -> Schedule:
         """How a run is cut into parts, steps and tests."""
-        return _schedule(run.benchmark, METHODS[run.method].joint, self.cluster.data)
+        return _schedule(run.benchmark, kind_of(run.method).joint, self.cluster.data)
 
 
 @cache
@@ -132,7 +133,7 @@ def _schedule(benchmark: Benchmark, joint: bool, root: str | None) -> Schedule:
 
 def measured_images(run: Run, schedule: Schedule) -> float:
     """Test images that measurements show to sampled networks, as if in tests."""
-    samples = METHODS[run.method].traits_of(run.options).test_samples
+    samples = kind_of(run.method).traits_of(run.options).test_samples
     share = min(1.0, run.benchmark.passes / samples)
     tests = [(MEASURES[m].tests, schedule.parts * share if MEASURES[m].every else 1) for m in run.benchmark.measures]
     return schedule.test[0] * sum(number * times for number, times in tests)

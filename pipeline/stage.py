@@ -49,6 +49,7 @@ class Made:
         words: A line for the terminal as soon as it is made.
         shown: What the terminal shows at the end, for rich to print.
         study: An Optuna study, for the store's optuna.db.
+        figures: Name -> a figure of the paper, which goes to the folder figures of the results, as PNG and as SVG.
     """
 
     value: Any = None
@@ -59,6 +60,7 @@ class Made:
     words: str = ""
     shown: Any = None
     study: Any = None
+    figures: Mapping[str, Content] = field(default_factory=dict)
 
 
 class Stage(ABC):

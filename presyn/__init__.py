@@ -9,7 +9,7 @@ from presyn.methods import METHODS
 from presyn.record import Record
 from presyn.runs import RULES_VERSION, Run, make_run
 from presyn.schedule import Schedule, schedule_of
-from presyn.training import Cohort, train
+from presyn.training import Cohort, cohort_of, train
 
 __all__ = [
     "BENCHMARKS",
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "Schedule",
     "choose_device",
+    "cohort_of",
     "load",
     "make_run",
     "schedule_of",

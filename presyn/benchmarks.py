@@ -3,6 +3,7 @@
 To add one to a project, write its options as a YAML file and name the file where a benchmark's name goes.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from presyn.datasets import DATASETS, Dataset, load, moments
 from presyn.errors import PresynError
-from presyn.options import Options, option
+from presyn.options import Options, option, reject_unknown
 from presyn.own_data import read_arrays
 from presyn.streams import Purpose, keys, permutation
 
@@ -26,7 +27,7 @@ class Benchmark(Options):
 
     name: str = option("", "name")
     dataset: str = option("mnist", "the images: one of those that come along, or the name of those of source")
-    kind: str = option("permuted", "what makes the tasks", choices=("permuted", "split", "continuous", "single"))
+    kind: str = option("permuted", "what makes the tasks", choices=("permuted", "split", "continuous", "single", "patterns"))
     tasks: int = option(10, "number of tasks; at most 5 for split", low=1, high=1000)
     epochs: int = option(10, "passes over each task", low=1, high=10_000)
     batch_size: int = option(100, "images in a minibatch", low=1, high=100_000)
@@ -53,6 +54,8 @@ class Benchmark(Options):
         3, "sampled networks that measurements average, but at the end those of a test", low=1, high=1000, neutral=3
     )
     measures: tuple[str, ...] = option((), "what is measured besides accuracy", choices=MEASURED, identity=False)
+    patterns: int = option(0, "random patterns of all tasks together, for perceptrons", low=0, high=1_000_000, neutral=0)
+    inputs: int = option(0, "length of a pattern", low=0, high=1_000_000, neutral=0)
     keep: bool = option(False, "whether the final state is kept in the store", identity=False)
     source: str | None = option(None, "a folder of IDX files or an .npz file with images of one's own", identity=False)
     mean: float | None = option(
@@ -64,6 +67,11 @@ class Benchmark(Options):
         super().__post_init__()
         if not self.name:
             raise PresynError("name is missing: give the benchmark a name.")
+        if self.kind == "patterns":
+            self._check_patterns()
+            return
+        if self.patterns or self.inputs:
+            raise PresynError(f"patterns and inputs are for a benchmark of kind patterns; {self.name} shows images.")
         if self.source is None and self.dataset not in DATASETS:
             raise PresynError(
                 f"dataset must be one of {', '.join(DATASETS)}, not {self.dataset!r}; or say with source where its files are."
@@ -77,6 +85,16 @@ class Benchmark(Options):
         if min(self.hidden, default=0) < 1:
             raise PresynError(f"hidden must list at least one layer of at least one neuron, not {list(self.hidden)}.")
 
+    def _check_patterns(self) -> None:
+        if self.patterns < 1 or self.patterns % self.tasks:
+            raise PresynError(f"patterns must be a multiple of the {self.tasks} tasks, which share them, not {self.patterns}.")
+        if self.inputs < 1:
+            raise PresynError("inputs is missing: say how long a pattern is.")
+        nothing = {"dataset": "patterns", "hidden": (), "validation": 0, "source": None, "measures": (), "parts": "task"}
+        for name, value in nothing.items():
+            if getattr(self, name) != value:
+                raise PresynError(f"{name} must be {value!r} for patterns, on which perceptrons learn.")
+
     def classes(self, data: Dataset) -> int:
         """Output units of a network on these images."""
         return 2 if self.kind == "split" else data.classes
@@ -87,6 +105,8 @@ class Benchmark(Options):
         Raises:
             PresynError: they are missing or damaged.
         """
+        if self.kind == "patterns":
+            return _patterns(self.patterns // self.tasks, self.inputs)
         if self.source is None:
             return load(self.dataset, root)
         return _own(self.source, self.dataset, self.mean, self.deviation)
@@ -94,6 +114,13 @@ class Benchmark(Options):
     @property
     def permuted(self) -> bool:
         return self.kind in ("permuted", "continuous")
+
+
+@cache
+def _patterns(each: int, inputs: int) -> Dataset:
+    """What stands for the images where patterns are drawn by the keyed streams of each run: nothing but how many there are."""
+    x, y = np.zeros((each, inputs), np.uint8), np.zeros(each, np.int64)
+    return Dataset("patterns", x, y, x, y, hashlib.sha256(b"patterns drawn by keyed streams").hexdigest())
 
 
 @cache
@@ -122,6 +149,21 @@ BENCHMARKS: dict[str, Benchmark] = {
         "digits": {**_DIGITS, "epochs": 20, **_SINGLE},
     }.items()
 }
+
+PATTERNS = Benchmark(
+    name="patterns", dataset="patterns", kind="patterns", tasks=5, epochs=25, batch_size=5, hidden=(), patterns=500, inputs=1000
+)
+"""Of the perceptrons, as in the released notebook (PAPER section 6)."""
+
+
+def named(name: str) -> Benchmark:
+    """The benchmark of that name that comes along.
+
+    Raises:
+        PresynError: there is none.
+    """
+    reject_unknown([name], [*BENCHMARKS, PATTERNS.name], "benchmark")
+    return PATTERNS if name == PATTERNS.name else BENCHMARKS[name]
 
 
 def held_out(benchmark: Benchmark, data: Dataset) -> tuple[np.ndarray, np.ndarray]:

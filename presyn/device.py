@@ -4,7 +4,7 @@ import torch
 
 from presyn.datasets import Dataset
 from presyn.errors import PresynError
-from presyn.methods import METHODS
+from presyn.methods import kind_of
 from presyn.network import Network
 from presyn.runs import Run
 
@@ -14,7 +14,7 @@ FLOATS_PER_WEIGHT = 12  # state, transmitted weight, gradient, and temporaries o
 
 def memory_of(run: Run, data: Dataset) -> int:
     """Bytes of device memory that a member of a cohort takes, estimated from above; the images are shared."""
-    kind, tasks = METHODS[run.method], run.benchmark
+    kind, tasks = kind_of(run.method), run.benchmark
     sizes = (data.train_x.shape[1], *tasks.hidden, tasks.classes(data))
     per_sample = 2 * (tasks.batch_size + TEST_BATCH) * sum(sizes)  # activities and their gradients, of a step and of a test
     per_weight = FLOATS_PER_WEIGHT * Network(sizes).n_weights

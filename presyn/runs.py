@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from presyn.benchmarks import BENCHMARKS, Benchmark
+from presyn.benchmarks import PATTERNS, Benchmark, named
 from presyn.errors import PresynError
-from presyn.methods import METHODS, MethodOptions
+from presyn.methods import METHODS, PERCEPTRONS, MethodOptions, kind_of
 from presyn.options import reject_unknown
 
 RULES_VERSION = 1  # raised when a change moves numbers
@@ -68,13 +68,16 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
         0.001
     """
     overrides = dict(overrides or {})
-    reject_unknown([method], METHODS, "method")
+    reject_unknown([method], [*METHODS, *PERCEPTRONS], "method")
     if isinstance(benchmark, str):
-        reject_unknown([benchmark], BENCHMARKS, "benchmark")
-        benchmark = BENCHMARKS[benchmark]
+        benchmark = named(benchmark)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise PresynError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
-    kind = METHODS[method]
+    kind = kind_of(method)
+    if method in PERCEPTRONS and benchmark.kind != "patterns":
+        raise PresynError(f"{method} learns random patterns, not images: use the benchmark {PATTERNS.name}.")
+    if method in METHODS and benchmark.kind == "patterns":
+        raise PresynError(f"{method} learns images, and {benchmark.name} has none; it is for {', '.join(PERCEPTRONS)}.")
     own = [n for n in Benchmark.names() if n != "name"]
     reject_unknown(overrides, [*kind.Options.names(), *own, *kind.preset_names], f"field of {method} on {benchmark.name}")
     preset = kind.preset(overrides)

@@ -12,7 +12,7 @@ import numpy as np
 from presyn.benchmarks import Benchmark, held_out
 from presyn.datasets import Dataset
 from presyn.errors import PresynError
-from presyn.methods import METHODS
+from presyn.methods import kind_of
 from presyn.runs import Run
 
 MOST_TOGETHER = 1 << 20  # images of all tasks that one keyed shuffle can order
@@ -111,4 +111,4 @@ class Schedule:
 
 def schedule_of(run: Run, data: Dataset) -> Schedule:
     """The schedule of a run on its benchmark's images."""
-    return Schedule.of(run.benchmark, data, METHODS[run.method].joint)
+    return Schedule.of(run.benchmark, data, kind_of(run.method).joint)

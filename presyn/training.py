@@ -16,7 +16,7 @@ from presyn.datasets import Dataset
 from presyn.device import TEST_BATCH, choose_device
 from presyn.errors import PresynError
 from presyn.measures import MEASURES, Moment, check
-from presyn.methods import METHODS
+from presyn.methods import kind_of
 from presyn.methods.base import Examples, Method, State
 from presyn.network import Network
 from presyn.record import Record
@@ -58,8 +58,7 @@ class Cohort:
         self.removed: list[tuple[Run, Record]] = []
         self.device = device
         self.benchmark = runs[0].benchmark
-        kind = METHODS[runs[0].method]
-        self.stream = Stream(self.benchmark, data, [r.seed for r in runs], kind.joint, device)
+        self.stream = self._stream(data)
         self.schedule = self.stream.schedule
         self.network = Network((self.stream.pixels, *self.benchmark.hidden, self.stream.classes))
         self.parts = self.schedule.parts
@@ -69,8 +68,12 @@ class Cohort:
         self.state = self._restore(saved) if saved else self._start()
         check(self.benchmark.measures, self.runs[0].method, self.state)
 
+    def _stream(self, data: Dataset) -> Stream:
+        joint = kind_of(self.runs[0].method).joint
+        return Stream(self.benchmark, data, [r.seed for r in self.runs], joint, self.device)
+
     def _method(self) -> Method:
-        return METHODS[self.runs[0].method]([r.options for r in self.runs], self.device, self.fuse, self.benchmark.batch_size)
+        return kind_of(self.runs[0].method)([r.options for r in self.runs], self.device, self.fuse, self.benchmark.batch_size)
 
     def _start(self) -> State:
         state = self.method.start(*self.network.initial(self.stream.seeds, self.device))
@@ -228,6 +231,16 @@ class Cohort:
         return {n: torch.stack([s["state"][n] for s in saved]).to(self.device) for n in saved[0]["state"]}
 
 
+def cohort_of(
+    runs: Sequence[Run], data: Dataset, device: torch.device, saved: Sequence[dict[str, Any]] | None = None
+) -> Cohort:
+    """A cohort of networks on images, or of perceptrons on patterns; arguments and errors as of `Cohort`."""
+    from presyn.patterns import PatternCohort  # it extends what is here
+
+    kind = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
+    return kind(runs, data, device, saved)
+
+
 def train(
     runs: Sequence[Run], data: Dataset, device: torch.device | None = None, tick: Callable[[int], None] = lambda steps: None
 ) -> list[Record]:
@@ -239,7 +252,7 @@ def train(
         >>> [record.status for record in train(runs, load("digits"))]
         ['finished', 'finished', 'finished']
     """
-    cohort = Cohort(runs, data, device or choose_device(None))
+    cohort = cohort_of(runs, data, device or choose_device(None))
     while not cohort.done:
         cohort.train_part(tick)
     records = {id(run): record for run, record in cohort.results()}

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from presyn import BENCHMARKS, Benchmark, PresynError
+from presyn.benchmarks import PATTERNS, named
 from presyn.options import reject_unknown
 
 
@@ -37,10 +38,10 @@ def read_benchmark(name: str) -> Benchmark:
     Raises:
         PresynError: neither; or a bad field, named with its file.
     """
-    if name in BENCHMARKS:
-        return BENCHMARKS[name]
+    known = [*BENCHMARKS, PATTERNS.name]
     if not name.endswith((".yaml", ".yml")):
-        reject_unknown([name], BENCHMARKS, "benchmark (or path of a .yaml file)")
+        reject_unknown([name], known, "benchmark (or path of a .yaml file)")
+        return named(name)
     path = Path(name)
     try:
         values = {"name": path.stem, **read_yaml(path)}
@@ -48,7 +49,7 @@ def read_benchmark(name: str) -> Benchmark:
             values["source"] = str((path.parent / Path(values["source"]).expanduser()).resolve())
             values.setdefault("dataset", Path(values["source"]).stem)
         benchmark = Benchmark.build(values)
-        if benchmark.name in BENCHMARKS:
+        if benchmark.name in known:
             raise PresynError(f"name {benchmark.name!r} is taken by a built-in benchmark: choose another.")
         return benchmark
     except PresynError as e:

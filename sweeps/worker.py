@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from presyn import MEASURES, Cohort, PresynError, Run
+from presyn import MEASURES, PresynError, Run, cohort_of
 from presyn.device import memory_of
 from presyn.measures import figures_of
 from sweeps.checkpoints import Checkpoints, parts_of, read
@@ -86,7 +86,7 @@ def _train_group(
     ids = {id(m.run): m.run_id for m in members}
     kept: set[str] = set()  # whose end is in a checkpoint
     try:
-        cohort = Cohort([m.run for m in members], members[0].run.benchmark.load(data), device, saved or None)  # type: ignore[arg-type]
+        cohort = cohort_of([m.run for m in members], members[0].run.benchmark.load(data), device, saved or None)  # type: ignore[arg-type]
         while not cohort.done:
             cohort.train_part(lambda steps: report(steps * len(cohort.runs), []))
             ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}

@@ -11,6 +11,8 @@ import yaml
 from pipeline.experiments.paper import FOUR, SEEDS, space_of
 from pipeline.workspace import Workspace
 from presyn import BENCHMARKS, METHODS, Benchmark, PresynError
+from presyn.benchmarks import PATTERNS
+from presyn.methods import PERCEPTRONS
 from sweeps.files import read_benchmark
 
 Parser = argparse.ArgumentParser
@@ -85,7 +87,7 @@ def seeded(p: Parser, default: Sequence[int] = SEEDS) -> None:
 
 
 def method(p: Parser, **how: Any) -> None:
-    p.add_argument("--method", help=", ".join(METHODS), **how)
+    p.add_argument("--method", help=", ".join([*METHODS, *PERCEPTRONS]), **how)
 
 
 def benchmarks(p: Parser, default: str) -> None:
@@ -96,7 +98,7 @@ def settings(p: Parser, what: str) -> None:
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=what)
 
 
-BENCHMARK_HELP = f"{', '.join(BENCHMARKS)}, or a .yaml file"
+BENCHMARK_HELP = f"{', '.join(BENCHMARKS)}, {PATTERNS.name} (for {' and '.join(PERCEPTRONS)}), or a .yaml file"
 
 
 def workspace(args: Args) -> Workspace:

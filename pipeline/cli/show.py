@@ -13,6 +13,8 @@ from pipeline.records.row import Row
 from pipeline.records.store import Store
 from pipeline.report.statistics import Sample
 from presyn import BENCHMARKS, METHODS, PresynError, make_run
+from presyn.benchmarks import PATTERNS
+from presyn.methods import PERCEPTRONS
 
 out = Console()
 
@@ -53,10 +55,15 @@ def repeat_command(config: dict[str, Any]) -> str:
     """The command that repeats a run; one of a benchmark of somebody's own, on the one that comes along and is the nearest."""
     known = {"method", "benchmark", "seed"}
     fields = {k: v for k, v in config.items() if k not in known}
-    if config["benchmark"] not in BENCHMARKS:
-        nearest = next(b.name for b in BENCHMARKS.values() if b.kind == config["kind"])
+    come_along = [*BENCHMARKS.values(), PATTERNS]
+    if config["benchmark"] not in [b.name for b in come_along]:
+        nearest = next(b.name for b in come_along if b.kind == config["kind"])
         config = {**config, "benchmark": nearest}
-    default = make_run(config["method"], config["benchmark"], config["seed"]).config() if config["method"] in METHODS else {}
+    default = (
+        make_run(config["method"], config["benchmark"], config["seed"]).config()
+        if config["method"] in {*METHODS, *PERCEPTRONS}
+        else {}
+    )
     changed = [f"{k}={json.dumps(v) if not isinstance(v, str) else v}" for k, v in fields.items() if default.get(k) != v]
     words = ["presyn", "run", "--method", config["method"], "--benchmark", config["benchmark"], "--seeds", str(config["seed"])]
     return shlex.join(words + (["--set", *changed] if changed else []))

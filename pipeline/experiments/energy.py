@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.experiments.table1 import refuse_search_seeds
-from pipeline.report import energy_figures as figures
 from pipeline.report.energy import CAPTION, by_model, display, summary
+from pipeline.report.energy_figures import of_energy
 from pipeline.report.sparsity import sparsity_summary, sparsity_table
+from pipeline.report.sparsity_figures import of_sparsity
 from pipeline.report.terminal import grid
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import Benchmark, make_run
@@ -84,10 +85,10 @@ class Energy(Stage):
             "summary.csv": series,
             "table.csv": table,
             "table.md": f"{shown.to_markdown(index=False)}\n\n{CAPTION}\n",
-            **figures.of_energy(table, series),
         }
         metrics = {f"{r.model}.{r.l2:g}.information_per_energy": r.per_energy for r in table.itertuples()}
-        return Made(series, files, "table.csv", metrics=metrics, shown=grid(shown, "Energy", CAPTION))
+        figures = of_energy(table, series)
+        return Made(series, files, "table.csv", metrics=metrics, figures=figures, shown=grid(shown, "Energy", CAPTION))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ class Sparsity(Stage):
             "summary.csv": long,
             "table.csv": table,
             "table.md": f"{table.to_markdown(index=False)}\n",
-            **figures.of_sparsity(frame, long),
         }
         shown = table[table.quantity.isin(SHOWN)]
-        return Made(long, files, "table.csv", shown=grid(shown, "Sparsity: mean ± standard error over seeds"))
+        heading = "Sparsity: mean ± standard error over seeds"
+        return Made(long, files, "table.csv", figures=of_sparsity(frame, long), shown=grid(shown, heading))

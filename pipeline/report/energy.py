@@ -55,6 +55,14 @@ def by_model(series: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, errors, grouped.size().rename("n")], axis=1).reset_index().round(6)
 
 
+def fixed_release(last: pd.DataFrame) -> pd.DataFrame:
+    """A line for each fixed release probability, with the learning rate found for it: mean and standard error over seeds."""
+    names = ["accuracy", "information", "energy", "per_energy"]
+    grouped = last.groupby(["release", "eta0"])[names]
+    table = pd.concat([grouped.mean(), grouped.sem().add_suffix("_error"), grouped.size().rename("n")], axis=1)
+    return table.reset_index().round(6)
+
+
 def display(table: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it."""
     digits = {"accuracy": 4, "information": 3, "energy": 0, "neuronal_energy": 0, "mean_p": 3, "per_energy": 2}

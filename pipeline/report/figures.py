@@ -20,10 +20,12 @@ class Picture:
     draw: Callable[[], Figure]
     dpi: int = 130
     tight: bool = False
+    look: Any = None
 
     def savefig(self, target: Any, **options: Any) -> None:
         figure = self.draw()
-        figure.savefig(target, dpi=self.dpi, bbox_inches="tight" if self.tight else None, **options)
+        with plt.rc_context(self.look):  # some of it counts when a figure is written
+            figure.savefig(target, dpi=self.dpi, bbox_inches="tight" if self.tight else None, **options)
         plt.close(figure)
 
 

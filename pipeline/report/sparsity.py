@@ -18,6 +18,8 @@ BY_LAYER = (
 LESIONS = {"p": "lesion_p", "random": "lesion_random", "weight": "lesion_weight"}
 SHOWN = (50, 70, 80, 90)  # per cent of synapses cut
 SHUFFLES = 200
+IMPORTANT = 0.9
+"""From which p on a synapse is important (Fig. 3)."""
 
 
 def sparsity_summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -41,8 +43,8 @@ def _quantities(series: dict[str, Any], hidden: list[int], seed: int) -> Iterato
     for name, figure in LESIONS.items():
         for share in SHOWN:
             yield f"lesion_{name}_{share}", "all", series[figure][-1][share // 10 - 1]
-    for threshold in (0.8, 0.9, 0.95):
-        suffix = "" if threshold == 0.9 else f"_from_{threshold}"
+    for threshold in (0.8, IMPORTANT, 0.95):
+        suffix = "" if threshold == IMPORTANT else f"_from_{threshold}"
         for quantity, layer, value in spread(series, hidden, threshold, seed):
             yield f"{quantity}{suffix}", layer, value
 
@@ -62,18 +64,15 @@ def spread(series: dict[str, Any], hidden: list[int], threshold: float, seed: in
     rng = np.random.default_rng(seed)
     for layer, (a, b) in enumerate(zip(above, below, strict=True), start=1):
         for side, counts, slots in (("inputs", a, len(b)), ("outputs", b, len(a))):
-            d, p, beyond, expected = against_shuffles(counts, slots, rng)
-            yield f"ks_d_{side}", str(layer), d
-            yield f"ks_p_{side}", str(layer), p
-            yield f"beyond_2sd_{side}", str(layer), beyond
-            yield f"beyond_2sd_shuffled_{side}", str(layer), expected
+            for name, value in against_shuffles(counts, slots, rng).items():
+                yield name.format(side), str(layer), value
     for layer in range(len(hidden)):
         ins, outs = above[layer], below[layer + 1]
         varies = ins.std() > 0 and outs.std() > 0
         yield "pearson_in_out", str(layer + 1), float(np.corrcoef(ins, outs)[0, 1]) if varies else None
 
 
-def against_shuffles(counts: np.ndarray, slots: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+def against_shuffles(counts: np.ndarray, slots: int, rng: np.random.Generator) -> dict[str, float]:
     """Counts of important synapses per neuron beside those of shuffled weight matrices.
 
     Args:
@@ -83,15 +82,19 @@ def against_shuffles(counts: np.ndarray, slots: int, rng: np.random.Generator) -
             hypergeometric, so the matrix itself is not needed.
 
     Returns:
-        Mean of the two-sample Kolmogorov–Smirnov D and median of its p over shuffles; share of neurons beyond two standard
-        deviations of the control's mean, and that share in the control.
+        With {} for inputs or outputs. ks_d_{}, ks_p_{}: mean of the two-sample Kolmogorov–Smirnov D and median of its p over
+        shuffles. few_{}, many_{}: share of neurons below and above the control's mean by more than two standard deviations of
+        the control; few_{}_shuffled, many_{}_shuffled: the same of the control.
     """
     control = rng.multivariate_hypergeometric([slots] * len(counts), int(counts.sum()), size=SHUFFLES, method="marginals")
     tests = [stats.ks_2samp(counts, shuffled) for shuffled in control]
-    mean, deviation = control.mean(), control.std()
-    beyond = float((np.abs(counts - mean) > 2 * deviation).mean())
-    expected = float((np.abs(control - mean) > 2 * deviation).mean())
-    return float(np.mean([t.statistic for t in tests])), float(np.median([t.pvalue for t in tests])), beyond, expected
+    low, high = control.mean() - 2 * control.std(), control.mean() + 2 * control.std()
+    return {
+        "ks_d_{}": float(np.mean([t.statistic for t in tests])),
+        "ks_p_{}": float(np.median([t.pvalue for t in tests])),
+        **{"few_{}": float((counts < low).mean()), "many_{}": float((counts > high).mean())},
+        **{"few_{}_shuffled": float((control < low).mean()), "many_{}_shuffled": float((control > high).mean())},
+    }
 
 
 def sparsity_table(long: pd.DataFrame) -> pd.DataFrame:

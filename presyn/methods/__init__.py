@@ -3,6 +3,7 @@
 from presyn.methods.base import Method, MethodOptions
 from presyn.methods.bgd import BGD
 from presyn.methods.ewc import EWC
+from presyn.methods.perceptron import Perceptron, PresynapticPerceptron
 from presyn.methods.presynaptic import Presynaptic
 from presyn.methods.sgd import SGD, Joint
 
@@ -13,5 +14,13 @@ METHODS: dict[str, type[Method]] = {
     "ewc": EWC,
     "joint": Joint,
 }
+PERCEPTRONS: dict[str, type[Method]] = {"perceptron": Perceptron, "presynaptic-perceptron": PresynapticPerceptron}
+"""Those that learn random patterns instead of images."""
 
-__all__ = ["METHODS", "Method", "MethodOptions"]
+
+def kind_of(method: str) -> type[Method]:
+    """The class of a method by name, of either table."""
+    return PERCEPTRONS[method] if method in PERCEPTRONS else METHODS[method]
+
+
+__all__ = ["METHODS", "PERCEPTRONS", "Method", "MethodOptions", "kind_of"]

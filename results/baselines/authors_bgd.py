@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from pipeline.run import parse_settings
+from pipeline.cli.options import parse_settings
 from presyn import Cohort, Dataset, load, make_run
 
 
