@@ -174,7 +174,7 @@ def _reproduce(args: Args) -> int:
     results = _prepare(args)
     at = opt.workspace(args)
     seeds = opt.seeds_of(args) if args.seeds else None
-    choice = Choice(results, at.store.manifests, seeds, opt.parse_settings(args.set), args.digits)
+    choice = Choice(results, at.store.manifests, seeds, opt.parse_settings(args.set), args.digits, args.data)
     for build in rounds_of(args.names, args.module, choice):  # a round reads what the one before has written
         _perform(args, build(), at, so_far=args.so_far)
     return 0

@@ -23,7 +23,7 @@ from pipeline.experiments.variants import (
     published_parameters,
     space_of,
 )
-from pipeline.report.ablations import CAPTION, display, make_table
+from pipeline.report.ablations import CAPTION, display, fig5a, make_table
 from pipeline.report.figures import ablation_bars
 from pipeline.report.terminal import grid
 from pipeline.stage import Known, Made, Stage, Wish
@@ -116,7 +116,8 @@ class Ablations(Stage):
         }
         if self.searches:
             files["winners.yaml"] = self._winners(known)
-        return Made(table, files, "table.csv", shown=grid(shown, self.heading, CAPTION))
+        figures = {"fig5a": fig5a(table)} if self.name == SEARCHED else {}
+        return Made(table, files, "table.csv", figures=figures, shown=grid(shown, self.heading, CAPTION))
 
     def _winners(self, known: Known) -> str:
         """The winners by benchmark, beside those that were there of others."""

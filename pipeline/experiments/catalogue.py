@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.experiments.ablations import chosen, study
-from pipeline.experiments.energy import SEEDS as ENERGY_SEEDS
 from pipeline.experiments.energy import Energy, Sparsity
+from pipeline.experiments.lifelong import lifelong
 from pipeline.experiments.paper import FOUR, SEEDS, TUNED_PER_KIND, space_of
+from pipeline.experiments.perceptron import SEEDS as PERCEPTRON_SEEDS
+from pipeline.experiments.perceptron import Perceptrons
+from pipeline.experiments.release_data import FILE, ReleaseData, file_of, read
+from pipeline.experiments.releases import EnergySettings, FixedRelease, UniformStart
 from pipeline.experiments.search import search
 from pipeline.experiments.table1 import Table1, tuned_winners
 from pipeline.experiments.verify import verify
@@ -33,6 +37,7 @@ class Choice:
         seeds: None for those of the experiment.
         settings: Fields that are set on top of the experiment's own.
         digits: Whether on scikit-learn's digits.
+        data: The data folder.
     """
 
     results: Path
@@ -40,6 +45,7 @@ class Choice:
     seeds: tuple[int, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     digits: bool = False
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,14 @@ class Experiment:
         stages: The stages that make it.
         reads: Whether they read what other experiments have written.
         takes: Options of the command that it takes: seeds, set, digits.
+        optional: Whether it is among all experiments, with what is here.
     """
 
     words: str
     stages: Callable[[Choice], list[Stage]]
     reads: bool = False
     takes: tuple[str, ...] = ()
+    optional: Callable[[Choice], bool] = lambda c: True
 
 
 def _table1(c: Choice) -> list[Stage]:
@@ -79,9 +87,10 @@ def _study(source: str, departures: bool = False) -> Callable[[Choice], list[Sta
     return stages
 
 
-def _on_one_task(kind: type[Energy] | type[Sparsity]) -> Callable[[Choice], list[Stage]]:
+def _on_one_task(kind: Any) -> Callable[[Choice], list[Stage]]:
     def stages(c: Choice) -> list[Stage]:
-        return [kind(BENCHMARKS["digits" if c.digits else "mnist"], c.seeds or ENERGY_SEEDS, settings=c.settings)]
+        seeds = {"seeds": c.seeds} if c.seeds else {}
+        return [kind(BENCHMARKS["digits" if c.digits else "mnist"], **seeds, settings=c.settings)]
 
     return stages
 
@@ -97,7 +106,27 @@ EXPERIMENTS: dict[str, Experiment] = {
         "what the released code does otherwise than the paper says", _study("search", True), takes=("seeds", "digits")
     ),
     "energy": Experiment("Fig. 1, appendix 1a and 1b: energy and information of three models", _on_one_task(Energy), takes=ALL),
+    "energy-settings": Experiment("the same with p_up and p_down ± 25 %", _on_one_task(EnergySettings), takes=ALL),
+    "fixed-release": Experiment("appendix 1c: fixed release swept over p", _on_one_task(FixedRelease), takes=ALL),
     "sparsity": Experiment("Fig. 2 and 3, appendix 2: important synapses", _on_one_task(Sparsity), takes=ALL),
+    "uniform-start": Experiment("appendix 1d: p from a uniform start", _on_one_task(UniformStart), takes=ALL),
+    "perceptron": Experiment(
+        "Fig. 5b and c: perceptrons on random patterns",
+        lambda c: [Perceptrons(c.seeds or PERCEPTRON_SEEDS, settings=c.settings)],
+        takes=("seeds", "set"),
+    ),
+    "lifelong": Experiment(
+        "Fig. 4b and c, appendix 3: learning and forgetting over tasks, of rows of table1",
+        lambda c: [lifelong(c.results, c.seeds or SEEDS)],
+        reads=True,
+        takes=("seeds",),
+    ),
+    "release-data": Experiment(
+        f"appendix 4: measured release probabilities, from a file {FILE} in the data folder",
+        lambda c: [ReleaseData(read(file_of(c.data)))],
+        reads=True,
+        optional=lambda c: file_of(c.data).exists(),
+    ),
     "verdicts": Experiment("a verdict on every claim, from the rows under results/", lambda c: [verify(c.results)], reads=True),
 }
 
@@ -114,7 +143,7 @@ def rounds_of(names: Sequence[str], modules: Sequence[str], choice: Choice) -> l
         PresynError: an unknown name, a module that cannot be imported, or settings that do not fit.
     """
     own = {stage.name: stage for module in modules for stage in _stages_in(module)}
-    names = list(names) or list(own) or list(EXPERIMENTS)
+    names = list(names) or list(own) or [name for name, e in EXPERIMENTS.items() if e.optional(choice)]
     reject_unknown(names, [*EXPERIMENTS, *own], "experiment")
     given = [name for name, value in (("seeds", choice.seeds), ("set", choice.settings), ("digits", choice.digits)) if value]
     for name in names:

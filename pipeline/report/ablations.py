@@ -3,8 +3,11 @@
 import math
 
 import pandas as pd
+from matplotlib.axes import Axes
 
+from pipeline.report.figures import Picture
 from pipeline.report.statistics import Difference, Sample, holm, p_words, paired
+from pipeline.report.style import GREY, ORANGE, panels
 
 
 def make_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,3 +69,15 @@ def _cell(line: pd.Series) -> str:
     p = "" if line.p != line.p else f", {p_words(line.p)}"
     change = "" if line.difference != line.difference else f" ({line.difference:+.2f}{p})"
     return f"{Sample(line.ours, line.standard_error, line.n)}{change}{lost}"
+
+
+def fig5a(table: pd.DataFrame) -> Picture:
+    """Fig. 5a: mean accuracy of each variant, a panel for each benchmark; bars: standard error over seeds."""
+    return panels(*[lambda ax, b=b: _bars(ax, table[table.benchmark == b], str(b)) for b in table.benchmark.unique()])
+
+
+def _bars(ax: Axes, of: pd.DataFrame, benchmark: str) -> None:
+    colours = [ORANGE] + [GREY] * (len(of) - 1)
+    ax.barh(of.ablation, of.ours, xerr=of.standard_error.fillna(0), color=colours)
+    ax.invert_yaxis()
+    ax.set(xlabel="mean accuracy in %", title=benchmark, xlim=(max(0.0, of.ours.min() - 8), min(100.0, of.ours.max() + 4)))
