@@ -1,6 +1,7 @@
 """Presynaptic consolidation and its rivals, trained as cohorts. Needs torch and numpy alone."""
 
 from presyn.benchmarks import BENCHMARKS, Benchmark
+from presyn.cohorts import cohort_of, train
 from presyn.datasets import Dataset, load
 from presyn.device import choose_device
 from presyn.errors import PresynError
@@ -9,7 +10,7 @@ from presyn.methods import METHODS
 from presyn.record import Record
 from presyn.runs import RULES_VERSION, Run, make_run
 from presyn.schedule import Schedule, schedule_of
-from presyn.training import Cohort, cohort_of, train
+from presyn.training import Cohort
 
 __all__ = [
     "BENCHMARKS",

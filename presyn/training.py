@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from presyn.datasets import Dataset
-from presyn.device import TEST_BATCH, choose_device
+from presyn.device import TEST_BATCH
 from presyn.errors import PresynError
 from presyn.measures import MEASURES, Moment, check
 from presyn.methods import kind_of
@@ -229,31 +229,3 @@ class Cohort:
         if len(saved) != len(self.runs) or len({r.parts for r in self.records}) != 1:
             raise PresynError("Saved states must be one for each run, all after the same number of parts.")
         return {n: torch.stack([s["state"][n] for s in saved]).to(self.device) for n in saved[0]["state"]}
-
-
-def cohort_of(
-    runs: Sequence[Run], data: Dataset, device: torch.device, saved: Sequence[dict[str, Any]] | None = None
-) -> Cohort:
-    """A cohort of networks on images, or of perceptrons on patterns; arguments and errors as of `Cohort`."""
-    from presyn.patterns import PatternCohort  # it extends what is here
-
-    kind = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
-    return kind(runs, data, device, saved)
-
-
-def train(
-    runs: Sequence[Run], data: Dataset, device: torch.device | None = None, tick: Callable[[int], None] = lambda steps: None
-) -> list[Record]:
-    """Train runs of one shape to their end, as one cohort; returns their records in order.
-
-    Example:
-        >>> from presyn import load, make_run, train
-        >>> runs = [make_run("presynaptic", "split-digits", seed, {"eta0": 0.01}) for seed in (1, 2, 3)]
-        >>> [record.status for record in train(runs, load("digits"))]
-        ['finished', 'finished', 'finished']
-    """
-    cohort = cohort_of(runs, data, device or choose_device(None))
-    while not cohort.done:
-        cohort.train_part(tick)
-    records = {id(run): record for run, record in cohort.results()}
-    return [records[id(run)] for run in runs]

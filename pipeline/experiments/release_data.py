@@ -1,4 +1,7 @@
-"""Whether synapses with a high release probability change less (appendix 4): from a file of measurements, which does not come along."""
+"""Whether synapses with a high release probability change less (appendix 4).
+
+It needs a file of measurements, which does not come along. The layout read here is ours; it was tried on made-up numbers alone.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +17,8 @@ from presyn.datasets import data_root
 FILE = "release_data.csv"
 SOURCE = "Dryad 10.5061/dryad.p286g (Costa et al. 2017), data of Sjöström et al. (2001)"
 REMEDY = (
-    f"Make it from {SOURCE}: a CSV with the columns {', '.join(COLUMNS)}, the release probability of a synapse before and after "
-    "plasticity was induced, a line for each synapse."
+    f"Make it from {SOURCE}: a CSV with the columns {', '.join(COLUMNS)}, the release probability of a synapse "
+    "before and after plasticity was induced, a line for each synapse."
 )
 
 
