@@ -7,8 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.records.csvs import read_rows, refuse_twice
+from pipeline.report.claim_list import by_claim, claim_list, in_short
 from pipeline.report.claims import COLUMNS, FOUR, NO_ROWS, verdicts
-from pipeline.report.verdicts import NOT_REPRODUCED, NOTE, REPRODUCED, UNDECIDED, as_markdown
+from pipeline.report.findings import Evidence
+from pipeline.report.lifelong import tasks
+from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, NOTE, REPRODUCED, UNDECIDED, as_markdown
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import PresynError
 
@@ -20,11 +23,13 @@ class Verify(Stage):
     Attributes:
         rows: With the published settings.
         ablations, departures: Of these studies, with published parameters.
+        evidence: For the claims beyond Table 1 and the printed statements, as `evidence_of` gives it.
     """
 
     rows: pd.DataFrame
     ablations: pd.DataFrame
     departures: pd.DataFrame
+    evidence: Evidence
     name = "verify"
     experiment = "verify"
     title = "verdicts"
@@ -33,11 +38,18 @@ class Verify(Stage):
         return []
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        table = verdicts(self.rows, self.ablations, self.departures)
-        files = {"verdicts.csv": table.round(4), "verdicts.md": f"{as_markdown(table)}\n\n{NOTE}\n"}
-        words = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+        table = verdicts(self.rows, self.ablations, self.departures, self.evidence)
+        claims = by_claim(table, claim_list())
+        files = {
+            "verdicts.csv": table.round(4),
+            "verdicts.md": f"{as_markdown(table)}\n\n{NOTE}\n",
+            "claims.csv": claims.round(4),
+            "claims.md": f"{claims.fillna('–').to_markdown(index=False, disable_numparse=True)}\n",
+        }
+        words = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
         metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in words}
-        return Made(table, files, "verdicts.csv", metrics=metrics)
+        metrics |= {f"claims_{v.replace(' ', '_')}": float((claims.verdict == v).sum()) for v in words}
+        return Made(table, files, "verdicts.csv", metrics=metrics, words=in_short(claims))
 
     def folder(self, results: Path) -> Path:
         return results
@@ -56,7 +68,46 @@ def verify(results: Path) -> Verify:
     # Of all of Fig. 5a, and of those that were run again with more seeds by --off.
     ablations = [read_rows(p, columns) for p in sorted(results.glob("ablations*/published/runs.csv"))]
     departures = [read_rows(p, columns) for p in results.glob("departures/runs.csv")]
-    return Verify(rows, *(pd.concat([NO_ROWS, *f], ignore_index=True) for f in (ablations, departures)))
+    studies, further = (pd.concat([NO_ROWS, *f], ignore_index=True) for f in (ablations, departures))
+    return Verify(rows, studies, further, evidence_of(results, rows))
+
+
+SUMMARIES = (
+    *("energy", "energy-settings", "fixed-release", "sparsity", "uniform-start", "perceptron", "lifelong"),
+    "release-data",
+)
+ABLATIONS = ("ablations/searched", "ablations/published")
+
+
+def evidence_of(results: Path, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What the claims beyond Table 1 are tested on: summaries that stages have written, and rows; what is absent is left out.
+
+    Raises:
+        PresynError: a summary cannot be read.
+    """
+    table = read_rows(results / "table1" / "runs.csv", [*COLUMNS, "parameters"])
+    found = {"rows": rows, "searched": table[table.parameters == "searched"], "tasks": tasks(rows)}
+    for name in SUMMARIES:
+        path = results / name / "summary.csv"
+        if path.exists():
+            found[name] = read_summary(path)
+    for name in ABLATIONS:
+        path = results / name / "runs.csv"
+        if path.exists():
+            found[name] = read_rows(path, [*COLUMNS, "ablation"])
+    return found
+
+
+def read_summary(path: Path) -> pd.DataFrame:
+    """A CSV that a stage has written.
+
+    Raises:
+        PresynError: it is none.
+    """
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as e:
+        raise PresynError(f"{path} cannot be read ({e}). Make it again with: presyn reproduce {path.parent.name}") from None
 
 
 def as_published(results: Path) -> pd.DataFrame:

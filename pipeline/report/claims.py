@@ -6,9 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.report.claim_list import claim_list
+from pipeline.report.energy_claims import energy_findings
+from pipeline.report.findings import Evidence
+from pipeline.report.memory_claims import ablation_findings, data_findings, lifelong_findings, perceptron_findings
 from pipeline.report.published import authors_code, published_table, statements
+from pipeline.report.sparsity_claims import sparsity_findings
 from pipeline.report.statistics import Sample, paired, unpaired
-from pipeline.report.verdicts import NOT_REPRODUCED, Claim, decide
+from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, Claim, decide
 from pipeline.report.words import NAMES
 
 COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy", "run_id", "config", "rules_version")
@@ -112,16 +117,22 @@ def _printed_comparison(s: Any, rows: pd.DataFrame, ablations: pd.DataFrame) -> 
     )
 
 
-def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame = NO_ROWS, further: pd.DataFrame = NO_ROWS) -> pd.DataFrame:
+def verdicts(
+    rows: pd.DataFrame,
+    ablations: pd.DataFrame = NO_ROWS,
+    further: pd.DataFrame = NO_ROWS,
+    evidence: Evidence | None = None,
+) -> pd.DataFrame:
     """All verdicts.
 
     Args:
         rows: With the published settings: columns method, benchmark, seed, status, mean_accuracy.
         ablations, further: As in `statement_claims`.
+        evidence: For the claims beyond Table 1 and the printed statements; None leaves them out.
 
     Returns:
-        One line for each claim: family, claim, published, ours, difference, test, t, p, p_margin, two_sample, verdict, seeds,
-        and a note on what the claim rests on.
+        One line for each claim, or part or reading of one: family, claim, published, ours, difference, test, t, p, p_margin,
+        two_sample, verdict, seeds, a note on what the claim rests on, its id, the reading, and the interval of the effect.
     """
     others = statement_claims(rows, ablations, further)
     families = [
@@ -133,4 +144,52 @@ def verdicts(rows: pd.DataFrame, ablations: pd.DataFrame = NO_ROWS, further: pd.
     decided = [decide(f) for f in families]
     wrong = set(decided[0].claim[decided[0].verdict == NOT_REPRODUCED])
     notes = [", ".join(f"{cell} is not reproduced" for cell in c.rests_on if cell in wrong) for f in families for c in f]
-    return pd.concat(decided, ignore_index=True).assign(note=notes)
+    table = pd.concat(decided, ignore_index=True).assign(note=notes)
+    known = [_named(line.family, line.claim, i) for i, line in enumerate(table.itertuples())]
+    table = table.assign(id=[id for id, _ in known], reading=[reading for _, reading in known], interval="")
+    return table if evidence is None else pd.concat([table, _beyond(evidence)], ignore_index=True)
+
+
+def _named(family: str, claim: str, i: int) -> tuple[str, str]:
+    """The id and the reading of a verdict on Table 1 or on a printed statement."""
+    cell = {f"{method} on {benchmark}": f"L{n}" for n, (method, benchmark) in enumerate(published_table(), start=2)}
+    if claim in cell:
+        return cell[claim], "" if family == "Table 1 of the paper" else f"beside {family}"
+    by_release = "divided by the release probability" if "divided by" in claim else ""
+    for start, id in {
+        **{f"presynaptic above {m}": f"L{22 + n}" for n, m in enumerate(("sgd", "bgd", "ewc"))},
+        **{"overall similar to bgd": "L25", "overall similar to or": "L26"},
+    }.items():
+        if claim.startswith(start):
+            return id, ""
+    if claim.startswith("ghost"):
+        return "A2" if "split" in claim else "A3", by_release
+    if "continuous" in claim:
+        return "L28", "" if "Zeno" in claim else "transitions as in the released code"
+    return "", ""
+
+
+def _beyond(evidence: Evidence) -> pd.DataFrame:
+    """Verdicts on the other claims, a family for each part of the paper; other readings are families of their own."""
+    printed = {c["id"]: c["published"] for c in claim_list()}
+    decided = []
+    for family, findings in (
+        ("energy", energy_findings),
+        ("sparsity", sparsity_findings),
+        ("lifelong", lifelong_findings),
+        ("ablations", ablation_findings),
+        ("perceptron", perceptron_findings),
+        ("measured synapses", data_findings),
+    ):
+        found = list(findings(evidence))
+        for name, of in (
+            (family, [f for f in found if not f.reading]),
+            (f"{family}, other readings", [f for f in found if f.reading]),
+        ):
+            claims = [f.as_claim(name, printed[f.id]) for f in of]
+            if claims:
+                own = {"note": "", "id": [c.id for c in claims], "reading": [c.reading for c in claims]}
+                decided.append(decide(claims).assign(**own, interval=[c.interval for c in claims]))
+    table = pd.concat(decided, ignore_index=True)
+    untested = table.difference == "–"
+    return table.assign(verdict=table.verdict.mask(untested, NOT_TESTED), seeds=table.seeds.mask(untested, "no runs"))

@@ -50,6 +50,14 @@ class Difference:
         """Two-sided, of no difference."""
         return float(2 * stats.t.sf(abs(self.t), self.df)) if self.df == self.df else math.nan
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, two-sided."""
+        if self.df != self.df:
+            return math.nan, math.nan
+        half = float(stats.t.ppf(0.975, self.df)) * self.standard_error
+        return self.mean - half, self.mean + half
+
     def p_below(self, limit: float) -> float:
         """One-sided p of 'not below limit'."""
         return Difference(self.mean - limit, self.standard_error, self.df)._lower()

@@ -17,7 +17,7 @@ from pipeline.report.statistics import Difference, Sample, holm, seeds_to_decide
 ALPHA = 0.05
 MARGIN = 1.5  # points of accuracy within which two means count as the same
 
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "reproduced", "not reproduced", "undecided", "not tested"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Claim:
         spread: Standard deviation over our seeds, for the seeds that would decide.
         other: The published sample, which more seeds of ours do not enlarge.
         rests_on: Cells of Table 1 whose runs the claim is about.
+        margin: Within which two values count as the same.
+        id: Of the list of claims.
+        reading: Which of several ways to read it; empty for the one that decides.
+        interval: 95 % interval of the effect, in its own unit.
         two_sample: Of a paired claim, the difference by the test that the paper printed; shown beside, it decides nothing.
     """
 
@@ -44,6 +48,10 @@ class Claim:
     other: Sample | None = None
     two_sample: Difference | None = None
     rests_on: tuple[str, ...] = ()
+    id: str = ""
+    reading: str = ""
+    margin: float = MARGIN
+    interval: str = ""
 
 
 def decide(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -83,8 +91,8 @@ def _p_bounded(c: Claim) -> float:
     if c.difference is None or c.kind == "above":
         return math.nan
     if c.kind == "no worse":
-        return Difference(-c.difference.mean, c.difference.standard_error, c.difference.df).p_below(MARGIN)
-    return c.difference.p_within(MARGIN)
+        return Difference(-c.difference.mean, c.difference.standard_error, c.difference.df).p_below(c.margin)
+    return c.difference.p_within(c.margin)
 
 
 def _verdict(c: Claim, p: float, p_bound: float) -> tuple[str, str]:
@@ -108,9 +116,9 @@ def _seeds(c: Claim, family: int) -> str:
     d, alpha = c.difference.mean, ALPHA / family
     ways = [(alpha / 2, [abs(d)])] if d < 0 or (d and c.kind != "no worse") else []  # a difference is detected
     if c.kind == "no worse":
-        ways.append((alpha, [MARGIN + d]))
+        ways.append((alpha, [c.margin + d]))
     elif c.kind != "above":
-        ways.append((alpha, [MARGIN - d, MARGIN + d]))
+        ways.append((alpha, [c.margin - d, c.margin + d]))
     needed = [seeds_to_decide(c.spread, far, a, c.other) for a, far in ways if min(far) > 0]
     possible = [n for n in needed if n]
     return f"about {min(possible)}" if possible else "no number of our seeds alone" if c.other else "more than 1000"
