@@ -37,7 +37,9 @@ class Perceptron(Method[PerceptronOptions]):
 
     def answer(self, state: State, x: Tensor, key: Tensor) -> Tensor:
         """Predictions, 1 or -1, (K, B), of patterns x (K, B, N)."""
-        return _sign((x * state["weights"][:, None]).sum(dim=-1))
+        # Exactly, the sum is a multiple of 2 η0 / batch; what is nearer to 0 than a quarter of that is a tie, rounded.
+        tie = 0.5 * self.h.eta0 / self.batch
+        return _sign((x * state["weights"][:, None]).sum(dim=-1) + tie)
 
     def learn(self, state: State, x: Tensor, y: Tensor, key: Tensor) -> Tensor:
         """One step on patterns x (K, B, N) with labels y (K, B), in place; returns what was predicted, (K, B)."""

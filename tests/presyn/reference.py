@@ -9,7 +9,8 @@ from presyn.methods.presynaptic import PresynapticOptions
 class PresynapticTwin:
     """Eqs. 1-5 of the paper with the departures of the released code, for one network."""
 
-    def __init__(self, o: PresynapticOptions, sizes, weights, biases):
+    def __init__(self, o: PresynapticOptions, sizes, weights, biases, initial_u=None):
+        """initial_u: the uniform numbers that decide the first p where p_init is uniform."""
         self.o, self.sizes = o, sizes
         scale = 1.0 if o.normalise else 1 / (o.p_min if o.release is None else o.release)
         self.w = [layer * scale for layer in unflatten(sizes, weights)]
@@ -17,6 +18,8 @@ class PresynapticTwin:
         if o.bias == "none":
             self.b = [torch.zeros_like(b) for b in self.b]
         self.p = [torch.full_like(w, o.p_min if o.release is None else o.release) for w in self.w]
+        if o.p_init == "uniform":
+            self.p = [o.p_min + (1 - o.p_min) * u for u in unflatten(sizes, initial_u)]
 
     def step(self, x, y, u):
         """x (B, inputs); y (B,); u: the uniform numbers that decide the releases, one per weight."""
@@ -39,7 +42,7 @@ class PresynapticTwin:
         grads = torch.autograd.grad(loss, [*w, *b])
         for i, g in enumerate(grads[: len(w)]):
             p = self.p[i]
-            self.w[i] = self.w[i] - o.eta0 * ((1 - p) if o.modulate_lr else 1) * g
+            self.w[i] = self.w[i] - o.eta0 * ((1 - p) if o.modulate_lr else 1) * (g + o.l2 * self.w[i])
             large = g.abs() >= o.g_lim if o.threshold == "ge" else g.abs() > o.g_lim
             step = torch.where(large, o.p_up, -o.p_down)
             step = step * (1 - p) if o.p_step == "scaled" else step
@@ -47,7 +50,7 @@ class PresynapticTwin:
             frozen = p >= o.p_freeze if o.p_freeze < 1 else torch.zeros_like(p, dtype=torch.bool)
             self.p[i] = torch.where(frozen, p, moved)
         if o.bias == "trained":
-            self.b = [v - o.eta0 * g for v, g in zip(self.b, grads[len(w) :], strict=True)]
+            self.b = [v - o.eta0 * (g + o.l2 * v) for v, g in zip(self.b, grads[len(w) :], strict=True)]
         return loss.detach()
 
 

@@ -24,6 +24,10 @@ VARIANTS = [
     {"release": 0.5, "ghost_scale": "release"},
     {"normalise": False},
     {"normalise": False, "release": 0.5},
+    {"l2": 0.1, "modulate_lr": False, "p_freeze": 1.0},
+    {"l2": 0.1, "bias": "trained"},
+    {"p_init": "uniform"},
+    {"p_up": 0.0, "p_down": 0.0, "p_min": 0.4, "bias": "trained", "modulate_lr": False, "p_freeze": 1.0},  # fixed release
 ]
 
 
@@ -50,12 +54,17 @@ def batch(k=1):
     return torch.randn(k, 20, 12, generator=g), torch.randint(0, 4, (k, 20), generator=g)
 
 
-@pytest.mark.parametrize(("variant", "fuse"), [*((v, False) for v in VARIANTS), *((v, True) for v in VARIANTS[:2])], ids=str)
+@pytest.mark.parametrize(
+    ("variant", "fuse"), [*((v, False) for v in VARIANTS), *((v, True) for v in (*VARIANTS[:2], *VARIANTS[10:12]))], ids=str
+)
 def test_follows_the_equations_step_for_step(variant, fuse):
     options = {"eta0": 0.3, "g_lim": 0.01, "p_up": 0.2, "p_freeze": 0.7, **variant}
     weights, biases = NET.initial([3], CPU)
-    twin = PresynapticTwin(PresynapticOptions(**options), NET.sizes, weights[0], biases[0])
+    start_key = keys([3], Purpose.INITIAL_P)
+    first = uniforms(start_key[0].tolist(), NET.n_weights)
+    twin = PresynapticTwin(PresynapticOptions(**options), NET.sizes, weights[0], biases[0], first)
     method, state = start([options], fuse=fuse)
+    method.randomise(state, start_key)
     x, y = batch()
     n = 25
     losses = steps(method, state, [3], n, x, y)
@@ -145,3 +154,20 @@ def test_a_released_weight_of_zero_still_learns_and_a_silent_one_does_not(fuse):
     assert 0 < released.sum() < NET.n_weights and not transmitted.any()
     method.update(state, torch.ones_like(transmitted), None, transmitted, biases, then)
     assert torch.equal(state["weights"] != 0, released)
+
+
+@pytest.mark.parametrize(("gap", "moves"), [(1e-7, False), (4e-6, True)])
+def test_p_near_one_is_absorbing_in_float32(gap, moves):
+    # PAPER section 6: once 1 - p is about 4e-7 or less, both scaled steps round to nothing, so nothing leaves although
+    # p_freeze is 1; ten times as far away both still move it.
+    for g_lim in (0.0, 1e6):  # every gradient counts as large, or none does
+        options = {"p_freeze": 1.0, "p_up": 0.07, "p_down": 0.07, "g_lim": g_lim, "modulate_lr": False, "eta0": 0.0}
+        method, state = start([options])
+        p = torch.full_like(state["p"], 1 - gap)
+        state["p"].copy_(p)
+        assert state["p"].dtype == torch.float32
+        x, y = batch()
+        steps(method, state, [3], 20, x, y)
+        assert torch.equal(state["p"], p) is not moves
+        if moves:
+            assert ((state["p"] > p) if g_lim == 0.0 else (state["p"] < p)).all()

@@ -12,14 +12,16 @@ CPU = torch.device("cpu")
 NET = Network((12, 8, 6, 4))
 
 
-@pytest.mark.parametrize(("optimizer", "eta0"), [("sgd", 0.3), ("adam", 0.01)])
-def test_equals_torch_optim(optimizer, eta0):
+@pytest.mark.parametrize(
+    ("optimizer", "eta0", "l2"), [("sgd", 0.3, 0.0), ("adam", 0.01, 0.0), ("sgd", 0.3, 0.05), ("adam", 0.01, 0.05)]
+)
+def test_equals_torch_optim(optimizer, eta0, l2):
     generator = torch.Generator().manual_seed(2)
     x, y = torch.randn(1, 20, 12, generator=generator), torch.randint(0, 4, (1, 20), generator=generator)
     weights, biases = NET.initial([5], CPU)
     w, b = weights[0].clone().requires_grad_(), biases[0].clone().requires_grad_()
-    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]([w, b], lr=eta0)
-    method = SGD([SGDOptions(optimizer=optimizer, eta0=eta0)], CPU, fuse=False)
+    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]([w, b], lr=eta0, weight_decay=l2)
+    method = SGD([SGDOptions(optimizer=optimizer, eta0=eta0, l2=l2)], CPU, fuse=False)
     state = method.start(weights, biases)
     key = torch.zeros(1, 2, dtype=torch.int32)
     backprop = Backprop(NET, state["weights"], state["biases"], True, 20)
