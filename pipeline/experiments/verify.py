@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.records.csvs import read_rows, refuse_twice
+from pipeline.report.claim_list import as_markdown as claims_as_markdown
 from pipeline.report.claim_list import by_claim, claim_list, in_short
 from pipeline.report.claims import COLUMNS, FOUR, NO_ROWS, verdicts
 from pipeline.report.findings import Evidence
@@ -44,7 +45,7 @@ class Verify(Stage):
             "verdicts.csv": table.round(4),
             "verdicts.md": f"{as_markdown(table)}\n\n{NOTE}\n",
             "claims.csv": claims.round(4),
-            "claims.md": f"{claims.fillna('–').to_markdown(index=False, disable_numparse=True)}\n",
+            "claims.md": claims_as_markdown(claims),
         }
         words = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
         metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in words}

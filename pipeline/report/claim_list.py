@@ -66,3 +66,9 @@ def in_short(claims: pd.DataFrame) -> str:
     words = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
     counts = ", ".join(f"{(claims.verdict == v).sum()} {v}" for v in words)
     return f"Of the paper's {len(claims)} claims: {counts}."
+
+
+def as_markdown(claims: pd.DataFrame) -> str:
+    """The verdicts claim by claim, as people read them."""
+    shown = claims.assign(p=claims.p.map("{:.3f}".format).replace("nan", "–"))
+    return f"{in_short(claims)}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"

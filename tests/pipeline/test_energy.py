@@ -1,0 +1,150 @@
+"""The energy half of the paper as stages: small runs on the digits, the promised columns, the figures, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.cli import main
+from pipeline.experiments.energy import MODELS
+from pipeline.experiments.perceptron import Perceptrons
+from pipeline.experiments.releases import FixedRelease
+from pipeline.perform import perform
+from pipeline.report.energy import by_model, last_epoch, summary
+from pipeline.report.sparsity import against_shuffles
+from pipeline.workspace import Workspace
+from presyn import BENCHMARKS, Cohort, choose_device, load, make_run
+
+SMALL = "--digits --set epochs=2 hidden=[24,16] --results out"
+
+
+def presyn(words):
+    return main(words.split())
+
+
+@pytest.fixture
+def out(home, here):
+    return Path("out")
+
+
+def figures(out):
+    return {p.stem for p in (out / "figures").glob("*.png")}
+
+
+def test_energy_and_sparsity_share_runs_and_have_their_columns(out, capsys):
+    assert presyn(f"reproduce energy sparsity --seeds 1 2 {SMALL}") == 0
+    energy = pd.read_csv(out / "energy" / "summary.csv")
+    promised = ["model", "l2", "seed", "epoch", "accuracy", "energy", "neuronal_energy", "information", "mean_p"]
+    assert list(energy.columns[: len(promised)]) == promised
+    assert set(energy.model) == set(MODELS) and len(energy) == 3 * 6 * 2 * 2 and set(energy.epoch) == {1, 2}
+    assert energy[promised[:-1]].notna().all().all() and energy[energy.model == "fixed"].mean_p.round(6).eq(0.4).all()
+    assert energy.information.between(0, np.log2(10)).all()
+    sparse = pd.read_csv(out / "sparsity" / "summary.csv")
+    assert list(sparse.columns) == ["quantity", "layer", "model", "l2", "seed", "value"]
+    named = "share_p_below_0.3 share_p_from_0.9 energy_per_synapse_high energy_per_synapse_low fisher_high fisher_low "
+    named += "pearson_fisher_p ks_d_inputs ks_p_inputs ks_d_outputs ks_p_outputs pearson_in_out "
+    named += " ".join(f"lesion_{order}{cut}" for order in ("p_", "random_", "weight_") for cut in (50, 70, 80, 90))
+    assert set(named.split()) <= set(sparse.quantity) and set(sparse.layer.astype(str)) == {"1", "2", "3", "all"}
+    # A run that both stages want was trained once.
+    both = [set(pd.read_csv(out / s / "runs.csv").run_id) for s in ("energy", "sparsity")]
+    assert both[1] < both[0] and len(list(Path(".presyn/results").glob("*.json"))) == 36
+    assert {"fig1a", "fig1b", "appendix1a", "appendix1b", "fig2a", "fig2b", "fig2c", "fig2d"} <= figures(out)
+    assert {"fig3a", "fig3b", "fig3c", "appendix2a", "appendix2b"} <= figures(out)
+    assert all((out / "figures" / f"{name}.svg").exists() for name in figures(out))
+    kept = list(Path(".presyn/states").glob("*.pt"))
+    assert len(kept) == 12  # of the plastic runs, whose synapses are looked at
+
+
+def test_the_same_seed_starts_all_models_from_the_same_strengths():
+    start = {}
+    for model, (method, own) in MODELS.items():
+        run = make_run(method, "digits", 5, {**own, "hidden": [24, 16]})
+        start[model] = Cohort([run], load("digits"), choose_device("cpu")).state["weights"]
+    assert (start["plastic"] == start["fixed"]).all() and (start["plastic"] == start["deterministic"]).all()
+
+
+def test_fixed_release_searches_then_reports(out):
+    stage = FixedRelease(
+        BENCHMARKS["digits"], (1, 2), {"epochs": 6, "hidden": [24, 16]}, releases=(0.5, 0.8, 1.0), rates=(1e-6, 0.2)
+    )
+    made = perform([stage], Workspace.open(out), here=True)["fixed-release"]
+    rows = pd.read_csv(out / "fixed-release" / "runs.csv")
+    assert (rows.part == "search").sum() == 6 and (rows.part == "reported").sum() == 6
+    assert set(rows[rows.part == "reported"].eta0) == {0.2}  # 1e-6 learns nothing in six epochs
+    assert list(made.value.release) == [0.5, 0.8, 1.0] and made.value.n.eq(2).all()
+    searched = rows[rows.part == "search"].config.str.contains('"validation": 300')
+    assert searched.all() and not rows[rows.part == "reported"].config.str.contains('"validation": 300').any()
+
+
+def test_other_steps_and_another_start_of_p(out):
+    assert presyn(f"reproduce energy-settings uniform-start --seeds 1 2 {SMALL}") == 0
+    settings = pd.read_csv(out / "energy-settings" / "summary.csv")
+    assert set(settings.setting) == {"p_up = 0.0525", "p_up = 0.0875", "p_down = 0.0525", "p_down = 0.0875"}
+    uniform = pd.read_csv(out / "uniform-start" / "summary.csv").set_index(["quantity", "seed"]).value
+    # From U(0.25, 1) two fifteenths of all p are above 0.9 at the start; from 0.25 two epochs bring hardly any there.
+    assert (uniform["share_p_from_0.9"] > 0.2).all() and "appendix1d" in figures(out)
+
+
+def test_perceptrons(out):
+    stage = Perceptrons((1000, 1001), (20, 500), {"epochs": 2})
+    perform([stage], Workspace.open(out), here=True)
+    table = pd.read_csv(out / "perceptron" / "summary.csv")
+    assert list(table.columns) == ["model", "seed", "patterns", "mean_accuracy", *(f"task1_after_{i}" for i in range(1, 6))]
+    assert set(table.patterns) == {20, 500} and set(table.model) == {"standard", "presynaptic"} and len(table) == 8
+    assert {"fig5b", "fig5c"} <= figures(out)
+
+
+def test_measured_release_probabilities(out, monkeypatch, capsys):
+    monkeypatch.setenv("PRESYN_DATA", "data")
+    assert presyn("reproduce release-data --results out") == 1
+    assert "release_data.csv is missing. Make it from Dryad 10.5061/dryad.p286g" in capsys.readouterr().err
+    Path("data").mkdir()
+    file = Path("data/release_data.csv")
+    for content, said in (
+        ("before\n0.1\n", "has no column after"),
+        ("before,after\n0.1,0.2\n0.3,1.5\n", "line 3: a release probability must be a number from 0 to 1"),
+        ("before,after\n0.1,x\n", "line 2: a release probability"),
+        ("before,after\n0.1,0.2\n", "needs at least 4"),
+        ("", "is no CSV"),
+    ):
+        file.write_text(content)
+        assert presyn("reproduce release-data --results out") == 1
+        assert said in capsys.readouterr().err
+    # Made-up numbers: the larger p, the smaller its change.
+    rng = np.random.default_rng(1)
+    before = rng.uniform(0.1, 0.9, 60)
+    after = np.clip(before + (1 - before) * rng.uniform(0, 0.4, 60), 0, 1)
+    pd.DataFrame({"before": before, "after": after}).to_csv(file, index=False)
+    assert presyn("reproduce release-data --results out") == 0
+    table = pd.read_csv(out / "release-data" / "summary.csv")
+    assert table.r.item() == pytest.approx(np.corrcoef(before, after - before)[0, 1]) and table.r.item() < -0.3
+    assert "appendix4" in figures(out)
+
+
+def test_lifelong_reads_the_tables_rows(out, capsys):
+    assert presyn("reproduce lifelong --results out --dry-run") == 1
+    assert "table1/runs.csv is missing. Make it with: presyn table1" in capsys.readouterr().err
+
+
+def test_a_long_summary_has_a_line_for_each_epoch_and_leaves_lost_runs_out():
+    def row(status, epochs):
+        series = {k: [float(i + 1) for i in range(epochs)] for k in ("energy", "information", "neuronal_energy")}
+        series |= {"sampled_accuracy": [0.5] * epochs, "passes": [3] * epochs}
+        return {"model": "fixed", "l2": 0.0, "seed": epochs, "status": status, "series": pd.Series([series]).to_json()[5:-1]}
+
+    frame = pd.DataFrame([row("finished", 3), row("diverged", 2)])
+    series = summary(frame)
+    assert series.epoch.tolist() == [1, 2, 3] and last_epoch(series).per_energy.tolist() == [1000.0]
+    assert by_model(series).n.tolist() == [1]
+
+
+def test_counts_that_are_shuffled_look_shuffled_and_others_do_not():
+    rng = np.random.default_rng(0)
+    fair = rng.multivariate_hypergeometric([200] * 200, 6400, method="marginals")
+    uneven = np.repeat([0, 64], 100)
+    found = [against_shuffles(counts, 200, np.random.default_rng(1)) for counts in (fair, uneven)]
+    # D of two samples of 200 from one distribution is above 0.2 with a chance below 1e-3.
+    assert found[0]["ks_d_{}"] < 0.2 and found[0]["ks_p_{}"] > 0.01
+    assert found[1]["ks_d_{}"] == pytest.approx(0.5) and found[1]["ks_p_{}"] < 1e-9
+    assert found[1]["few_{}"] == found[1]["many_{}"] == 0.5 and found[1]["few_{}_shuffled"] < 0.05
