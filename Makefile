@@ -7,16 +7,22 @@ PYTHON ?= python3
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help setup quickstart reproduce-table1 tune-baselines reproduce-ablations verify bench bench-gpu test check mlflow-ui
+.PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
+	reproduce-perceptron verify bench bench-gpu test check mlflow-ui
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## create .venv from the project's own files
 
-quickstart: .venv/.ready ## search, transfer, Table 1 and an ablation on scikit-learn's digits: minutes, no download
+quickstart: .venv/.ready ## search, transfer, Table 1, an ablation and energy on scikit-learn's digits: minutes, no download
 	$(PRESYN) table1 --digits
 	$(PRESYN) ablate --digits --off no-consolidation --trials 6
+	$(PRESYN) reproduce energy --digits --seeds 1 2
+
+reproduce-paper: .venv/.ready ## everything, with a verdict on each claim; says first how long; resumable
+	$(PRESYN) reproduce --dry-run
+	$(PRESYN) reproduce
 
 reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; resumable
 	$(PRESYN) table1
@@ -29,6 +35,12 @@ tune-baselines: .venv/.ready ## the searches of the other methods; resumable
 
 reproduce-ablations: .venv/.ready ## Fig. 5a, parameters searched again for each ablation; resumable
 	$(PRESYN) ablate
+
+reproduce-energy: .venv/.ready ## Fig. 1 to 3, appendix 1 and 2: energy, information and sparsity on MNIST; resumable
+	$(PRESYN) reproduce energy sparsity energy-settings uniform-start fixed-release
+
+reproduce-perceptron: .venv/.ready ## Fig. 5b and c
+	$(PRESYN) reproduce perceptron
 
 verify: .venv/.ready ## verdicts from the committed rows; no training
 	$(PRESYN) verify

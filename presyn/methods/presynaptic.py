@@ -84,7 +84,7 @@ class Presynaptic(Method[PresynapticOptions]):
         **{b: {"eta0": 0.05} for b in ("permuted-digits", "split-digits")},
         # The energy experiments: no consolidation by learning rate, no freezing (PAPER section 4).
         "mnist": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.05, "modulate_lr": False},
-        "digits": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.2, "modulate_lr": False},  # ours
+        "digits": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.1, "modulate_lr": False},  # ours
     }
 
     @classmethod

@@ -44,7 +44,7 @@ class SGD(Method[SGDOptions]):
         "mnist": {"optimizer": "sgd", "eta0": 0.08},
         # Ours, not the paper's.
         **{b: {"optimizer": "sgd", "eta0": 0.03} for b in ("permuted-digits", "split-digits")},
-        "digits": {"optimizer": "sgd", "eta0": 0.3},
+        "digits": {"optimizer": "sgd", "eta0": 0.16},
     }
 
     def __init__(self, members: Sequence[SGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:

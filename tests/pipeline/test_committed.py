@@ -8,9 +8,16 @@ import pytest
 
 import pipeline.perform
 from pipeline.cli import main
+from pipeline.experiments.energy import Energy, Sparsity
+from pipeline.experiments.lifelong import lifelong
+from pipeline.experiments.paper import SEEDS
+from pipeline.experiments.perceptron import Perceptrons
+from pipeline.experiments.releases import EnergySettings, FixedRelease, UniformStart
 from pipeline.plan import Plan
 from pipeline.records.csvs import holds_rows
 from pipeline.report.figures import Picture
+from pipeline.stage import Known
+from presyn import BENCHMARKS
 from presyn.runs import identify
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -80,3 +87,20 @@ def test_a_stage_comes_out_as_it_is_committed(rows, folder):
 def test_the_ids_of_all_committed_rows_are_theirs():
     for row in committed().itertuples():
         assert row.run_id == identify(json.loads(row.config), row.data_sha256, row.rules_version)
+
+
+ON = BENCHMARKS["mnist"]
+ON_IMAGES = [kind(ON) for kind in (Energy, Sparsity, EnergySettings, UniformStart, FixedRelease)]
+PURE = {s.name: s for s in (*ON_IMAGES, Perceptrons(), lifelong(RESULTS, SEEDS))}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_a_stage_makes_of_its_committed_rows_is_committed(name):
+    path = RESULTS / name / "runs.csv"
+    if not path.exists():
+        pytest.skip(f"{name} has no committed rows")
+    made = PURE[name].make(pd.read_csv(path), Known())
+    for file, content in made.files.items():
+        text = content.to_csv(index=False) if isinstance(content, pd.DataFrame) else content
+        assert text == (RESULTS / name / file).read_text(), file
+    assert {f.stem for f in (RESULTS / "figures").glob("*.svg")} >= set(made.figures)
