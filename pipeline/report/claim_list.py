@@ -33,7 +33,8 @@ def by_claim(table: pd.DataFrame, claims: Sequence[dict[str, Any]]) -> pd.DataFr
 
     Returns:
         id, place, claim, kind, published, verdict, what it comes to of ours, p (the largest of its parts), seeds that would
-        decide, other readings and their verdicts, note: what it rests on that is not reproduced, or what is missing.
+        decide, other readings and their verdicts, the reading whose values lie nearest to what is printed, and a note: what it
+        rests on that is not reproduced, or what is missing.
     """
     found = {c["id"]: together(_deciding(table, c["id"]).verdict.tolist()) for c in claims}
     lines = []
@@ -51,6 +52,7 @@ def by_claim(table: pd.DataFrame, claims: Sequence[dict[str, Any]]) -> pd.DataFr
                 "p": parts.p.max() if len(parts) else float("nan"),
                 "seeds": "; ".join(s for s in parts.seeds.fillna("") if s),
                 "readings": "; ".join(f"{r}: {verdict}" for r, verdict in by_reading.items()),
+                "fits_print": _nearest(table[table.id == c["id"]]),
                 "note": "; ".join([*missing, *shaky]),
             }
         )
@@ -59,6 +61,17 @@ def by_claim(table: pd.DataFrame, claims: Sequence[dict[str, Any]]) -> pd.DataFr
 
 def _deciding(table: pd.DataFrame, id: str) -> pd.DataFrame:
     return table[(table.id == id) & (table.reading == "")]
+
+
+def _nearest(of: pd.DataFrame) -> str:
+    """Of a claim with printed values and several readings, the reading that they fit best; empty of other claims."""
+    values = of[
+        of.test.isin(("Welch", "t of one more network")) & (of.difference != "–") & ~of.reading.str.startswith("beside")
+    ]
+    if values.reading.nunique() < 2:
+        return ""
+    far = values.difference.str.split().str[0].astype(float).abs().groupby(values.reading, sort=False).mean()
+    return str(far.idxmin()) or "the one that decides"
 
 
 def in_short(claims: pd.DataFrame) -> str:
