@@ -67,19 +67,32 @@ def holds_rows(path: Path) -> bool:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV of runs that presyn wrote.
+    """A CSV of runs that presyn wrote, every line of it checked (see `pipeline.records.row.check`).
 
     Raises:
-        PresynError: it is none, or lacks one of these columns.
+        PresynError: it is none, lacks one of these columns, or a line of it is not a run or was changed.
     """
+    return _read(path, columns)[0]
+
+
+def _read(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, list[Row]]:
     try:
         frame = pd.read_csv(path)
     except (ValueError, UnicodeDecodeError) as e:
         raise PresynError(f"{path} is not a CSV of runs ({e}).") from None
-    missing = [c for c in columns if c not in frame]
+    missing = [c for c in (*columns, "run_id", "config") if c not in frame]
     if missing:
         raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
-    return frame
+    rows = []
+    for number, line in enumerate(frame.to_dict("records"), start=2):
+        try:
+            rows.append(Row.from_line(line))
+        except ValueError as e:
+            raise PresynError(
+                f"{path}, line {number} is not a run that presyn wrote ({e}). Delete the line, or get the file back from where "
+                "it came from."
+            ) from None
+    return frame, rows
 
 
 def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
@@ -93,14 +106,10 @@ def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
     """
     rows: dict[str, Row] = {}
     for file in files:
-        for number, line in enumerate(read_rows(file, ["config"]).to_dict("records"), start=2):
-            try:
-                row = Row.from_line(line)
-            except (ValueError, LookupError, TypeError, ArithmeticError) as e:
-                raise PresynError(
-                    f"{file}, line {number} is not a run that presyn wrote ({e}). Nothing was imported."
-                ) from None
-            rows[row.run_id] = row
+        try:
+            rows |= {row.run_id: row for row in _read(file, [])[1]}
+        except PresynError as e:
+            raise PresynError(f"{e} Nothing was imported.") from None
     new = [row for run_id, row in rows.items() if store.get(run_id) is None]
     for row in new:
         store.keep(row)

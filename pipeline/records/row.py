@@ -11,6 +11,8 @@ from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
 PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device")
+ROUNDED = 1e-4
+"""How far a mean may be from that of accuracies which were rounded."""
 _OF_ROWS = {
     *("stage", "trial", "parameters", "ablation", "method", "benchmark", "seed", "status", "mean_accuracy", "forgetting"),
     *("seconds", "accuracy", "run_id", "config", "series"),
@@ -55,13 +57,18 @@ class Row:
         """The inverse of `as_dict`.
 
         Raises:
-            LookupError, TypeError, ValueError, AttributeError: they are not those of a row.
+            ValueError: they are not those of a row, or were changed; in words that fit after "it is not a run".
         """
-        record = Record.from_dict(values)
-        if record.status not in ENDS:
-            raise ValueError(f"its status is not one of {', '.join(ENDS)}")
-        run_id, config, provenance = values["run_id"], values["config"], values["provenance"]
-        return cls(run_id, config, provenance, record, values.get("mean_accuracy"), values.get("forgetting"))
+        run_id, config, provenance = (values.get(k) for k in ("run_id", "config", "provenance"))
+        if not isinstance(config, dict) or not isinstance(provenance, dict):
+            raise ValueError("its configuration or provenance is missing")
+        try:
+            record = Record.from_dict(values)
+            row = cls(str(run_id), config, provenance, record, values.get("mean_accuracy"), values.get("forgetting"))
+            check(row)
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as e:
+            raise ValueError(f"it is not whole: {type(e).__name__}") from None
+        return row
 
     def line(self, labels: dict[str, Any]) -> dict[str, Any]:
         """A line of a CSV, after its labels; accuracies, series and the configuration are JSON."""
@@ -97,22 +104,70 @@ class Row:
         """The row that `line` made a line of. An older line has the last of the figures, the sum of the seconds, and no loss.
 
         Raises:
-            ValueError, LookupError, TypeError, ArithmeticError: it is not such a line, or was changed.
+            ValueError: it is not such a line, or was changed.
         """
+        try:
+            return cls._of_line(line)
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as e:
+            raise ValueError(f"it is not whole: {type(e).__name__} {e}".strip()) from None
+
+    @classmethod
+    def _of_line(cls, line: dict[str, Any]) -> "Row":
         config, accuracy = json.loads(line["config"]), json.loads(line["accuracy"])
-        if line["status"] not in ENDS:
-            raise ValueError(f"its status is not one of {', '.join(ENDS)}")
-        if line["run_id"] != identify(config, line["data_sha256"], int(line["rules_version"])):
-            raise ValueError("its run_id is not that of its configuration")
         finished = line["status"] == "finished"
-        if finished and not abs(sum(accuracy[-1]) / len(accuracy[-1]) - line["mean_accuracy"]) <= 1e-4:
-            raise ValueError("its mean_accuracy is not that of its accuracies")
         series = _known_series(line) if isinstance(line.get("series"), str) else _last_of_series(line, max(1, len(accuracy)))
         reason = "" if finished else "said where it was trained"
         forgetting = None if line["forgetting"] != line["forgetting"] else line["forgetting"]
         mean = line["mean_accuracy"] if finished else None
         record = Record(line["status"], reason, accuracy, **series)
-        return cls(line["run_id"], config, {k: line[k] for k in PROVENANCE}, record, mean, forgetting)
+        row = cls(line["run_id"], config, {k: line[k] for k in PROVENANCE}, record, mean, forgetting)
+        if row.run_id != identify(config, line["data_sha256"], int(line["rules_version"])):
+            raise ValueError("its run_id is not that of its configuration")
+        check(row)
+        for name in ("method", "benchmark", "seed"):
+            if line[name] != config[name]:
+                raise ValueError(f"its {name} is not that of its configuration")
+        for name, values in record.figures.items():
+            told = line.get(name)
+            known = isinstance(told, float) and isinstance(values[-1], float) and told == told
+            if known and not abs(told - values[-1]) <= 6e-5:
+                raise ValueError(f"its {name} is not the last of its series")
+        return row
+
+
+def check(row: Row) -> None:
+    """Check a row that was read back: its shape, its ranges, and what is derived against what it is derived from.
+
+    Args:
+        row: As it was read. Accuracies may have been rounded to four digits.
+
+    Raises:
+        ValueError: what is wrong with it.
+        LookupError, TypeError, AttributeError, ArithmeticError: it is not whole.
+    """
+    r = row.record
+    if r.status not in ENDS:
+        raise ValueError(f"its status is not one of {', '.join(ENDS)}")
+    tested = [a for line in r.accuracy for a in line if a is not None]
+    if any(isinstance(a, bool) or not 0 <= a <= 1 for a in tested):
+        raise ValueError("its accuracies are not from 0 to 1")
+    if not len(r.loss) == len(r.seconds) == len(r.ended) >= len(r.accuracy):
+        raise ValueError("its series are not as long as each other")
+    if any(not isinstance(v, list) or not 1 <= len(v) <= r.parts for v in r.figures.values()):
+        raise ValueError("its figures are not series over its parts")
+    finished = r.status == "finished"
+    if finished and (not r.accuracy or not r.accuracy[-1] or None in r.accuracy[-1]):
+        raise ValueError("its accuracies are not those of a run that finished")
+    if (row.mean_accuracy is not None) is not finished or finished and not _near(row.mean_accuracy, r.mean_accuracy, ROUNDED):
+        raise ValueError("its mean_accuracy is not that of its accuracies")
+    if not _near(row.forgetting, r.forgetting, 2 * ROUNDED):
+        raise ValueError("its forgetting is not that of its accuracies")
+
+
+def _near(told: float | None, derived: float | None, slack: float) -> bool:
+    if told is None or derived is None:
+        return told is derived
+    return not isinstance(told, bool) and abs(told - derived) <= slack
 
 
 def _short(values: Any) -> Any:

@@ -123,17 +123,19 @@ class Store:
         """The row of a run, or None; a damaged file counts as none, is set aside, and is said."""
         path = self.results / f"{run_id}.json"
         try:
-            row = Row.from_dict(json.loads(path.read_text()))
+            values = json.loads(path.read_text())
+            row = Row.from_dict(values if isinstance(values, dict) else {})
             if row.run_id != run_id:
-                raise ValueError
+                raise ValueError("it is of another run")
             return row
         except FileNotFoundError:
             return None
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, RecursionError) as e:
             aside = path.with_suffix(".damaged")
             path.replace(aside)
+            why = f" ({e})" if str(e).startswith("it") else ""
             print(
-                f"presyn: {path.name} was damaged; it is set aside as {aside.name} and the run is trained again.",
+                f"presyn: {path.name} was damaged{why}; it is set aside as {aside.name} and the run is trained again.",
                 file=sys.stderr,
             )
             return None

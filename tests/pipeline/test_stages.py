@@ -98,7 +98,7 @@ def test_rows_carry_every_series_and_come_back_with_them(at):
 
 
 def test_counting_a_runs_steps_builds_no_network(at, monkeypatch):
-    monkeypatch.setattr(pipeline.plan, "Cohort", None)
+    monkeypatch.setattr(pipeline.plan, "cohort_of", None)
     plan = Plan(at.store, Cluster())
     run = make_run("presynaptic", "permuted-digits", 1)
     assert plan.steps(run) == 5 * 10 * (1437 // 20) and plan.schedule(run).images_tested() == (1 + 2 + 3 + 4 + 5) * 360

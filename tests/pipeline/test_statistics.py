@@ -1,5 +1,6 @@
 """The tests behind the verdicts agree with textbook numbers and with raw samples."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.report.statistics import Difference, Sample, holm, paired, seeds_t
 from pipeline.report.verdicts import Claim, decide
 from pipeline.stage import Known
 from presyn import PresynError
+from presyn.runs import identify
 
 
 def test_welch_from_summaries_equals_welch_from_samples():
@@ -186,6 +188,11 @@ def test_seeds_with_other_settings_and_odd_files_are_refused(tmp_path):
     frame = pd.read_csv(seeds)
     own = frame.index[frame.method == "presynaptic"][0]
     frame.loc[own, "config"] = frame.loc[own, "config"].replace('"p_up": 0.052', '"p_up": 0.09')
+    frame.to_csv(seeds, index=False)
+    with pytest.raises(PresynError, match="its run_id is not that of its configuration"):
+        verify(tmp_path / "results")
+    config = json.loads(frame.loc[own, "config"])
+    frame.loc[own, "run_id"] = identify(config, frame.data_sha256[own], 1)
     frame.to_csv(seeds, index=False)
     with pytest.raises(PresynError, match=f"run {frame.run_id[own]} of presynaptic on .* has other settings"):
         verify(tmp_path / "results")

@@ -201,7 +201,13 @@ def test_verdicts_are_logged_once_and_again_when_they_change(home, client):
     (run,) = client.search_runs([client.get_experiment_by_name("verify").experiment_id])
     table = pd.read_csv("results/verdicts.csv")
     assert run.data.metrics["reproduced"] == (table.verdict == "reproduced").sum() > 0
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"table.json", "verdicts.csv", "verdicts.md"}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {
+        "table.json",
+        "verdicts.csv",
+        "verdicts.md",
+        "claims.csv",
+        "claims.md",
+    }
     rows = pd.read_csv("results/table1/runs.csv")
     rows[rows.method != "joint"].to_csv("results/table1/runs.csv", index=False)
     assert cli.main(["verify"]) == 0
