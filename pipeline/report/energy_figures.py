@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from pipeline.report.energy import NAMES
 from pipeline.report.figures import Picture
@@ -34,13 +35,16 @@ def _tradeoff(ax: Axes, table: pd.DataFrame) -> None:
             marker=MARKERS[str(model)], label=NAMES[str(model)],
         )  # fmt: skip
     ax.set(xscale="log", xlabel=ENERGY, ylabel=INFORMATION, title="a point for each ℓ2 strength")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend()
 
 
 def _best(ax: Axes, table: pd.DataFrame, value: str, words: str) -> None:
     best = table.loc[table.groupby("model", sort=False)[value].idxmax()]
     colours = [OF_MODEL[m] for m in best.model]
-    ax.bar(best.model.map(NAMES), best[value], yerr=best[f"{value}_error"].fillna(0), color=colours)
+    ax.bar(best.model.map(NAMES).str.replace(" ", "\n"), best[value], yerr=best[f"{value}_error"].fillna(0), color=colours)
     for i, row in enumerate(best.itertuples()):
         ax.annotate(f"ℓ2 = {row.l2:g}", (i, 0), (0, 2), textcoords="offset points", ha="center", color="white", fontsize=7)
     ax.set(ylabel=words, title="at the best ℓ2 of each")

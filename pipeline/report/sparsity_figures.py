@@ -83,7 +83,8 @@ def _spread(ax: Axes, series: Mapping[str, Any], hidden: list[int], layer: int, 
     above, below = counts_of(dict(series), hidden, IMPORTANT)
     counts, others = (above[layer], below[layer]) if side == "inputs" else (below[layer], above[layer])
     control = _shuffled(counts, len(others))
-    bins = np.linspace(0, max(counts.max(), control.max()) + 1, 25).tolist()
+    most = int(max(counts.max(), control.max())) + 1
+    bins = (np.arange(0, most + max(1, most // 25), max(1, most // 25)) - 0.5).tolist()  # whole numbers in a bin
     ax.hist(counts, bins, weights=np.full(len(counts), 1 / len(counts)), color=ORANGE, label="trained")
     ax.hist(
         control.ravel(), bins, weights=np.full(control.size, 1 / control.size), histtype="step", color="black", label="shuffled"
