@@ -117,8 +117,9 @@ class Plan:
 
     def _timings(self) -> dict[str, Any]:
         try:
-            return json.loads((self.store.root / "timings.json").read_text())
-        except (OSError, ValueError):
+            known = json.loads((self.store.root / "timings.json").read_text())
+            return {k: (float(step), float(image)) for k, (step, image) in known.items() if step > 0 and image > 0}
+        except (OSError, ValueError, TypeError, AttributeError):  # they are measured again
             return {}
 
     def schedule(self, run: Run) -> Schedule:

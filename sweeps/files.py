@@ -1,5 +1,6 @@
 """Read YAML files of users: search spaces and benchmarks, with errors that name the file, the field and the fix."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,44 @@ from presyn.benchmarks import PATTERNS, named
 from presyn.options import reject_unknown
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: a key given twice is an error, 1e-4 is a number, a date is a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        told: set[str] = set()
+        for key, _ in node.value:
+            if key.value in told:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            told.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_NUMBER = r"[-+]?(\d[\d_]*\.[\d_]*(e[-+]?\d+)?|\d+e[-+]?\d+|\.\d+(e[-+]?\d+)?|\.(inf|nan))"
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMBER})$", re.IGNORECASE), list("-+0123456789."))
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text stands for.
+
+    Raises:
+        PresynError: it is none; says where and why.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        where = f"line {mark.line + 1} " if mark else ""
+        why = getattr(e, "problem", None) or str(e).splitlines()[0]
+        raise PresynError(f"{where}is not YAML: {why}.") from None
+    except (ValueError, RecursionError, OverflowError) as e:
+        why = "it is nested too deeply" if isinstance(e, RecursionError) else str(e).splitlines()[0]
+        raise PresynError(f"is not YAML: {why}.") from None
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -18,17 +57,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         PresynError: no such file, not YAML, or not a mapping; names the file and the line.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
     except UnicodeDecodeError:
         raise PresynError(f"{path} is not a text file in UTF-8.") from None
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise PresynError(f"{path}{where} is not YAML: {getattr(e, 'problem', e)}.") from None
+    except PresynError as e:
+        raise PresynError(f"{path} {e}") from None
     if not isinstance(values, Mapping):
         raise PresynError(f"{path} must hold fields, such as 'method: presynaptic', not {type(values).__name__}.")
+    odd = [key for key in values if not isinstance(key, str)]
+    if odd:
+        raise PresynError(f"{path}: a field is a word, not {odd[0]!r}.")
     return dict(values)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 
-from presyn import PresynError, Run, make_run
+from presyn import Run, make_run
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.space import Space
 
@@ -44,23 +44,30 @@ def draw(space: Space) -> list[Trial]:
 
 
 def manifest(space: Space, folder: Path) -> list[Trial]:
-    """The manifest, drawn once and then read back from its file in the folder.
-
-    Raises:
-        PresynError: the file is damaged.
-    """
-    digest = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
-    path = folder / f"{space.name}-{digest}.json"
-    if not path.exists():
+    """The manifest, drawn once and then read back from its file in the folder; a damaged one is drawn again, the same."""
+    name = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
+    path = folder / f"{space.name}-{name}.json"
+    rows = _read(path)
+    if rows is None:
         rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw(space)]
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"space": space.identity(), "trials": rows}, indent=1))
+        partial.write_text(json.dumps({"space": space.identity(), "trials": rows, "sha256": _digest(rows)}, indent=1))
         partial.replace(path)
+    return [Trial(**row) for row in rows]
+
+
+def _read(path: Path) -> list[dict[str, Any]] | None:
+    """The trials in a manifest; None if there is none, or it was damaged or changed."""
     try:
-        return [Trial(**row) for row in json.loads(path.read_text())["trials"]]
-    except (ValueError, KeyError, TypeError):
-        raise PresynError(f"The manifest {path} is damaged. Delete it; it will be drawn again, the same.") from None
+        frozen = json.loads(path.read_text())
+        return frozen["trials"] if frozen["sha256"] == _digest(frozen["trials"]) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _digest(rows: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def runs_of(space: Space, trials: list[Trial]) -> list[Run]:

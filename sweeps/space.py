@@ -104,6 +104,11 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
             raise PresynError(f"sampler grid needs choices under search, but {ranges[0]} is a range.")
         sizes = [len(d.choices) for d in search.values()]  # type: ignore[attr-defined]
         values = {"trials": math.prod(sizes), **values}
+        if values["trials"] > math.prod(sizes):
+            raise PresynError(f"trials is {values['trials']}, but the grid has {math.prod(sizes)} points.")
+    both = [k for k in values.get("fixed") or {} if k in values["search"]]
+    if both:
+        raise PresynError(f"{both[0]} is both fixed and searched: leave it out of one of them.")
     extra = {k: values[k] for k in _KEYS[4:] if k in values}
     space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **extra)
     tasks = make_run(space.method, space.benchmark, 0, space.fixed).benchmark

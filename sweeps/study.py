@@ -1,5 +1,6 @@
 """The Optuna study of a finished sweep, for Optuna's own tools; a projection of its rows."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,11 @@ def study_of(space: Space, trials: Sequence[Trial], records: Sequence[Record], v
 
 
 def keep_study(study: optuna.Study, path: Path) -> None:
-    """Put a study into a database, in place of one of the same name."""
+    """Put a study into a database, in place of one of the same name; a database that is none is set aside, and said."""
+    if path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0"):
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        print(f"presyn: {path.name} was no database; it is set aside as {aside.name}.", file=sys.stderr)
     storage = f"sqlite:///{path}"
     if study.study_name in [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]:
         optuna.delete_study(study_name=study.study_name, storage=storage)

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.experiments.paper import FOUR, SEEDS, space_of
 from pipeline.workspace import Workspace
 from presyn import BENCHMARKS, METHODS, Benchmark, PresynError
 from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS
-from sweeps.files import read_benchmark
+from sweeps.files import parse_yaml, read_benchmark
 
 Parser = argparse.ArgumentParser
 Args = argparse.Namespace
@@ -141,8 +139,10 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise PresynError(f"--set takes FIELD=VALUE, such as p_up=0.05, not {word!r}.")
+        if not value:
+            raise PresynError(f"--set {word} has no value. Say {name}=none where none is meant.")
         try:
-            settings[name] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError:
+            settings[name] = parse_yaml(value)
+        except PresynError:
             raise PresynError(f"--set {word}: {value!r} is not a value.") from None
     return settings

@@ -1,5 +1,6 @@
 """Execution without Ray: checkpoints, and going on from whatever a killed session left behind."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,3 +160,25 @@ def test_more_threads_change_no_bit(runs, tmp_path):
     finally:
         torch.set_num_threads(before)
     assert outcome[0] == outcome[1]
+
+
+def test_a_checkpoint_with_any_bit_flipped_is_read_whole_or_not_at_all(tmp_path):
+    saved = {"record": {"status": "training", "ended": [1.0, 2.0]}, "state": {"weights": torch.arange(40.0)}}
+    checkpoints = Checkpoints(tmp_path, "s")
+    checkpoints.open()
+    checkpoints.save("run", saved)
+    (path,) = checkpoints.paths("run")
+    whole = path.read_bytes()
+    assert read(path)["state"]["weights"].equal(torch.arange(40.0))
+    rng = np.random.default_rng(0)
+    for at in [*range(64), *rng.integers(0, len(whole), 150).tolist()]:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        found = read(path)  # raises nothing
+        assert (
+            found is None or found["state"]["weights"].equal(saved["state"]["weights"]) and found["record"] == saved["record"]
+        )
+    for odd in ([], {}, {"record": {}, "state": None}, {"record": {"status": "training", "ended": [1.0]}, "state": {}}, 3):
+        torch.save(odd, path)
+        assert read(path) is None

@@ -1,5 +1,8 @@
 """Search spaces are checked on load, and draw the same configurations for ever."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import optuna
@@ -112,9 +115,61 @@ def test_the_manifest_is_frozen_and_read_back(write, tmp_path):
     drawn = manifest(space, tmp_path / "m")
     assert manifest(space, tmp_path / "m") == drawn == draw(space)
     path = next((tmp_path / "m").iterdir())
-    path.write_text(path.read_text()[:50])
-    with pytest.raises(PresynError, match="manifest .* is damaged. Delete it"):
-        manifest(space, tmp_path / "m")
+    whole = path.read_text()
+    for damage in (whole[:50], "", "[]", "{}", whole.replace('"p_up": 0.0', '"p_up": 0.1'), "[" * 100_000):
+        path.write_text(damage)
+        assert manifest(space, tmp_path / "m") == drawn and path.read_text() == whole  # drawn again, the same
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("trials: 5", "trials: 5\ntrials: 6", "line 5 is not YAML: trials is given twice"),
+        ("{low: 0.01, high: 0.1}", "{low: 0.01, low: 0.02, high: 0.1}", "low is given twice"),
+        ("epochs: 1}", "epochs: 1, p_up: 0.05}", "p_up is both fixed and searched"),
+        ("trials: 5", "trials: 2020-01-01", "trials must be a whole number"),
+        ("trials: 5", f"trials: {10**400}", "trials must be a whole number"),
+        ("trials: 5", f"trials: 1{'0' * 5000}", "is not YAML: Exceeds the limit"),
+        ("trials: 5", f"trials: {'[' * 5000}", "nested too deeply"),
+        ("trials: 5", "trials: \0", "is not YAML: unacceptable character"),
+        ("trials: 5", "1: 5", "a field is a word, not 1"),
+    ],
+)
+def test_a_file_that_says_two_things_or_none_is_refused_in_one_line(write, old, new, said):
+    with pytest.raises(PresynError, match=f"space.yaml.*{said}") as e:
+        read_space(write(GOOD.replace(old, new, 1)))
+    assert "\n" not in str(e.value)
+
+
+def test_numbers_are_numbers_however_they_are_written(write):
+    text = GOOD.replace("1.0e-4", "1e-4").replace("[0.1, 0.01]", "[1e-1, 1e-2]")
+    assert read_space(write(text)).identity() == read_space(write(GOOD, "other.yaml")).identity()
+
+
+def test_a_grid_smaller_than_its_trials_is_refused(write):
+    grid = GOOD.replace("trials: 5", "sampler: grid\ntrials: 5").replace("{low: 0.01, high: 0.1}", "{choices: [0.1, 0.05]}")
+    grid = grid.replace("{low: 1.0e-4, high: 1.0e-2, log: true}", "{choices: [1e-3]}")
+    with pytest.raises(PresynError, match="trials is 5, but the grid has 4 points"):
+        read_space(write(grid))
+
+
+def test_a_file_is_read_as_utf8_whatever_the_locale(write):
+    code = "import sys; from sweeps.space import read_space; print(read_space(sys.argv[1]).trials)"
+    path = write("# μ̄ ± ℓ2\n" + GOOD)
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, env=env, timeout=300)
+    assert done.stdout.strip() == "5", done.stderr
+
+
+def test_a_study_database_of_noise_is_set_aside(write, tmp_path, capsys):
+    space = read_space(write(GOOD))
+    trials = first(space, 1)
+    record = Record("finished", accuracy=[[0.5] * 5], loss=[1.0], seconds=[1.0], ended=[2.0])
+    path = tmp_path / "optuna.db"
+    path.write_bytes(b"noise" * 100)
+    keep_study(study_of(space, trials, [record], [0.5]), path)
+    assert "optuna.db was no database" in capsys.readouterr().err and (tmp_path / "optuna.damaged").exists()
+    assert len(optuna.load_study(study_name=space.name, storage=f"sqlite:///{path}").trials) == 1
 
 
 def test_the_study_opens_in_optuna_with_every_outcome(write, tmp_path):
