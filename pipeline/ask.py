@@ -120,6 +120,7 @@ def refuse(asked: Asked, results: Path) -> None:
     path = asked.stage.file(results)
     if path is None or not asked.wishes:
         return
+    asked.stage.refuse(results)
     others, columns = _others(asked, path), list(asked.stage.columns)
     kept = [] if others is None else others[columns].itertuples(index=False, name=None)
     refuse_to_drop(path, columns, [*_told_apart(asked), *kept])

@@ -111,6 +111,13 @@ class Stage(ABC):
         """The value it made before, as its files have it; None if they are not there."""
         return None
 
+    def refuse(self, results: Path) -> None:  # noqa: B027
+        """Refuse, before long work, what would be lost of what is there besides the rows of its CSV.
+
+        Raises:
+            PresynError: something would be lost.
+        """
+
     def folder(self, results: Path) -> Path:
         return results / self.name
 

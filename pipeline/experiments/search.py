@@ -12,7 +12,8 @@ import yaml
 from pipeline.records.row import ENDS, Row
 from pipeline.report.figures import parallel_coordinates
 from pipeline.stage import Known, Made, Stage, Wish
-from presyn import PresynError
+from presyn import METHODS, PresynError
+from sweeps.files import read_yaml
 from sweeps.manifest import Trial, draw, manifest, runs_of
 from sweeps.space import Space, own_options
 from sweeps.study import study_of
@@ -112,8 +113,13 @@ class Search(Stage):
         """Its first configuration: any takes as long."""
         return Winner(self.trials[0].params, own_options(self.space.method, self.space.fixed), 0.0, 0)
 
+    def refuse(self, results: Path) -> None:
+        read_best(
+            self.folder(results) / "best.yaml", self.space.method, self.space
+        )  # a search of another space is not written over
+
     def recall(self, results: Path) -> Winner | None:
-        return read_best(self.space.method, self.folder(results) / "best.yaml")
+        return read_best(self.folder(results) / "best.yaml", self.space.method, self.space)
 
 
 def search(space: Space, manifests: Path | None = None, study: str = "") -> Search:
@@ -149,12 +155,42 @@ def choose(space: Space, trials: Sequence[Trial], values: Sequence[float | None]
 def best_yaml(space: Space, winner: Winner, trials: int) -> str:
     """The winner as a file for people and for later commands."""
     note = f"# Trial {winner.trial} of {trials}: {winner.value:.4f} on validation data.\n"
-    return note + yaml.safe_dump({"space": space.identity() | {"search": sorted(space.search)}, "params": winner.params})
+    return note + yaml.safe_dump({"space": _told(space), "params": winner.params})
 
 
-def read_best(method: str, path: Path) -> Winner | None:
-    """The winner in a file that `best_yaml` wrote, or None without one."""
+def _told(space: Space) -> dict[str, Any]:
+    """What a winner's file says of the space it was found in."""
+    return space.identity() | {"search": sorted(space.search)}
+
+
+def read_best(path: Path, method: str, space: Space | None = None) -> Winner | None:
+    """The winner in a file that `best_yaml` wrote, or None without one.
+
+    Args:
+        path: The file.
+        method: Whose parameters they have to be.
+        space: What it has to be the winner of; None where the space is somebody's own.
+
+    Raises:
+        PresynError: it is none, or one of another search.
+    """
     if not path.exists():
         return None
-    best = yaml.safe_load(path.read_text())
-    return Winner(best["params"], own_options(method, best["space"]["fixed"]), float("nan"), -1)
+    name = path.parent.name
+    again = f"Search again with: presyn search --space {name}, or give the space another name."
+    best = read_yaml(path)
+    told, params = best.get("space"), best.get("params")
+    if not isinstance(told, dict) or not isinstance(params, dict) or sorted(params) != told.get("search", sorted(params)):
+        raise PresynError(f"{path} is not the winner of a search. Delete it. {again}")
+    expected = _told(space) if space and "method" in told else {"method": method}
+    odd = [k for k in expected if told.get(k, expected[k]) != expected[k]]
+    if odd:
+        raise PresynError(
+            f"{path} is the winner of another search: its {odd[0]} is {told.get(odd[0])!r}, not {expected[odd[0]]!r}. {again}"
+        )
+    fixed = told.get("fixed")
+    if not isinstance(fixed, dict):
+        raise PresynError(f"{path} does not say what was fixed in the search. Delete it. {again}")
+    own = own_options(method, fixed)
+    METHODS[method].Options.build({**{k: v for k, v in own.items() if k in METHODS[method].Options.names()}, **params})
+    return Winner(params, own, float("nan"), -1)

@@ -15,6 +15,7 @@ from pipeline.report.terminal import grid
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import METHODS, Benchmark, PresynError, make_run
 from presyn.benchmarks import SEARCH_SEEDS
+from sweeps.space import read_space, space_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +124,9 @@ def tuned_winners(results: Path) -> dict[str, Winner]:
     spaces |= {space: method for method, of in TUNED_PER_KIND.items() for space in of.values()}
     found: dict[str, Winner] = {}
     for space, method in spaces.items():
+        known = read_space(space) if space in space_names() else None
         for folder in (results, COME_ALONG):
-            winner = read_best(method, folder / "search" / space / "best.yaml")
+            winner = read_best(folder / "search" / space / "best.yaml", method, known)
             if winner is not None:
                 found.setdefault(space, winner)
     return found

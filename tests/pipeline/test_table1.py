@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -220,3 +221,40 @@ def test_a_cell_of_fewer_seeds_than_the_table_says_so():
     cells = display(make_table(fewer, FOUR), FOUR).set_index(["accuracy in %", ""])
     assert all(c.endswith(", n = 2") for c in cells.loc[("No Consolidation", "as published")])
     assert not any("n =" in c for c in cells.loc[("Joint Training", "as published")])
+
+
+def test_a_winner_is_used_only_for_what_it_was_searched_for(tmp_path):
+    come_along = Path(__file__).parents[2] / "results" / "search" / "presynaptic-permuted-mnist" / "best.yaml"
+    space = read_space("presynaptic-permuted-mnist")
+    folder = tmp_path / "search" / space.name
+    folder.mkdir(parents=True)
+    path, best = folder / "best.yaml", yaml.safe_load(come_along.read_text())
+    path.write_text(yaml.safe_dump(best))
+    assert tuned_winners(tmp_path)[space.name].params == best["params"]
+    for change, said in (
+        ({"space": {**best["space"], "method": "sgd"}}, "its method is 'sgd', not 'presynaptic'"),
+        ({"space": {**best["space"], "fixed": {"validation": 1}}}, "winner of another search: its fixed is"),
+        ({"space": {**best["space"], "sampler_seed": 1}}, "its sampler_seed is 1"),
+        ({"params": {**best["params"], "p_up": 7}}, "p_up must be between"),
+        ({"params": {"p_up": 0.05}}, "is not the winner of a search. Delete it"),
+        ({"params": None}, "is not the winner of a search"),
+        ({"space": []}, "is not the winner of a search"),
+    ):
+        path.write_text(yaml.safe_dump({**best, **change}))
+        with pytest.raises(PresynError, match=re.escape(said)):
+            tuned_winners(tmp_path)
+    path.write_text("params: [1, 2")
+    with pytest.raises(PresynError, match="best.yaml line .* is not YAML"):
+        tuned_winners(tmp_path)
+
+
+def test_a_search_of_another_space_is_not_written_over(home, here, capsys):
+    text = "method: presynaptic\nbenchmark: permuted-digits\ntrials: 1\n"
+    text += "fixed: {validation: 300, epochs: 1, tasks: 2, hidden: [16]}\n"
+    Path("mine.yaml").write_text(text + "search: {eta0: {choices: [0.05]}}\n")
+    assert main(["search", "--space", "mine.yaml", "--results", "out"]) == 0
+    before = {p: p.read_bytes() for p in Path("out").rglob("*.*")}
+    Path("mine.yaml").write_text(text.replace("epochs: 1", "epochs: 2") + "search: {eta0: {choices: [0.05]}}\n")
+    assert main(["search", "--space", "mine.yaml", "--results", "out"]) == 1
+    assert "is the winner of another search" in capsys.readouterr().err
+    assert before == {p: p.read_bytes() for p in Path("out").rglob("*.*")}
