@@ -111,7 +111,7 @@ def value(id: str, claim: str, values: Values, printed: float | Sample, margin: 
     else:  # what a single further network may differ by
         error = spread * math.sqrt(1 + 1 / len(known)) if len(known) > 1 else math.nan
         effect = Difference(ours.mean - printed, error, len(known) - 1 if len(known) > 1 else math.nan)
-        test, other = "t of one more network", None
+        test, other = "t of one more network", Sample(printed, spread, len(known))  # for the seeds that would decide
     mean = Difference(ours.mean, ours.standard_error, len(known) - 1 if len(known) > 1 else math.nan)
     words = f"{shown(mean, unit)} (n = {len(known)})"
     return Finding(
