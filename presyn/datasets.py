@@ -8,7 +8,9 @@ import gzip
 import hashlib
 import os
 import sys
+import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -138,42 +140,67 @@ def _digits() -> Arrays:
 
 def _mnist(name: str, root: Path, may_download: bool) -> Arrays:
     folder, files = FILES[name.removesuffix("-unit")]
-    raw = root / folder / "raw"
-    missing = [f for f in files if not (raw / f).exists() and not (raw / f"{f}.gz").exists()]
-    if missing and not may_download:
-        raise PresynError(
-            f"{missing[0]} (or {missing[0]}.gz) is not in {raw}. Put the four IDX files of {folder} there, point "
-            "PRESYN_DATA (or --data) at a folder that has them, or unset it to download them to a cache folder."
-        )
-    if missing:
+    found = _contents(root, folder, files)
+    if found is None and may_download:
         _download(folder, root)
+        found = _contents(root, folder, files)
+    if found is None:
+        raise PresynError(
+            f"{next(iter(files))} (or {next(iter(files))}.gz) is not in {root / folder / 'raw'}. Put the four IDX files of "
+            f"{folder} there, point PRESYN_DATA (or --data) at a folder that has them, or unset it to download them to a cache "
+            "folder."
+        )
     arrays = []
-    for file, md5 in files.items():
-        content = _read(raw, file, md5)
+    for (file, md5), (path, content) in zip(files.items(), found, strict=True):
+        told = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if told != md5:
+            raise PresynError(
+                f"{path} is another data set than {folder}, or corrupt: the MD5 of its content is {told}, expected {md5}. "
+                "Fetch it again if it should be that one; images of your own are named by source in a benchmark's YAML file."
+            )
         images = "idx3" in file
         values = np.frombuffer(content, np.uint8, offset=16 if images else 8)
         arrays.append(values.reshape(-1, 784) if images else values.astype(np.int64))
     return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
-def _read(raw: Path, file: str, md5: str) -> bytes:
-    path = raw / file if (raw / file).exists() else raw / f"{file}.gz"
-    remedy = "Delete it and fetch it again."
-    content = read_file(path)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise PresynError(f"{path} is corrupt: the MD5 of its content is {found}, expected {md5}. {remedy}")
-    return content
+def _contents(root: Path, folder: str, files: Iterable[str]) -> list[tuple[Path, bytes]] | None:
+    """Where the four files are, and what is in them; None if one is missing.
+
+    Besides torchvision's layout: the files flat in the folder, under names with a dot, or the mnist.npz of Keras.
+    """
+    for place in (root / folder / "raw", root / folder, root):
+        paths = [next((p for p in _spellings(place, file) if p.exists()), None) for file in files]
+        if all(paths):
+            return [(path, read_file(path)) for path in paths if path is not None]
+    keras = root / ("mnist.npz" if folder == "MNIST" else "fashion-mnist.npz")
+    return _from_keras(keras) if keras.exists() else None
+
+
+def _spellings(place: Path, file: str) -> list[Path]:
+    return [place / f"{name}{end}" for name in (file, file.replace("-idx", ".idx")) for end in ("", ".gz")]
+
+
+def _from_keras(path: Path) -> list[tuple[Path, bytes]]:
+    """The contents that the IDX files would have."""
+    try:
+        with np.load(path) as arrays:
+            four = [np.ascontiguousarray(arrays[k], np.uint8) for k in ("x_train", "y_train", "x_test", "y_test")]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise PresynError(f"{path} is not the file of Keras, with x_train, y_train, x_test and y_test ({e}).") from None
+    heads = [np.array([2048 + a.ndim, *a.shape], ">u4").tobytes() for a in four]
+    return [(path, head + a.tobytes()) for head, a in zip(heads, four, strict=True)]
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file, unpacked where its name ends in .gz.
+    """The content of a file, unpacked if it is gzip, whatever its name.
 
     Raises:
         PresynError: it cannot be read, or is no whole gzip file.
     """
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" or content[:2] == b"\x1f\x8b" else content
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
         raise PresynError(f"{path} is corrupt: {e}. Delete it and fetch it again.") from None
     except OSError as e:

@@ -11,7 +11,7 @@ from pipeline.workspace import Workspace
 from presyn import BENCHMARKS, METHODS, Benchmark, PresynError
 from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS
-from sweeps.files import parse_yaml, read_benchmark
+from sweeps.files import parse_yaml, read_benchmark, read_yaml
 
 Parser = argparse.ArgumentParser
 Args = argparse.Namespace
@@ -79,9 +79,22 @@ def searched(p: Parser) -> None:
     p.add_argument("--trials", type=int, help="configurations to draw (default: the space's)")
 
 
-def seeded(p: Parser, default: Sequence[int] = SEEDS) -> None:
-    """Seeds of the reported runs."""
-    p.add_argument("--seeds", type=int, nargs="+", default=list(default), help=f"default {' '.join(map(str, default))}")
+def seeded(p: Parser, default: Sequence[int] | None = SEEDS) -> None:
+    """Seeds of the reported runs; without a default, those of the experiment."""
+    told = "those of the experiment" if default is None else " ".join(map(str, default))
+    given = None if default is None else [tuple(default)]
+    p.add_argument("--seeds", type=_seeds, nargs="+", default=given, help=f"such as 1 2 3 or 1-3 (default {told})")
+
+
+def _seeds(word: str) -> tuple[int, ...]:
+    """'7' or '1-5'."""
+    first, dash, last = word.partition("-")
+    if not first.isdecimal() or dash and not last.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number, or some of them such as 1-5, not {word!r}")
+    found = range(int(first), int(last or first) + 1)
+    if not 0 < len(found) <= 1000:
+        raise argparse.ArgumentTypeError(f"{word} is no range of at most 1000 seeds from a smaller to a larger number")
+    return tuple(found)
 
 
 def method(p: Parser, **how: Any) -> None:
@@ -113,7 +126,7 @@ def read_benchmarks(names: Sequence[str]) -> tuple[Benchmark, ...]:
 
 def seeds_of(args: Args) -> tuple[int, ...]:
     """Seeds, each once."""
-    return tuple(dict.fromkeys(args.seeds))
+    return tuple(dict.fromkeys(seed for word in args.seeds for seed in word))
 
 
 def trials_of(given: int | None, default: int) -> int:
@@ -128,14 +141,28 @@ def trials_of(given: int | None, default: int) -> int:
     return trials
 
 
+def _from_file(path: Path) -> dict[str, Any]:
+    """The fields in a YAML file; of a search's winner, what is carried over."""
+    from sweeps.space import own_options
+
+    values = read_yaml(path)
+    space, params = values.get("space"), values.get("params")
+    if isinstance(space, dict) and isinstance(params, dict) and space.get("method") in METHODS:
+        return {**own_options(space["method"], space.get("fixed") or {}), **params}
+    return values
+
+
 def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     """['p_up=0.05', 'modulate_lr=false'] as a mapping of plain values.
 
     Raises:
         PresynError: a word is not FIELD=VALUE.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
     for word in words:
+        if word.startswith("@"):
+            settings |= _from_file(Path(word[1:]))
+            continue
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise PresynError(f"--set takes FIELD=VALUE, such as p_up=0.05, not {word!r}.")

@@ -158,7 +158,7 @@ def _reproduce_options(p: opt.Parser) -> None:
     p.add_argument("names", nargs="*", metavar="NAME", help="experiments, as --list names them; without a name, all")
     p.add_argument("--list", action="store_true", help="list the experiments")
     p.add_argument("--module", action="append", default=[], help="a Python module with stages of your own")
-    p.add_argument("--seeds", type=int, nargs="+", help="default: those of the experiment")
+    opt.seeded(p, None)
     opt.settings(p, "any field of the methods or benchmarks, such as epochs=2")
     p.add_argument("--so-far", action="store_true", help="make it of the runs that are in the store; train nothing")
     opt.outcome(p)

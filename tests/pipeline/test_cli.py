@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -197,3 +198,25 @@ def test_rows_are_written_as_the_tables_rows_are(home):
     rows = pd.read_csv(home / "out" / "rows.csv")
     assert rows.seed.tolist() == [1, 2]
     assert {"run_id", "git_commit", "data_sha256", "config", "accuracy"} <= set(rows.columns)
+
+
+def test_seeds_may_be_a_range(home, capsys):
+    words = "run --method sgd --benchmark split-digits --set epochs=1 tasks=2 hidden=16 --json --seeds"
+    assert cli.main([*words.split(), "3", "1-2", "2"]) == 0
+    assert [run["seed"] for run in json.loads(capsys.readouterr().out)["runs"]] == [3, 1, 2]
+    for odd in ("1-", "5-1", "x", "1-2000", "-3"):
+        with pytest.raises(SystemExit):
+            cli.main([*words.split(), odd])
+
+
+def test_a_winner_is_run_by_its_file(home, capsys):
+    Path("best.yaml").write_text("params: {eta0: 1e-2}\nspace: {method: sgd, fixed: {optimizer: adam, validation: 300}}\n")
+    Path("own.yaml").write_text("epochs: 1\ntasks: 2\nhidden: [16]\n")
+    words = "run --method sgd --benchmark split-digits --seeds 1 --json --set @own.yaml @best.yaml"
+    assert cli.main(words.split()) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert cli.main(["show", run["run_id"]]) == 0
+    shown = capsys.readouterr().out
+    assert "adam" in shown and "0.01" in shown
+    assert cli.main(["run", "--method", "sgd", "--benchmark", "split-digits", "--set", "@nowhere.yaml"]) == 1
+    assert "nowhere.yaml cannot be read" in capsys.readouterr().err

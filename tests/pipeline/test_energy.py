@@ -148,3 +148,9 @@ def test_counts_that_are_shuffled_look_shuffled_and_others_do_not():
     assert found[0]["ks_d_{}"] < 0.2 and found[0]["ks_p_{}"] > 0.01
     assert found[1]["ks_d_{}"] == pytest.approx(0.5) and found[1]["ks_p_{}"] < 1e-9
     assert found[1]["few_{}"] == found[1]["many_{}"] == 0.5 and found[1]["few_{}_shuffled"] < 0.05
+
+
+def test_the_page_shows_the_table_that_the_rows_make():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "energy.md").read_text()
+    assert (root / "results" / "energy" / "table.md").read_text().strip() in page

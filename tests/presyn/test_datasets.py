@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from presyn import PresynError, datasets, load
+from presyn.datasets import FILES
 
 SIZES = {"train": 60, "t10k": 20}
 
@@ -90,3 +91,57 @@ def test_digits_need_no_file_and_have_the_stated_moments():
 def test_unknown_dataset_lists_the_known():
     with pytest.raises(PresynError, match="Known: mnist, fashion, digits"):
         load("cifar")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Four small IDX files as bytes, known by their MD5 as if they were MNIST's."""
+    rng = np.random.default_rng(0)
+    four = [rng.integers(0, 256, (n, 784) if wide else n, dtype=np.uint8) for n, wide in ((6, 1), (6, 0), (4, 1), (4, 0))]
+    shapes = [(len(a), 28, 28) if a.ndim == 2 else (len(a),) for a in four]
+    heads = [np.array([2048 + len(shape), *shape], ">u4").tobytes() for shape in shapes]
+    contents = [head + a.tobytes() for head, a in zip(heads, four, strict=True)]
+    md5 = {f: hashlib.md5(c).hexdigest() for f, c in zip(FILES["mnist"][1], contents, strict=True)}
+    monkeypatch.setitem(FILES, "mnist", ("MNIST", md5))
+    return dict(zip(md5, contents, strict=True)), four, shapes
+
+
+@pytest.mark.parametrize(
+    ("folder", "named", "packed"),
+    [
+        ("MNIST/raw", str, False),
+        ("MNIST/raw", lambda f: f + ".gz", True),
+        ("MNIST/raw", str, True),  # gzip content under the raw name
+        ("MNIST", str, False),
+        (".", str, False),  # the four files flat, as in …/MNIST/raw itself
+        (".", lambda f: f.replace("-idx", ".idx"), False),  # as they are spelled elsewhere
+        ("MNIST/raw", lambda f: f.replace("-idx", ".idx") + ".gz", True),
+    ],
+)
+def test_near_misses_of_the_layout_are_read(tmp_path, small, folder, named, packed):
+    contents, four, _ = small
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for file, content in contents.items():
+        (tmp_path / folder / named(file)).write_bytes(gzip.compress(content) if packed else content)
+    found = load("mnist", tmp_path)
+    assert (found.train_x == four[0]).all() and (found.test_y == four[3]).all() and len(found.test_x) == 4
+
+
+def test_the_file_of_keras_is_read(tmp_path, small):
+    _, four, shapes = small
+    names = ("x_train", "y_train", "x_test", "y_test")
+    np.savez(tmp_path / "mnist.npz", **{n: a.reshape(s) for n, a, s in zip(names, four, shapes, strict=True)})
+    assert (load("mnist", tmp_path).train_x == four[0]).all()
+    (tmp_path / "other").mkdir()
+    np.savez(tmp_path / "other" / "mnist.npz", x_train=four[0])
+    with pytest.raises(PresynError, match="mnist.npz is not the file of Keras"):
+        load("mnist", tmp_path / "other")
+
+
+def test_other_images_under_mnists_names_are_not_to_be_deleted(tmp_path, small):
+    contents, _, _ = small
+    for file, content in contents.items():
+        (tmp_path / file).write_bytes(content[:-1] + b"x" if "labels" not in file else content)
+    with pytest.raises(PresynError, match="is another data set than MNIST, or corrupt") as e:
+        load("mnist", tmp_path)
+    assert "elete" not in str(e.value) and "named by source" in str(e.value)
