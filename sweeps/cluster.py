@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -98,6 +100,7 @@ def start_ray(cluster: Cluster) -> None:
         except OSError:
             raise failed from None
     root = str(Path(__file__).parent.parent)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -109,3 +112,5 @@ def start_ray(cluster: Cluster) -> None:
     except (ConnectionError, RuntimeError, OSError, ValueError) as e:
         print(e, file=sys.stderr)
         raise failed from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end this process without a word

@@ -2,7 +2,9 @@
 
 import argparse
 import shlex
+import signal
 import sys
+import threading
 
 from pipeline.cli.stages import STAGES
 from pipeline.cli.upkeep import UPKEEP
@@ -26,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return COMMANDS[args.command].do(args)
     except PresynError as e:
@@ -34,8 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as e:
         print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
         words = arguments if arguments is not None else sys.argv[1:]
         again = shlex.join(["presyn", *(w for w in words if w != "--fresh")])  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(e, _Terminated) else 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated

@@ -145,11 +145,12 @@ def test_kill_a_worker_and_nothing_is_lost(search, home, uninterrupted):
     assert_nothing_was_trained_again(home, before)
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(search, home, uninterrupted, sent, code):
     driver = search()
     until(some_parts(home, 1))
-    os.kill(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=30) == 130
+    os.kill(driver.pid, sent)
+    assert driver.wait(timeout=60) == code
     said = (home / "log0").read_text()
     assert "go on with: presyn search --space space.yaml" in said and "Traceback" not in said
     before = progress(home)
