@@ -25,9 +25,9 @@ def _perform(args: Args, stages: Sequence[Any], at: Workspace, **how: bool) -> d
     return made
 
 
-def _prepare(args: Args) -> Path:
+def _prepare(args: Args, otherwise: Path | None = None) -> Path:
     """The results folder, made now, so that one that cannot be made is found before long work."""
-    results = args.results or opt.preset(args).results
+    results = args.results = args.results or otherwise or opt.preset(args).results
     results.mkdir(parents=True, exist_ok=True)
     return results
 
@@ -154,6 +154,10 @@ def _verify(args: Args) -> int:
     return 0
 
 
+OWN_RESULTS = Path("my-results")
+"""Where `reproduce` writes by default when seeds or settings are given."""
+
+
 def _reproduce_options(p: opt.Parser) -> None:
     p.add_argument("names", nargs="*", metavar="NAME", help="experiments, as --list names them; without a name, all")
     p.add_argument("--list", action="store_true", help="list the experiments")
@@ -171,12 +175,17 @@ def _reproduce(args: Args) -> int:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:16s}{experiment.words}")
         return 0
-    results = _prepare(args)
+    # Other seeds or settings than the paper's do not go into the folder of its own, whose rows would be lost.
+    results = _prepare(args, OWN_RESULTS if (args.seeds or args.set) and not args.digits else None)
     at = opt.workspace(args)
     seeds = opt.seeds_of(args) if args.seeds else None
     choice = Choice(results, at.store.manifests, seeds, opt.parse_settings(args.set), args.digits, args.data)
     for build in rounds_of(args.names, args.module, choice):  # a round reads what the one before has written
-        _perform(args, build(), at, so_far=args.so_far)
+        stages = build()
+        made = _perform(args, stages, at, so_far=args.so_far)
+        for stage in stages:
+            if stage.name in made:
+                print(f"{stage.title}: {stage.folder(results)}", file=sys.stderr)
     return 0
 
 

@@ -154,3 +154,16 @@ def test_the_page_shows_the_table_that_the_rows_make():
     root = Path(__file__).parents[2]
     page = (root / "docs" / "energy.md").read_text()
     assert (root / "results" / "energy" / "table.md").read_text().strip() in page
+
+
+def test_other_settings_do_not_go_where_the_papers_rows_are(home, here, capsys):
+    # The committed rows come along with a clone: this must neither drop them nor be refused because of them.
+    Path("results/perceptron").mkdir(parents=True)
+    rows = Path(__file__).parents[2] / "results" / "perceptron" / "runs.csv"
+    Path("results/perceptron/runs.csv").write_text("".join(rows.read_text().splitlines(True)[:3]))
+    assert presyn("reproduce perceptron --seeds 1000 --set epochs=1 --dry-run") == 0
+    assert Path("my-results").is_dir()
+    assert presyn("reproduce perceptron --seeds 1000 --set epochs=1 --dry-run --results results") == 0  # a plan drops nothing
+    Path("out").mkdir()
+    assert presyn("reproduce uniform-start --seeds 1 --digits --set epochs=1 hidden=[8] --results out") == 0
+    assert "p from a uniform start: out/uniform-start" in capsys.readouterr().err
