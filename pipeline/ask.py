@@ -33,6 +33,17 @@ class Asked:
     def ids(self) -> list[str]:
         return sorted({run_id for _, run_id in self.wishes})
 
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Run id -> what the stage calls it, in words; a run that it calls two things has both."""
+        found: dict[str, dict[str, str]] = {}
+        for wish, run_id in self.wishes:
+            of = found.setdefault(run_id, {})
+            for name, value in wish.labels.items():
+                words = f"{value:g}" if isinstance(value, float) else str(value)
+                if name != "stage" and words not in of.get(name, "").split(", "):
+                    of[name] = f"{of[name]}, {words}" if name in of else words
+        return found
+
     def rows(self, plan: Plan) -> list[tuple[dict[str, Any], Any]]:
         """The rows that are there, with their labels."""
         return [(wish.labels, plan.rows[run_id]) for wish, run_id in self.wishes if run_id in plan.rows]

@@ -139,6 +139,7 @@ class _Performance:
         if not stage.title:  # loose runs gather in one note
             ids = sorted({*ids, *(i for n in notes(self.at.store) if n.identity == identity for i in n.run_ids)})
         note.run_ids = ids
+        note.labels |= asked.labels()
         note.save(self.at.store)
 
     def _finish(self, asked: Asked) -> None:

@@ -18,6 +18,8 @@ from pipeline.records.row import Row
 from pipeline.records.store import Store
 
 PROBE_SECONDS = 3.0
+KIND = ("mlflow.experimentKind", "custom_model_development")
+"""Without it MLflow's pages open an experiment as if it were of traces of language models."""
 STATUS = {"finished": "FINISHED", "dropped": "KILLED", "diverged": "FAILED"}
 
 
@@ -127,6 +129,8 @@ class _Mirror:
         found = client.get_experiment_by_name(note.experiment)
         where = (artifacts / note.experiment).as_uri() if artifacts else None
         self.experiment = found.experiment_id if found else client.create_experiment(note.experiment, where)
+        if not found or KIND[0] not in found.tags:
+            client.set_experiment_tag(self.experiment, *KIND)
         if note.name:
             parents = self._search(f"tags.presyn_parent = '{note.identity}'")
             tags = {"presyn_parent": note.identity, "stage": note.experiment}
@@ -171,7 +175,8 @@ class _Mirror:
         if known is None:
             started = ends[0] - (row.record.seconds or [0])[0]
             links = {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
-            name = f"{row.config['method']} {row.config['benchmark']} {row.config['seed']}"
+            called = self.note.labels.get(row.run_id, {}).values()
+            name = " ".join([row.config["method"], row.config["benchmark"], str(row.config["seed"]), *called])
             known = self.client.create_run(self.experiment, int(started * 1000), {**self.tags(row), **links}, name)
             self._known[row.run_id] = known
         return known
@@ -184,6 +189,8 @@ class _Mirror:
             "seed": str(row.config["seed"]),
             "run_id": row.run_id,
             "status": row.status,
+            **({"reason": row.record.reason} if row.record.reason else {}),
+            **self.note.labels.get(row.run_id, {}),
             **{k: str(row.provenance[k]) for k in ("git_commit", "git_dirty", "data_sha256")},
         }
 

@@ -22,6 +22,7 @@ class Note:
         params, metrics: Of the parent.
         files: Artifacts of the parent, as paths.
         table: A CSV that becomes the parent's MLflow table.
+        labels: Run id -> what the stage calls it, such as {"ablation": "full"}; they become tags.
     """
 
     experiment: str
@@ -32,6 +33,7 @@ class Note:
     metrics: dict[str, float] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     table: str | None = None
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def save(self, store: Store) -> None:
         """Keep it in the store."""

@@ -145,14 +145,14 @@ def verdicts(
     wrong = set(decided[0].claim[decided[0].verdict == NOT_REPRODUCED])
     notes = [", ".join(f"{cell} is not reproduced" for cell in c.rests_on if cell in wrong) for f in families for c in f]
     table = pd.concat(decided, ignore_index=True).assign(note=notes)
-    known = [_named(line.family, line.claim, i) for i, line in enumerate(table.itertuples())]
+    cell = {f"{method} on {benchmark}": f"L{n}" for n, (method, benchmark) in enumerate(published_table(), start=2)}
+    known = [_named(line.family, line.claim, cell) for line in table.itertuples()]
     table = table.assign(id=[id for id, _ in known], reading=[reading for _, reading in known], interval="")
     return table if evidence is None else pd.concat([table, _beyond(evidence)], ignore_index=True)
 
 
-def _named(family: str, claim: str, i: int) -> tuple[str, str]:
-    """The id and the reading of a verdict on Table 1 or on a printed statement."""
-    cell = {f"{method} on {benchmark}": f"L{n}" for n, (method, benchmark) in enumerate(published_table(), start=2)}
+def _named(family: str, claim: str, cell: dict[str, str]) -> tuple[str, str]:
+    """The id and the reading of a verdict on Table 1, whose cells have ids, or on a printed statement."""
     if claim in cell:
         return cell[claim], "" if family == "Table 1 of the paper" else f"beside {family}"
     by_release = "divided by the release probability" if "divided by" in claim else ""

@@ -1,5 +1,6 @@
 """MLflow mirrors the store: complete, nothing doubled, and never in the way of training."""
 
+import json
 import shutil
 import socket
 import time
@@ -212,3 +213,27 @@ def test_verdicts_are_logged_once_and_again_when_they_change(home, client):
     rows[rows.method != "joint"].to_csv("results/table1/runs.csv", index=False)
     assert cli.main(["verify"]) == 0
     assert len(client.search_runs([run.info.experiment_id])) == 2
+
+
+def test_runs_say_which_row_of_the_table_they_are_and_experiments_what_kind(home, here, client):
+    words = "ablate --digits --off no-freezing ghost --trials 1 --seeds 1 --results out"
+    assert cli.main(words.split()) == 0
+    experiment = client.get_experiment_by_name("ablations")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    runs = client.search_runs([experiment.experiment_id], "tags.run_id != ''")
+    assert Counter(r.data.tags["ablation"] for r in runs) == {"full": 1, "no-freezing": 1, "ghost": 1}
+    assert all(r.data.tags["ablation"] in r.info.run_name for r in runs)
+    trials = client.search_runs([client.get_experiment_by_name("search").experiment_id], "tags.run_id != ''")
+    assert {r.data.tags["trial"] for r in trials} == {"0"}
+
+
+def test_labels_survive_a_rebuild_and_old_notes_have_none(store, client):
+    row = rows_of(store, 1)[0]
+    Note("search", "s", "a sweep", ["id0"], labels={"id0": {"trial": "7"}}).save(store)
+    assert sync(store, uri(store))
+    assert everything(client)["search", "id0"][0].data.tags["trial"] == "7"
+    path = next(store.stages.iterdir())
+    old = json.loads(path.read_text())
+    del old["labels"]
+    path.write_text(json.dumps(old))
+    assert notes(store)[0].labels == {} and row.run_id in notes(store)[0].run_ids
