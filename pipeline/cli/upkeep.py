@@ -57,12 +57,21 @@ def _sync(args: Args) -> int:
 
 def _ui_options(p: opt.Parser) -> None:
     p.add_argument("--port", type=int, default=5000)
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     opt.storage(p)
 
 
 def _ui(args: Args) -> int:
     uri = opt.workspace(args).uri
-    os.execvp(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(args.port)])
+    page = "/#/experiments?workflowType=machine_learning"  # without it MLflow shows pages about language models
+    if uri.startswith("http"):
+        print(f"{uri.rstrip('/')}{page}")
+        return 0
+    print(f"http://{args.host}:{args.port}{page}", flush=True)
+    os.execvp(
+        sys.executable,
+        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", args.host, "--port", str(args.port)],
+    )
 
 
 def _bench_options(p: opt.Parser) -> None:

@@ -220,3 +220,13 @@ def test_a_winner_is_run_by_its_file(home, capsys):
     assert "adam" in shown and "0.01" in shown
     assert cli.main(["run", "--method", "sgd", "--benchmark", "split-digits", "--set", "@nowhere.yaml"]) == 1
     assert "nowhere.yaml cannot be read" in capsys.readouterr().err
+
+
+def test_the_address_of_the_pages_is_printed(home, capsys, monkeypatch):
+    called = []
+    monkeypatch.setattr("os.execvp", lambda program, words: called.append(words))
+    cli.main(["mlflow-ui", "--port", "5050", "--host", "0.0.0.0"])
+    assert "http://0.0.0.0:5050/#/experiments?workflowType=machine_learning" in capsys.readouterr().out
+    assert called[0][-4:] == ["--host", "0.0.0.0", "--port", "5050"]
+    assert cli.main(["mlflow-ui", "--mlflow", "http://example.invalid:1"]) == 0  # a server has its pages itself
+    assert "http://example.invalid:1/#/experiments" in capsys.readouterr().out and len(called) == 1
