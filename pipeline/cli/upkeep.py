@@ -72,6 +72,7 @@ def _ui(args: Args) -> int:
         sys.executable,
         [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", args.host, "--port", str(args.port)],
     )
+    return 0  # not reached
 
 
 def _bench_options(p: opt.Parser) -> None:
