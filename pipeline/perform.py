@@ -111,12 +111,13 @@ class _Performance:
             title = _describe([a for a in together if a.stage.name not in self.notes], self.plan)
             for asked in together:
                 self._note(asked)
-            part = self.plan.part(i for a in together for i in a.ids)
-            train(part, self._tracker(), title or "runs", self.here)
+            done = [a for a in together if a.complete]  # these do not wait for others that ask again
+            part = self.plan.part(i for a in done or together for i in a.ids)
+            asking = ", ".join(a.stage.title for a in together if a.stage.title)
+            train(part, self._tracker(), title or asking or "runs", self.here)
             self.plan.rows.update(part.rows)
-            for asked in together:
-                if asked.complete:
-                    self._finish(asked)
+            for asked in done:
+                self._finish(asked)
         return self.made
 
     def _values(self, stage: Stage) -> dict[str, Any]:

@@ -161,6 +161,19 @@ def test_a_stage_that_asks_again_is_asked_until_it_is_done(at, client):
     assert again["halving"].value == made["halving"].value and len(at.store.ids()) == 5
 
 
+def test_a_stage_that_is_done_does_not_wait_for_others(at):
+    seen = []
+
+    class Watching(Halving):
+        def ask(self, known):
+            if len(known.rows) == 3:
+                seen.append(Path("out/learning/means.csv").exists())
+            return super().ask(known)
+
+    perform([Learning(), Watching()], at, here=True)
+    assert seen and all(seen)
+
+
 def test_a_stage_that_never_ends_is_named(at):
     class Forever(Learning):
         def ask(self, known):
