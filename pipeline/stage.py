@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.records.files import Content
 from pipeline.records.row import Row
-from presyn import Run
+from presyn import PresynError, Run
 
 Labels = dict[str, Any]
 """What a stage calls a run, such as {"parameters": "searched"}; they become columns of its CSV."""
@@ -61,6 +61,13 @@ class Made:
     shown: Any = None
     study: Any = None
     figures: Mapping[str, Content] = field(default_factory=dict)
+
+
+def refuse_swept(settings: Mapping[str, Any], swept: Sequence[str], title: str) -> None:
+    """Raise a PresynError for settings of what an experiment sweeps or measures itself, which would mislabel its rows."""
+    for name in settings:
+        if name in swept:
+            raise PresynError(f"--set {name} does not go with {title}, which sets it itself: leave it out.")
 
 
 class Stage(ABC):

@@ -54,6 +54,9 @@ class Schedule:
             raise PresynError(f"tasks must be at most {MOST_TOGETHER // self.train[0]} for joint training, not {b.tasks}.")
         for task in range(b.tasks):
             if not self.steps(task):
+                if b.kind == "patterns":
+                    of = f"the {self.train[task]} patterns of a task"
+                    raise PresynError(f"batch_size {b.batch_size} is more than {of}: lower it.")
                 size = f"{self.train[task]} training images of task {task + 1}"
                 raise PresynError(f"batch_size {b.batch_size} is more than the {size}: lower it or validation.")
             if not self.test[task]:

@@ -173,7 +173,7 @@ def _reproduce(args: Args) -> int:
 
     if args.list:
         for name, experiment in EXPERIMENTS.items():
-            print(f"{name:16s}{experiment.words}")
+            print(f"{name:{max(map(len, EXPERIMENTS)) + 2}}{experiment.words}")
         return 0
     # Other seeds or settings than the paper's do not go into the folder of its own, whose rows would be lost.
     results = _prepare(args, OWN_RESULTS if (args.seeds or args.set) and not args.digits else None)

@@ -143,7 +143,7 @@ def rounds_of(names: Sequence[str], modules: Sequence[str], choice: Choice) -> l
         PresynError: an unknown name, a module that cannot be imported, or settings that do not fit.
     """
     own = {stage.name: stage for module in modules for stage in _stages_in(module)}
-    names = list(names) or list(own) or [name for name, e in EXPERIMENTS.items() if e.optional(choice)]
+    names = list(dict.fromkeys(names)) or list(own) or [name for name, e in EXPERIMENTS.items() if e.optional(choice)]
     reject_unknown(names, [*EXPERIMENTS, *own], "experiment")
     given = [name for name, value in (("seeds", choice.seeds), ("set", choice.settings), ("digits", choice.digits)) if value]
     for name in names:

@@ -12,7 +12,7 @@ from pipeline.report.energy_figures import of_energy
 from pipeline.report.sparsity import sparsity_summary, sparsity_table
 from pipeline.report.sparsity_figures import of_sparsity
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, refuse_swept
 from presyn import Benchmark, make_run
 
 L2 = (0.0, 0.001, 0.005, 0.01, 0.05, 0.1)
@@ -27,6 +27,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "deterministic": ("sgd", {}),
 }
 """Model -> method and what departs from its settings on the benchmark mnist."""
+SWEPT = ("l2", "measures", "keep", "parts")
+"""What these experiments set themselves."""
 EVERYWHERE = ("energy", "output", "readings")
 SHOWN = ("share_p_below_0.3", "share_p_from_0.9", "pearson_fisher_p", "lesion_p_80", "lesion_random_80", "lesion_weight_80")
 """What the terminal shows of a much longer table."""
@@ -71,6 +73,7 @@ class Energy(Stage):
 
     def __post_init__(self) -> None:
         refuse_search_seeds(self.seeds)
+        refuse_swept(self.settings, SWEPT, self.title)
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
@@ -103,6 +106,10 @@ class Sparsity(Stage):
     experiment = "sparsity"
     title = "sparsity"
     columns = ("model", "l2", "seed")
+
+    def __post_init__(self) -> None:
+        refuse_search_seeds(self.seeds)
+        refuse_swept(self.settings, SWEPT, self.title)
 
     def ask(self, known: Known) -> list[Wish]:
         return [] if known.rows else wishes(("plastic",), self.benchmark, self.l2s, self.seeds, self.settings)

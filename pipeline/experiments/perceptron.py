@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.report.perceptron import CAPTION, PRINTED, by_patterns, display, figures_of, summary
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, refuse_swept
 from presyn import make_run
 from presyn.benchmarks import PATTERNS
 
@@ -36,6 +36,9 @@ class Perceptrons(Stage):
     experiment = "perceptron"
     title = "perceptrons"
     columns = ("model", "patterns", "seed")
+
+    def __post_init__(self) -> None:
+        refuse_swept(self.settings, ("patterns", "tasks", "batch_size"), self.title)
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:

@@ -48,6 +48,8 @@ def read(path: Path) -> pd.DataFrame:
         raise PresynError(f"{path}, line {wrong[0] + 2}: a release probability must be a number from 0 to 1.")
     if len(values) < 4:
         raise PresynError(f"{path} has {len(values)} synapses; a correlation needs at least 4.")
+    if values.before.nunique() < 2 or (values.after - values.before).abs().nunique() < 2:
+        raise PresynError(f"{path} has the same number for all synapses, which correlates with nothing.")
     return values
 
 

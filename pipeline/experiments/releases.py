@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from pipeline.experiments.energy import MODELS, SEEDS
+from pipeline.experiments.energy import MODELS, SEEDS, SWEPT
 from pipeline.experiments.table1 import refuse_search_seeds
 from pipeline.report.energy import by_model, display, fixed_release, last_epoch, series_of, summary
 from pipeline.report.energy_figures import of_fixed_release, of_uniform
 from pipeline.report.statistics import Sample
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, refuse_swept
 from presyn import Benchmark, make_run
 from presyn.benchmarks import SEARCH_SEEDS
 
@@ -48,8 +48,11 @@ class _OnOneTask(Stage):
     seeds: tuple[int, ...] = SEEDS[:3]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    swept: ClassVar[tuple[str, ...]] = SWEPT
+
     def __post_init__(self) -> None:
         refuse_search_seeds(self.seeds)
+        refuse_swept(self.settings, self.swept, self.title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class EnergySettings(_OnOneTask):
     experiment = "energy"
     title = "p_up and p_down ± 25 %"
     columns = ("setting", "l2", "seed")
+    swept = (*SWEPT, "p_up", "p_down")
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
@@ -93,6 +97,7 @@ class UniformStart(_OnOneTask):
     name = "uniform-start"
     experiment = "sparsity"
     title = "p from a uniform start"
+    swept = (*SWEPT, "p_init")
     columns = ("l2", "seed")
 
     def ask(self, known: Known) -> list[Wish]:
@@ -128,6 +133,7 @@ class FixedRelease(_OnOneTask):
     experiment = "energy"
     title = "fixed release probabilities"
     columns = ("part", "release", "eta0", "seed")
+    swept = (*SWEPT, "p_min", "p_up", "p_down", "eta0", "validation")
 
     def ask(self, known: Known) -> list[Wish]:
         tried = [(of, row) for of, row in known.rows if of["part"] == "search"]

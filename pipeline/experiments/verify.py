@@ -73,10 +73,19 @@ def verify(results: Path) -> Verify:
     return Verify(rows, studies, further, evidence_of(results, rows))
 
 
-SUMMARIES = (
-    *("energy", "energy-settings", "fixed-release", "sparsity", "uniform-start", "perceptron", "lifelong"),
-    "release-data",
-)
+_OF_EPOCHS = ("model", "l2", "seed", "epoch", "energy", "information", "neuronal_energy")
+_LONG = ("quantity", "layer", "model", "l2", "seed", "value")
+NEEDED = {
+    "energy": _OF_EPOCHS,
+    "energy-settings": ("setting", *_OF_EPOCHS),
+    "fixed-release": ("release", "seed", "per_energy"),
+    "sparsity": _LONG,
+    "uniform-start": _LONG,
+    "perceptron": ("model", "seed", "patterns", "mean_accuracy", *(f"task1_after_{i}" for i in range(1, 6))),
+    "lifelong": ("benchmark", "seed", "task", "mean_p", "frozen"),
+    "release-data": ("r", "synapses"),
+}
+"""Stage -> the columns of its summary that claims are tested on."""
 ABLATIONS = ("ablations/searched", "ablations/published")
 
 
@@ -88,7 +97,7 @@ def evidence_of(results: Path, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     table = read_rows(results / "table1" / "runs.csv", [*COLUMNS, "parameters"])
     found = {"rows": rows, "searched": table[table.parameters == "searched"], "tasks": tasks(rows)}
-    for name in SUMMARIES:
+    for name in NEEDED:
         path = results / name / "summary.csv"
         if path.exists():
             found[name] = read_summary(path)
@@ -105,10 +114,15 @@ def read_summary(path: Path) -> pd.DataFrame:
     Raises:
         PresynError: it is none.
     """
+    again = f"Make it again with: presyn reproduce {path.parent.name}"
     try:
-        return pd.read_csv(path)
+        frame = pd.read_csv(path)
     except (OSError, ValueError) as e:
-        raise PresynError(f"{path} cannot be read ({e}). Make it again with: presyn reproduce {path.parent.name}") from None
+        raise PresynError(f"{path} cannot be read ({e}). {again}") from None
+    missing = [c for c in NEEDED[path.parent.name] if c not in frame]
+    if missing:
+        raise PresynError(f"{path} has no column {missing[0]}. {again}")
+    return frame
 
 
 def as_published(results: Path) -> pd.DataFrame:

@@ -32,9 +32,9 @@ def by_claim(table: pd.DataFrame, claims: Sequence[dict[str, Any]]) -> pd.DataFr
         claims: As `claim_list` gives them.
 
     Returns:
-        id, place, claim, kind, published, verdict, what it comes to of ours, p (the largest of its parts), seeds that would
-        decide, other readings and their verdicts, the reading whose values lie nearest to what is printed, and a note: what it
-        rests on that is not reproduced, or what is missing.
+        id, place, claim, kind, published, verdict, what it comes to of ours, p (the largest of its parts; of a value, that of
+        its margin), seeds that would decide, other readings and their verdicts, the reading whose values lie nearest to what is
+        printed, and a note: what it rests on that is not reproduced, or what is missing.
     """
     found = {c["id"]: together(_deciding(table, c["id"]).verdict.tolist()) for c in claims}
     lines = []
@@ -49,7 +49,7 @@ def by_claim(table: pd.DataFrame, claims: Sequence[dict[str, Any]]) -> pd.DataFr
                 **{k: c[k] for k in ("id", "place", "claim", "kind", "published")},
                 "verdict": found[c["id"]],
                 "ours": "; ".join(f"{r.claim}: {r.ours}" for r in parts.itertuples()) or "–",
-                "p": parts.p.max() if len(parts) else float("nan"),
+                "p": parts.p_margin.fillna(parts.p).max() if len(parts) else float("nan"),
                 "seeds": "; ".join(s for s in parts.seeds.fillna("") if s),
                 "readings": "; ".join(f"{r}: {verdict}" for r, verdict in by_reading.items()),
                 "fits_print": _nearest(table[table.id == c["id"]]),

@@ -148,7 +148,11 @@ def verdicts(
     cell = {f"{method} on {benchmark}": f"L{n}" for n, (method, benchmark) in enumerate(published_table(), start=2)}
     known = [_named(line.family, line.claim, cell) for line in table.itertuples()]
     table = table.assign(id=[id for id, _ in known], reading=[reading for _, reading in known], interval="")
-    return table if evidence is None else pd.concat([table, _beyond(evidence)], ignore_index=True)
+    if evidence is None:
+        return table
+    table = pd.concat([table, _beyond(evidence)], ignore_index=True)
+    untested = table.difference == "–"
+    return table.assign(verdict=table.verdict.mask(untested, NOT_TESTED), seeds=table.seeds.mask(untested, "no runs"))
 
 
 def _named(family: str, claim: str, cell: dict[str, str]) -> tuple[str, str]:
@@ -190,6 +194,4 @@ def _beyond(evidence: Evidence) -> pd.DataFrame:
             if claims:
                 own = {"note": "", "id": [c.id for c in claims], "reading": [c.reading for c in claims]}
                 decided.append(decide(claims).assign(**own, interval=[c.interval for c in claims]))
-    table = pd.concat(decided, ignore_index=True)
-    untested = table.difference == "–"
-    return table.assign(verdict=table.verdict.mask(untested, NOT_TESTED), seeds=table.seeds.mask(untested, "no runs"))
+    return pd.concat(decided, ignore_index=True)

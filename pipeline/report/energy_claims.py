@@ -9,6 +9,10 @@ from pipeline.report.energy import last_epoch
 from pipeline.report.findings import Evidence, Finding, above
 
 RIVALS = ("deterministic", "fixed")
+L2 = (0.0, 0.001, 0.005, 0.01, 0.05, 0.1)
+"""Strengths of the penalty in the released configurations (PAPER section 6)."""
+SETTINGS = ("p_up = 0.0525", "p_up = 0.0875", "p_down = 0.0525", "p_down = 0.0875")
+SETTINGS_L2 = (0.01, 0.1)
 NOTHING = pd.DataFrame(columns=["model", "l2", "seed", "epoch", "energy", "information", "neuronal_energy", "accuracy"])
 
 
@@ -49,7 +53,8 @@ def energy_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _strengths(last: pd.DataFrame) -> list[float]:
-    return sorted(last.l2.unique()) or [0.0]
+    """Those of the paper, and whatever else there is: a claim on all of them is not tested before all are there."""
+    return sorted({*L2, *last.l2.unique()})
 
 
 def _log_ratio(last: pd.DataFrame, value: str, model: str, rival: str, l2: float, own_l2: float | None = None) -> pd.Series:
@@ -66,7 +71,7 @@ def _best(last: pd.DataFrame, value: str, rival: str, model: str = "plastic") ->
     found = []
     for name in (model, rival):
         of = last[last.model == name]
-        if of.empty:
+        if not set(L2) <= set(of.l2):  # the best of some of them is not the best
             return pd.Series(dtype=float)
         means = of.groupby(["l2", "epoch"])[value].mean()
         l2, epoch = means.idxmax()
@@ -104,14 +109,14 @@ def _low_release(last: pd.DataFrame | None) -> Finding:
 
 def _quarter(series: pd.DataFrame, last: pd.DataFrame) -> Finding:
     """The plastic model with other steps of p, against the rivals of the main experiment at the same ℓ2 and seeds."""
-    ends = last_epoch(series) if len(series) else series
+    ends = last_epoch(series)
     parts = {}
-    for setting in series.setting.unique():
-        for l2 in sorted(series.l2.unique()):
+    for setting in SETTINGS:
+        for l2 in SETTINGS_L2:
             own = ends[(ends.setting == setting) & (ends.l2 == l2)]
             for rival in RIVALS:
                 theirs = last[(last.model == rival) & (last.l2 == l2)]
                 both = pd.concat([own.assign(model="plastic"), theirs])
                 parts[f"{setting}, ℓ2 {l2:g}, {rival}"] = _log_ratio(both, "per_energy", "plastic", rival, l2)
     claim = "information per energy, plastic with p_up or p_down ± 25 % over both rivals"
-    return above("E8", claim, parts or {"": []}, "ratio")
+    return above("E8", claim, parts, "ratio")

@@ -34,6 +34,7 @@ class Finding:
         other: A published sample.
         published: What is printed; by default as the claim's list says.
         reading: Which of several ways to read the claim; empty for the one that decides.
+        parts, one_more: As of a `Claim`.
     """
 
     id: str
@@ -48,12 +49,15 @@ class Finding:
     other: Sample | None = None
     published: str = ""
     reading: str = ""
+    parts: int = 1
+    one_more: bool = False
 
     def as_claim(self, family: str, published: str) -> Claim:
         """As the verdicts take it."""
         return Claim(
             family, self.claim, self.published or published, self.ours, self.test, self.kind, self.effect, self.spread,
             self.other, id=self.id, reading=self.reading, margin=self.margin, interval=self.interval,
+            parts=self.parts, one_more=self.one_more,
         )  # fmt: skip
 
 
@@ -64,7 +68,8 @@ def _known(values: Values) -> list[float]:
 def above(id: str, claim: str, parts: Mapping[str, Values], unit: str = "", test: str = "paired t", **more: Any) -> Finding:
     """An order that holds if it holds in every part: differences over seeds, each to be above 0.
 
-    The part with the smallest t decides (an intersection-union test, which keeps the error rate; Berger 1982).
+    The part that holds least decides, by its one-sided p: an intersection-union test, which keeps the error rate of
+    "reproduced" (Berger 1982).
 
     Args:
         id: The claim's.
@@ -77,16 +82,24 @@ def above(id: str, claim: str, parts: Mapping[str, Values], unit: str = "", test
     found = {name: paired(_known(values)) for name, values in parts.items() if len(_known(values))}
     if len(found) < len(parts) or not found:
         return Finding(id, claim, "–", None, test=test, **more)
-    weakest = min(found, key=lambda name: found[name].t if found[name].t == found[name].t else -math.inf)
+    weakest = max(found, key=lambda name: _against(found[name]))
     if len(found) <= 3:
         words = "; ".join(f"{name} {shown(d, unit)}".strip() for name, d in found.items())
     else:
         holding = sum(d.mean > 0 for d in found.values())
         words = f"{holding} of {len(found)} in this order; weakest: {weakest} {shown(found[weakest], unit)}"
-    seeds = min(len(_known(v)) for v in parts.values())
-    spread = float(np.std(_known(parts[weakest]), ddof=1)) if seeds > 1 else math.nan
-    interval = shown(found[weakest], unit)
-    return Finding(id, claim, f"{words} (n = {seeds})", found[weakest], test=test, spread=spread, interval=interval, **more)
+    own = _known(parts[weakest])
+    spread = float(np.std(own, ddof=1)) if len(own) > 1 else math.nan
+    return Finding(
+        id, claim, f"{words} (n = {len(own)})", found[weakest], test=test, spread=spread,
+        interval=shown(found[weakest], unit), parts=len(found), **more,
+    )  # fmt: skip
+
+
+def _against(d: Difference) -> float:
+    """One-sided p of "not above 0"; 1 where there is no scatter to tell by."""
+    p = Difference(-d.mean, d.standard_error, d.df).p_below(0.0)
+    return 1.0 if p != p else p
 
 
 def value(id: str, claim: str, values: Values, printed: float | Sample, margin: float, unit: str = "", **more: Any) -> Finding:
@@ -111,11 +124,22 @@ def value(id: str, claim: str, values: Values, printed: float | Sample, margin: 
     else:  # what a single further network may differ by
         error = spread * math.sqrt(1 + 1 / len(known)) if len(known) > 1 else math.nan
         effect = Difference(ours.mean - printed, error, len(known) - 1 if len(known) > 1 else math.nan)
-        test, other = "t of one more network", Sample(printed, spread, len(known))  # for the seeds that would decide
+        test, other = "t of one more network", None
     mean = Difference(ours.mean, ours.standard_error, len(known) - 1 if len(known) > 1 else math.nan)
     words = f"{shown(mean, unit)} (n = {len(known)})"
     return Finding(
-        id, claim, words, effect, "mean", margin, shown(effect, "" if unit == "z" else unit), test, spread, other, **more
+        id,
+        claim,
+        words,
+        effect,
+        "mean",
+        margin,
+        shown(effect, "" if unit == "z" else unit),
+        test,
+        spread,
+        other,
+        one_more=not isinstance(printed, Sample),
+        **more,
     )
 
 

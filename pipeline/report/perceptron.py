@@ -18,7 +18,7 @@ CAPTION = (
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """A line for each run: model, seed, patterns (of all tasks), mean_accuracy, task1_after_1 … task1_after_5, frozen."""
+    """A line for each run: model, seed, patterns (of all tasks), mean_accuracy, task1_after_1 … task1_after_5."""
     lines = []
     for row in frame[frame.status == "finished"].itertuples():
         accuracy = json.loads(row.accuracy)

@@ -94,19 +94,24 @@ def paired(differences: Sequence[float]) -> Difference:
     return Difference(s.mean, s.standard_error, s.n - 1 if s.n > 1 else math.nan)
 
 
-def seeds_to_decide(spread: float, distances: Sequence[float], alpha: float, other: Sample | None = None) -> int | None:
+def seeds_to_decide(
+    spread: float, distances: Sequence[float], alpha: float, other: Sample | None = None, one_more: bool = False
+) -> int | None:
     """Seeds with which one-sided tests at alpha all pass with a chance of POWER; None if more than MOST_SEEDS.
 
     Args:
         spread: Standard deviation over seeds of what is averaged.
         distances: What each test must tell from nothing, above 0: one, or two for an equivalence.
         other: A sample that more seeds of ours do not enlarge, such as a published one; then the tests are Welch's.
+        one_more: Whether the tests ask if one more network can be as far off, so that the spread of a network remains in them.
     """
     n = np.arange(2, MOST_SEEDS + 1)
     ours, theirs = spread**2 / n, other.standard_error**2 if other else 0.0
     df = (ours + theirs) ** 2 / (ours**2 / (n - 1) + (theirs**2 / (other.n - 1) if other else 0.0))
-    needed = stats.t.ppf(1 - alpha, df)
-    missed = sum(stats.t.sf(d / np.sqrt(ours + theirs) - needed, df) for d in distances)
+    estimated = np.sqrt(ours + theirs)
+    tested = spread * np.sqrt(1 + 1 / n) if one_more else estimated
+    needed = stats.t.ppf(1 - alpha, df) * tested / estimated
+    missed = sum(stats.t.sf(d / estimated - needed, df) for d in distances)
     enough = 1 - missed >= POWER
     return int(n[enough.argmax()]) if enough.any() else None
 

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.experiments.verify import evidence_of, verify
 from pipeline.report.claim_list import by_claim, claim_list, together
+from pipeline.report.energy_claims import energy_findings
 from pipeline.report.findings import above, shown, value, z_of
 from pipeline.report.statistics import Difference, Sample
 from pipeline.report.verdicts import ALPHA, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, decide
@@ -88,6 +89,28 @@ def test_an_order_in_every_part_is_decided_by_the_weakest():
     assert verdict_of(above("E5", "c", {"a": strong, "b": wrong})) == [NOT_REPRODUCED]
     assert above("E5", "c", {"a": strong, "b": []}).effect is None  # a part without rows leaves the whole untested
     assert verdict_of(above("E5", "c", {"a": [1.0]})) == [UNDECIDED]  # one seed has no scatter
+
+
+def test_parts_of_different_sizes_are_compared_by_their_p():
+    many = np.random.default_rng(0).normal(0.5, 0.97, 60)  # t about 4, p far below 0.001
+    few = [1.0, 1.5, 0.8]  # t larger, but of three seeds
+    both = above("E5", "c", {"many": many, "few": few})
+    assert both.effect.df == 2 and "(n = 3)" in both.ours
+
+
+def test_of_many_parts_without_an_effect_few_are_called_wrong():
+    # The worst of 12 parts is often below 0: at most 5 % of 1000 claims may be called not reproduced; more than 80 has a chance
+    # below 1e-4.
+    rng = np.random.default_rng(5)
+    claims = [above("E5", "c", {i: rng.normal(0, 1, 5) for i in range(12)}) for _ in range(1000)]
+    assert sum(f.effect.mean < 0 and f.effect.p * f.parts < ALPHA for f in claims) <= 80
+
+
+def test_a_claim_on_all_strengths_is_not_tested_before_all_are_there(stage):
+    some = stage.evidence["energy"]
+    evidence = {**stage.evidence, "energy": some[some.l2.isin([0.01, 0.05])]}
+    found = {f.id: f for f in energy_findings(evidence) if not f.reading}
+    assert all(found[i].effect is None for i in ("E1", "E2", "E3", "E4", "E5", "E6", "E8"))
 
 
 def test_of_many_parts_without_an_effect_few_are_called_reproduced():

@@ -167,3 +167,25 @@ def test_other_settings_do_not_go_where_the_papers_rows_are(home, here, capsys):
     Path("out").mkdir()
     assert presyn("reproduce uniform-start --seeds 1 --digits --set epochs=1 hidden=[8] --results out") == 0
     assert "p from a uniform start: out/uniform-start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "energy --set l2=0.5",
+        "sparsity --set measures=energy",
+        "fixed-release --set eta0=0.1",
+        "energy-settings --set p_up=0.1",
+        "uniform-start --set p_init=p_min",
+    ],
+)
+def test_what_an_experiment_sweeps_cannot_be_set(home, capsys, words):
+    assert presyn(f"reproduce {words} epochs=1 --digits --seeds 1 --results out") == 1
+    assert f"--set {words.split()[-1].split('=')[0]} does not go with" in capsys.readouterr().err
+
+
+def test_the_number_of_patterns_is_swept(home, capsys):
+    assert presyn("reproduce perceptron --set patterns=100 --results out") == 1
+    assert "--set patterns does not go with perceptrons" in capsys.readouterr().err
+    assert presyn("run --method perceptron --benchmark patterns --seeds 1 --set patterns=20") == 1
+    assert "batch_size 5 is more than the 4 patterns of a task: lower it" in capsys.readouterr().err
