@@ -80,10 +80,9 @@ def of_fixed_release(table: pd.DataFrame) -> dict[str, Picture]:
 
 def _by_release(ax: Axes, table: pd.DataFrame) -> None:
     ax.errorbar(table.release, table.per_energy, table.per_energy_error, color=OF_MODEL["fixed"], marker="s")
-    for i, row in enumerate(table.itertuples()):
-        ax.annotate(f"{row.eta0:g}", (row.release, row.per_energy), (0, 5 if i % 2 else -9), textcoords="offset points",
-                    ha="center", fontsize=6)  # fmt: skip
-    ax.set(xlabel="fixed release probability p", ylabel=PER_ENERGY, title="numbers: learning rate found", xlim=(0, 1.05))
+    for row in table.itertuples():
+        ax.annotate(f"{row.eta0:g}", (row.release, row.per_energy), (5, -6), textcoords="offset points", fontsize=6)
+    ax.set(xlabel="fixed release probability p", ylabel=PER_ENERGY, title="numbers: learning rate found", xlim=(0, 1.12))
 
 
 def of_uniform(histogram: Sequence[Sequence[float]], start: float) -> dict[str, Picture]:
