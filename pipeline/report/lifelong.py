@@ -50,7 +50,7 @@ def figures_of(over: pd.DataFrame, each: pd.DataFrame) -> dict[str, Picture]:
     split = each[each.benchmark == SPLIT]
     return {
         "fig4b": panels(lambda ax: _first_task(ax, split)),
-        "fig4c": panels(lambda ax: _means(ax, split)),
+        "fig4c": panels(lambda ax: _means(ax, split), width=4.4),
         "appendix3a": panels(lambda ax: _each_task(ax, split), width=4.6),
         "appendix3b": panels(
             lambda ax: _course(ax, over, "mean_p", "mean release probability"),
@@ -74,12 +74,11 @@ def _last(split: pd.DataFrame) -> pd.DataFrame:
 
 def _means(ax: Axes, split: pd.DataFrame) -> None:
     last = _last(split)
-    for i, method in enumerate(m for m in OF_METHOD if m in set(last.method)):
+    for method in (m for m in OF_METHOD if m in set(last.method)):
         s = Sample.of(last[last.method == method].groupby("seed").accuracy.mean().tolist())
-        ax.bar(i, s.mean, yerr=s.standard_error if s.n > 1 else 0, color=OF_METHOD[method], label=f"{NAMES[method]} ({s.n})")
-    ax.set(ylabel="mean accuracy over tasks", ylim=(0.6, 1.12), title="Split MNIST (number of seeds)")
-    ax.set_xticks([])
-    ax.legend(ncols=2, fontsize=6)
+        ax.barh(f"{NAMES[method]} ({s.n})", s.mean, xerr=s.standard_error if s.n > 1 else 0, color=OF_METHOD[method])
+    ax.invert_yaxis()
+    ax.set(xlabel="mean accuracy over tasks", xlim=(0.6, 1.0), title="Split MNIST (number of seeds)")
 
 
 def _each_task(ax: Axes, split: pd.DataFrame) -> None:
