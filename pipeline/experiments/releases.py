@@ -45,7 +45,7 @@ class _OnOneTask(Stage):
     """
 
     benchmark: Benchmark
-    seeds: tuple[int, ...] = SEEDS[:3]
+    seeds: tuple[int, ...] = SEEDS
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     swept: ClassVar[tuple[str, ...]] = SWEPT
@@ -127,6 +127,7 @@ class UniformStart(_OnOneTask):
 class FixedRelease(_OnOneTask):
     """Fixed release at many p: a learning rate is found for each on validation data (appendix 1c)."""
 
+    seeds: tuple[int, ...] = SEEDS[:3]
     releases: tuple[float, ...] = RELEASES
     rates: tuple[float, ...] = RATES
     name = "fixed-release"
