@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -52,28 +52,34 @@ def wishes(
 
 
 @dataclass(frozen=True, eq=False)
-class Energy(Stage):
-    """Information, energy and accuracy of three models, after every epoch, against the l2 penalty.
+class OnOneTask(Stage):
+    """What the experiments on a single task share.
 
     Attributes:
         benchmark: A single task.
         seeds: The same for all models, which then start from the same strengths.
-        l2s: Strengths of the penalty.
         settings: What is set on top, such as epochs.
     """
 
     benchmark: Benchmark
     seeds: tuple[int, ...] = SEEDS
-    l2s: tuple[float, ...] = L2
     settings: Mapping[str, Any] = field(default_factory=dict)
+    swept: ClassVar[tuple[str, ...]] = SWEPT
+
+    def __post_init__(self) -> None:
+        refuse_search_seeds(self.seeds)
+        refuse_swept(self.settings, self.swept, self.title)
+
+
+@dataclass(frozen=True, eq=False)
+class Energy(OnOneTask):
+    """Information, energy and accuracy of three models, after every epoch, against strengths l2s of the penalty."""
+
+    l2s: tuple[float, ...] = L2
     name = "energy"
     experiment = "energy"
     title = "energy"
     columns = ("model", "l2", "seed")
-
-    def __post_init__(self) -> None:
-        refuse_search_seeds(self.seeds)
-        refuse_swept(self.settings, SWEPT, self.title)
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
@@ -95,21 +101,14 @@ class Energy(Stage):
 
 
 @dataclass(frozen=True, eq=False)
-class Sparsity(Stage):
+class Sparsity(OnOneTask):
     """Which synapses of the plastic model are important, and how they are spread; over runs that `Energy` trains as well."""
 
-    benchmark: Benchmark
-    seeds: tuple[int, ...] = SEEDS
     l2s: tuple[float, ...] = L2
-    settings: Mapping[str, Any] = field(default_factory=dict)
     name = "sparsity"
     experiment = "sparsity"
     title = "sparsity"
     columns = ("model", "l2", "seed")
-
-    def __post_init__(self) -> None:
-        refuse_search_seeds(self.seeds)
-        refuse_swept(self.settings, SWEPT, self.title)
 
     def ask(self, known: Known) -> list[Wish]:
         return [] if known.rows else wishes(("plastic",), self.benchmark, self.l2s, self.seeds, self.settings)

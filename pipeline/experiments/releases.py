@@ -1,23 +1,20 @@
 """What the energy experiments hang on: the steps of p, the start of p, and the p of the fixed model (appendix 1c, 1d)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from pipeline.experiments.energy import MODELS, SEEDS, SWEPT
-from pipeline.experiments.table1 import refuse_search_seeds
+from pipeline.experiments.energy import MODELS, SEEDS, SWEPT, OnOneTask
 from pipeline.report.energy import by_model, display, fixed_release, last_epoch, series_of, summary
 from pipeline.report.energy_figures import of_fixed_release, of_uniform
 from pipeline.report.statistics import Sample
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish, refuse_swept
-from presyn import Benchmark, make_run
+from pipeline.stage import Known, Made, Wish
+from presyn import make_run
 from presyn.benchmarks import SEARCH_SEEDS
 
-STEP = 0.07
-"""p_up and p_down of the energy experiments (PAPER section 6)."""
 QUARTER = {
     **{f"p_up = {v:g}": {"p_up": v} for v in (0.0525, 0.0875)},
     **{f"p_down = {v:g}": {"p_down": v} for v in (0.0525, 0.0875)},
@@ -35,28 +32,7 @@ SEARCH_SEED = SEARCH_SEEDS + 69_884
 
 
 @dataclass(frozen=True, eq=False)
-class _OnOneTask(Stage):
-    """Runs of the energy experiments beside the main ones.
-
-    Attributes:
-        benchmark: A single task.
-        seeds: Of the reported runs.
-        settings: What is set on top, such as epochs.
-    """
-
-    benchmark: Benchmark
-    seeds: tuple[int, ...] = SEEDS
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    swept: ClassVar[tuple[str, ...]] = SWEPT
-
-    def __post_init__(self) -> None:
-        refuse_search_seeds(self.seeds)
-        refuse_swept(self.settings, self.swept, self.title)
-
-
-@dataclass(frozen=True, eq=False)
-class EnergySettings(_OnOneTask):
+class EnergySettings(OnOneTask):
     """The plastic model with p_up or p_down a quarter smaller or larger."""
 
     name = "energy-settings"
@@ -91,7 +67,7 @@ class EnergySettings(_OnOneTask):
 
 
 @dataclass(frozen=True, eq=False)
-class UniformStart(_OnOneTask):
+class UniformStart(OnOneTask):
     """The plastic model from p ~ U(p_min, 1) (appendix 1d)."""
 
     name = "uniform-start"
@@ -124,7 +100,7 @@ class UniformStart(_OnOneTask):
 
 
 @dataclass(frozen=True, eq=False)
-class FixedRelease(_OnOneTask):
+class FixedRelease(OnOneTask):
     """Fixed release at many p: a learning rate is found for each on validation data (appendix 1c)."""
 
     seeds: tuple[int, ...] = SEEDS[:3]
