@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.records.row import Row
 from pipeline.records.store import Store
@@ -39,7 +39,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     """A line for each run, and their mean."""
     last = [{k: v[-1] for k, v in row.record.figures.items() if v and not isinstance(v[-1], list)} for row in rows]
     names = sorted({name for figures in last for name in figures})
-    grid = Table("seed", "mean accuracy", "forgetting", *names, "time", "run id")
+    grid = Table("seed", "mean accuracy", "forgetting", *names, "time", Column("run id", no_wrap=True, min_width=16))
     for row, figures in zip(rows, last, strict=True):
         accuracy = f"{row.mean_accuracy:.2%}" if row.mean_accuracy is not None else row.status
         forgetting = "–" if row.forgetting is None else f"{100 * row.forgetting:.2f} points"
