@@ -1,6 +1,5 @@
 """Train what a plan lacks, show the progress, and write every row to the store and to MLflow."""
 
-import shutil
 import time
 from typing import Any
 
@@ -41,11 +40,20 @@ def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
         if here:
             train_here(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
         else:
-            execute(missing, checkpoints, plan.cluster, lambda run: seconds[run.shape()], watch.on_end, watch.on_steps)
+            log = plan.store.root / "logs" / f"{checkpoints.session}.log"
+            execute(
+                missing,
+                checkpoints,
+                plan.cluster,
+                lambda run: seconds[run.shape()],
+                watch.on_end,
+                watch.on_steps,
+                log=log,
+                say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+            )
     # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
-    for run_id in plan.rows:
-        checkpoints.remove(run_id)
-    shutil.rmtree(checkpoints.folder / checkpoints.session, ignore_errors=True)
+    checkpoints.remove(*plan.rows)
+    checkpoints.close()
 
 
 class _Watch:

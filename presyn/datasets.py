@@ -89,11 +89,20 @@ class Dataset:
             pixels: The largest pixel, and mean and standard deviation of pixels divided by it; None takes 255 and the moments
                 of the training images, to four digits.
         """
-        digest = hashlib.sha256()
-        for array in arrays:
-            digest.update(np.ascontiguousarray(array).tobytes())
         largest, mean, deviation = pixels or moments(arrays[0])
-        return cls(name, *arrays, digest.hexdigest(), scale=1 / (largest * deviation), offset=mean * largest)
+        return cls(name, *arrays, _digest(arrays), scale=1 / (largest * deviation), offset=mean * largest)
+
+
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def digest_of(data: Dataset) -> str:
+    """SHA-256 of the images and labels."""
+    return _digest((data.train_x, data.train_y, data.test_x, data.test_y))
 
 
 def moments(x: np.ndarray) -> tuple[float, float, float]:

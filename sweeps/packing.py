@@ -10,6 +10,7 @@ from presyn import Run
 
 LEAST_SECONDS = 30.0  # work below which a cohort of its own costs more in start-up than it gains
 MOST_ON_CPU = 8  # members; more gain nothing on a core
+MOST_ON_GPU = 256
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,23 @@ def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int,
         groups[m.run.shape(), m.parts].append(m)
     cohorts = []
     for group in groups.values():
-        # Enough cohorts to fill the slots, but none too small to be worth starting, and none too large.
-        worth = min(slots, math.ceil(len(group) * seconds(group[0].run) / LEAST_SECONDS))
-        number = max(1, worth, math.ceil(len(group) / most))
-        if number > slots:  # as many for each slot, so that none idles while others train a last one
-            number = math.ceil(number / slots) * slots
-        size = math.ceil(len(group) / number)
+        size = cohort_size(len(group), seconds(group[0].run), slots, most)
         cohorts += [group[i : i + size] for i in range(0, len(group), size)]
     return sorted(cohorts, key=lambda c: -len(c) * seconds(c[0].run))
+
+
+def cohort_size(count: int, seconds: float, slots: int, most: int) -> int:
+    """Members of each of the cohorts that runs of one shape are cut into.
+
+    Args:
+        count: Runs.
+        seconds: How long each takes.
+        slots: Cohorts that can train at the same time.
+        most: Members that a cohort may have.
+    """
+    # Enough cohorts to fill the slots, but none too small to be worth starting, and none too large.
+    worth = min(slots, math.ceil(count * seconds / LEAST_SECONDS))
+    number = max(1, worth, math.ceil(count / most))
+    if number > slots:  # as many for each slot, so that none idles while others train a last one
+        number = math.ceil(number / slots) * slots
+    return math.ceil(count / number)

@@ -1,0 +1,93 @@
+"""Where to train: a Ray cluster or this machine, on which device, and what of it a cohort takes."""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from presyn import PresynError, choose_device
+
+
+class NodeError(PresynError):
+    """Something that is wrong with a node and not with what it was to train: another node can do it."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to train.
+
+    Attributes:
+        data: The data folder of the driver, from which other nodes get the images; None for the default.
+        device: As in `choose_device`; None uses the GPUs that the cluster has, and cores beside them where that is worth it.
+        gpu_share: Of a GPU that a cohort takes.
+        cpus: Cores that a cohort takes.
+        max_members: Members of a cohort; None chooses.
+        tf32: Whether a GPU multiplies in TF32 (10 bits of mantissa): faster, less exact.
+        address: Of a Ray cluster; None joins one that runs on this node, else starts a local one.
+    """
+
+    data: str | None = None
+    device: str | None = None
+    gpu_share: float = 1.0
+    cpus: int = 1
+    max_members: int | None = None
+    tf32: bool = False
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.address or "").startswith("ray://"):
+            raise PresynError(
+                "Ray Client addresses (ray://) do not work: run presyn on a node of the cluster, with RAY_ADDRESS=auto."
+            )
+        if self.max_members is not None and self.max_members < 1:
+            raise PresynError(f"--cohort must be at least 1, not {self.max_members}.")
+        if self.cpus < 1:
+            raise PresynError(f"--cpus must be at least 1, not {self.cpus}.")
+        if not 0 < self.gpu_share <= 1:
+            raise PresynError(f"--gpu-share must be above 0 and at most 1, not {self.gpu_share}.")
+
+    def kinds(self, gpus: float) -> tuple[str, ...]:
+        """What cohorts train on in a cluster of so many GPUs: gpu, cpu, or both."""
+        if self.device:
+            return ("gpu",) if self.device.startswith("cuda") else ("cpu",)
+        return ("gpu", "cpu") if gpus else ("cpu",)
+
+    def slots(self, kind: str, resources: Mapping[str, float]) -> int:
+        """Cohorts of a kind that a node with these resources trains at the same time."""
+        if kind == "cpu":
+            return int(resources.get("CPU", 0) // self.cpus)
+        # Ray puts a share of a GPU on one GPU. A cohort takes cores as well.
+        shares = int(resources.get("GPU", 0)) * int(1 / self.gpu_share + 1e-9)
+        return min(shares, int(resources.get("CPU", 0) // self.cpus))
+
+
+def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
+    """The provenance of a run that this process trains."""
+    precision = ", tf32" if tf32 and device.type == "cuda" else ""
+    return {"host": socket.gethostname(), "device": f"{device}{precision}", "cohort": members, "torch": torch.__version__}
+
+
+def prepare(cluster: Cluster, device_name: str | None = None) -> torch.device:
+    """Set this process's precision and share of the GPU; returns the device.
+
+    Args:
+        cluster: Where to train.
+        device_name: In place of the cluster's.
+
+    Raises:
+        PresynError: there is no such device here.
+    """
+    torch.set_float32_matmul_precision("high" if cluster.tf32 else "highest")
+    device = choose_device(device_name or cluster.device)
+    if device.type == "cuda" and cluster.gpu_share < 1:
+        torch.cuda.set_per_process_memory_fraction(cluster.gpu_share)
+    return device
+
+
+def new_session() -> str:
+    """A name for a driver's session that sorts by time and is unique."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{socket.gethostname()}-{os.getpid()}"

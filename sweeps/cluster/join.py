@@ -1,0 +1,247 @@
+"""Find the Ray cluster to train on as Ray's own tools do, join it or start one on this machine, and notice when it is gone."""
+
+import atexit
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import presyn
+from presyn import PresynError
+from sweeps.cluster import Cluster
+
+PROBE = 12.0  # seconds in which a cluster must answer
+GONE = 15.0  # seconds without an answer after which it is gone
+
+
+def find(address: str | None) -> str | None:
+    """The address of the cluster to join: the one given, else that of a Ray that runs on this node; None if there is none.
+
+    Raises:
+        PresynError: a running one is asked for (auto), and there is none.
+    """
+    if address and address != "auto":
+        return None if address == "local" else address
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # where `ray start` says it
+    try:
+        known = file.read_text().strip()
+    except OSError:
+        known = ""
+    if known and _runs_here(known):
+        return known
+    if address == "auto":
+        raise PresynError("no Ray runs on this node, which RAY_ADDRESS=auto asks for: start one with ray start, or unset it.")
+    return None
+
+
+def _runs_here(address: str) -> bool:
+    """Whether a node of this cluster runs on this machine; the file stays behind when Ray is killed."""
+    processes = Path("/proc").glob("[0-9]*/cmdline")
+    for process in processes:
+        with contextlib.suppress(OSError):
+            words = process.read_bytes()
+            if b"raylet" in words and address.encode() in words:
+                return True
+    return sys.platform != "linux" and _answers(address)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def join(cluster: Cluster, log: Path) -> str:
+    """Join the cluster, or start one on this machine; it stays until this process ends. Returns one line that says which.
+
+    Args:
+        cluster: Its address.
+        log: A file for what Ray itself has to say.
+
+    Raises:
+        PresynError: it cannot be reached or started, with the cause.
+    """
+    import ray
+
+    address = find(cluster.address)
+    if ray.is_initialized():  # by an earlier stage
+        return ""
+    _quiet(log)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        if address:
+            _try(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_shipped())
+        else:
+            _start_local(ray)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as e:
+        place = f"joined at {address}" if address else "started on this machine"
+        raise PresynError(f"Ray cannot be {place}: {str(e).strip().splitlines()[0]} (more in {log})") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end this process without a word
+    _watch(ray.get_runtime_context().gcs_address)
+    return describe(address)
+
+
+def _start_local(ray: Any) -> None:
+    root = str(Path(presyn.__file__).parent.parent)
+    own_token = not any(os.environ.get(n) for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if own_token:  # else Ray writes one to ~/.ray, after which every Ray of this user wants it
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    ray.init(
+        address="local",
+        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else len(os.sched_getaffinity(0)),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}},
+    )
+
+
+def _shipped() -> dict[str, Any]:
+    """The code that workers need, which Ray brings to nodes that have none, or another version."""
+    root = Path(presyn.__file__).parent
+    return {"py_modules": [str(root), str(Path(__file__).parents[1])]}
+
+
+def _try(address: str) -> None:
+    """See in a process of its own whether the cluster takes us: Ray itself tries for minutes, and hides the cause.
+
+    Raises:
+        PresynError: it does not, and why.
+    """
+    if not _answers(address):
+        raise PresynError(
+            f"Nothing answers at {address}. Check that Ray runs there (ray status), and RAY_ADDRESS or --ray-address."
+        )
+    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level=40)"
+    words = [sys.executable, "-c", code, address]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.extend(iter(process.stderr.readline, "")), daemon=True)  # type: ignore[union-attr]
+        reader.start()
+        deadline = time.monotonic() + PROBE
+        while process.poll() is None and time.monotonic() < deadline and not _cause(said):
+            time.sleep(0.05)
+        running = process.poll() is None
+        process.kill()
+        process.wait()
+        reader.join(2)
+    if running or process.returncode:
+        cause = _cause(said) or (f"it did not answer within {PROBE:.0f} s" if running else (said or ["no word"])[-1].strip())
+        raise PresynError(f"Ray at {address} cannot be joined: {cause}")
+
+
+def _cause(said: list[str]) -> str:
+    """What Ray's words mean, if they say why."""
+    text = "".join(said)
+    if "InvalidAuthToken" in text or "AuthenticationError" in text:
+        return (
+            "it wants a token, and the one here is missing or wrong. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or "
+            "~/.ray/auth_token) to that of the cluster, which ray get-auth-token prints on its head."
+        )
+    if "ersion mismatch" in text:
+        lines = [line.strip() for line in text.splitlines() if "Ray:" in line or "Python:" in line]
+        return f"its versions are not those here ({'; '.join(lines)}). Use the same Ray and Python here and there."
+    return ""
+
+
+def describe(address: str | None) -> str:
+    """One line on the cluster: its nodes, cores and GPUs."""
+    import ray
+
+    nodes = [n for n in ray.nodes() if n["Alive"]]
+    total: Counter = Counter()
+    for node in nodes:
+        total["CPU"] += int(node["Resources"].get("CPU", 0))
+        kind = next((r.removeprefix("accelerator_type:") for r in node["Resources"] if r.startswith("accelerator_type:")), "")
+        if node["Resources"].get("GPU"):
+            total[f"GPU {kind}".strip()] += int(node["Resources"]["GPU"])
+    what = ", ".join(f"{n} {k}" + ("s" if k == "CPU" and n != 1 else "") for k, n in total.items())
+    if address is None:
+        return f"Ray on this machine: {what}"
+    return f"joined Ray at {address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, {what}"
+
+
+def _quiet(log: Path) -> None:
+    """Ray prints pages by default; they go to a file. Ctrl-C becomes KeyboardInterrupt, as everywhere else."""
+    for name, value in {
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even when silent
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # files that nobody reads, written at every report
+        "TUNE_GLOBAL_CHECKPOINT_S": "100000000",  # what Tune would restore from is not used
+        "TUNE_MAX_PENDING_TRIALS_PG": "64",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "RAY_DEDUP_LOGS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log, delay=True)
+    for name in ("ray", "ray.tune", "ray.train"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.ERROR)
+        logger.handlers, logger.propagate = [handler], False
+    _redirect(log)
+
+
+def _redirect(log: Path) -> None:
+    """What Ray's C++ prints goes to the log; what Python prints on stderr stays where it is."""
+    try:
+        if sys.stderr.fileno() != 2:
+            return
+    except (OSError, AttributeError, ValueError):
+        return
+    sys.stderr.flush()
+    kept = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 2)
+    os.close(target)
+    sys.stderr = kept
+    atexit.register(_say_where, log)
+
+
+def _say_where(log: Path) -> None:
+    """As the last line of this process, where Ray's words are; if it had none, the file goes."""
+    if log.exists() and log.stat().st_size == 0:
+        log.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            log.parent.rmdir()
+    elif log.exists():
+        print(f"presyn: what Ray itself said is in {log}", file=sys.stderr)
+
+
+def _watch(address: str) -> None:
+    """End this process with a word when the cluster is gone; Ray would end it with a page, or hang."""
+
+    def watch() -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(3)
+            if _answers(address):
+                last = time.monotonic()
+            elif time.monotonic() - last > GONE:
+                print(
+                    f"\npresyn: the Ray cluster at {address} is gone: its head does not answer. What is finished is in the "
+                    "store. Start the cluster again if it was one, then run the same command again: it goes on.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch of Ray").start()

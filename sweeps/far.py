@@ -1,0 +1,98 @@
+"""Files where no folder is shared: what `pathlib` offers, of any file system that pyarrow (and so Ray) knows, such as s3://."""
+
+import contextlib
+import fnmatch
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from presyn import PresynError
+
+
+def folder_at(place: str | Path) -> Any:
+    """A folder by its path, or by an address such as s3://bucket/folder?endpoint_override=http://host:9000.
+
+    Raises:
+        PresynError: there is no such file system.
+    """
+    if isinstance(place, Path) or "://" not in place:
+        return Path(place).expanduser().absolute()
+    from pyarrow import ArrowInvalid, ArrowNotImplementedError
+    from pyarrow.fs import FileSystem, FileType
+
+    try:
+        system, path = FileSystem.from_uri(place)
+        there = system.get_file_info(path)
+    except (ArrowInvalid, ArrowNotImplementedError, OSError, ValueError) as e:
+        raise PresynError(f"{place} cannot be used for checkpoints: {str(e).splitlines()[0]}") from None
+    if there.type == FileType.File:
+        raise PresynError(f"{place} is a file; checkpoints need a folder.")
+    return Far(system, path.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class Far:
+    """A file or folder of a pyarrow file system, with those methods of a Path that checkpoints use."""
+
+    system: Any
+    at: str
+
+    def __truediv__(self, name: str) -> "Far":
+        return Far(self.system, f"{self.at}/{name}")
+
+    def __str__(self) -> str:
+        return f"{self.system.type_name}://{self.at}"
+
+    @property
+    def name(self) -> str:
+        return self.at.rsplit("/", 1)[-1]
+
+    @property
+    def stem(self) -> str:
+        return self.name.rsplit(".", 1)[0]
+
+    @property
+    def parent(self) -> "Far":
+        return Far(self.system, self.at.rsplit("/", 1)[0])
+
+    def mkdir(self, parents: bool = True, exist_ok: bool = True) -> None:
+        self.system.create_dir(self.at, recursive=True)
+
+    def exists(self) -> bool:
+        return bool(self.system.get_file_info(self.at).type)
+
+    def read_bytes(self) -> bytes:
+        with self.system.open_input_stream(self.at) as file:
+            return file.read()
+
+    def write_bytes(self, content: bytes) -> None:
+        with self.system.open_output_stream(self.at) as file:
+            file.write(content)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        try:
+            self.system.delete_file(self.at)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def glob(self, pattern: str) -> Iterator["Far"]:
+        """What matches, each * standing for one name."""
+        from pyarrow.fs import FileSelector
+
+        deep = "/" in pattern
+        for found in self.system.get_file_info(FileSelector(self.at, allow_not_found=True, recursive=deep)):
+            name = found.path.rstrip("/").removeprefix(f"{self.at}/")
+            if name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern):
+                yield self / name
+
+
+def remove_folder(folder: Any) -> None:
+    """Remove a folder and all in it, as far as that is possible."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        folder.system.delete_dir(folder.at)

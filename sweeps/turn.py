@@ -1,0 +1,63 @@
+"""A worker's turn: it looks at its node, then trains one cohort after the other until no work is left."""
+
+import socket
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+
+from presyn import PresynError
+from sweeps.cluster import NodeError, where
+from sweeps.cluster.nodes import Driver, look, prepare_kind
+from sweeps.packing import Member
+from sweeps.worker import Ended, _free_memory, by_parts, standings, train_members
+
+
+def turn(config: dict[str, Any], driver: Driver, work: Any) -> None:
+    """The Tune trial: a worker, from its look at the node to the end of the work."""
+    import ray
+    from ray import tune
+
+    me, node, kind = tune.get_context().get_trial_id(), ray.get_runtime_context().get_node_id(), config["kind"]
+
+    def ask(name: str, *arguments: Any) -> Any:
+        return ray.get(getattr(work, name).remote(*arguments))
+
+    try:
+        look(driver, kind)
+        torch.set_num_threads(driver.cluster.cpus)
+        device = prepare_kind(driver.cluster, kind)
+        while (cohort := ask("take", me, node, kind, _free_memory(device))) != []:
+            driver.checkpoints.check_shared()
+            if cohort is None:
+                time.sleep(0.5)
+                continue
+            place = where(device, len(cohort), driver.cluster.tf32)
+
+            def report(steps: int, ended: Ended, place: dict[str, Any] = place) -> Collection[str]:
+                if ended:
+                    tune.report({"ended": ended, "where": place})
+                return ask("part", me, steps, [run_id for run_id, _ in ended])
+
+            _train(cohort, driver, device, report)
+    except NodeError as e:
+        ask("leave_out", me, node, f"{socket.gethostname()}: {e}")
+    except PresynError as e:
+        ask("give_up", me, f"{socket.gethostname()}: {e}")
+
+
+def _train(cohort: Sequence[Member], driver: Driver, device: torch.device, report: Any) -> None:
+    members, ended = standings(cohort, driver.checkpoints, known=True)
+    left = set(report(0, ended)) if ended else set()
+    for group in by_parts([m for m in members if m.run_id not in left]):
+        train_members(group, driver.checkpoints, driver.load, device, report)
+
+
+def looked(driver: Driver, kind: str) -> str:
+    """The look at a node as a task of its own: what is wrong with it, or nothing."""
+    try:
+        look(driver, kind)
+    except NodeError as e:
+        return f"{socket.gethostname()}: {e}"
+    return ""
