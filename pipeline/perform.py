@@ -5,14 +5,16 @@ from typing import Any
 
 from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
 from pipeline.plan import Plan, console, describe
-from pipeline.records.mlflow import Tracker
 from pipeline.records.notes import Note, digest, notes
+from pipeline.records.tracking import Tracking
 from pipeline.stage import Made, Stage
 from pipeline.train import train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.study import keep_study
+
+WORTH_SAYING = 20  # runs that wait for MLflow
 
 
 def perform(
@@ -102,9 +104,27 @@ class _Performance:
         self.order, self.plan, self.at, self.here = order, plan, at, here
         self.made: dict[str, Made] = {}
         self.notes: dict[str, Note] = {}
-        self.tracker: Tracker | None = None
+        self.tracking: Tracking | None = None
 
     def run(self) -> dict[str, Made]:
+        try:
+            made = self._run()
+        except KeyboardInterrupt:
+            raise  # what waits for MLflow is written by the next command
+        except BaseException:
+            self._close()
+            raise
+        self._close()
+        return made
+
+    def _close(self) -> None:
+        """Wait until MLflow has what was trained, unless its server is away."""
+        if self.tracking is not None:
+            if self.tracking.waiting > WORTH_SAYING:
+                console.print(f"writing {self.tracking.waiting} runs to MLflow …", highlight=False)
+            self.tracking.close()
+
+    def _run(self) -> dict[str, Made]:
         while len(self.made) < len(self.order):
             ready = [s for s in self.order if s.name not in self.made and all(n.name in self.made for n in s.needs)]
             together = [collect(stage, self._values(stage), self.plan) for stage in ready]
@@ -123,12 +143,12 @@ class _Performance:
     def _values(self, stage: Stage) -> dict[str, Any]:
         return {need.name: self.made[need.name].value for need in stage.needs}
 
-    def _tracker(self) -> Tracker:
-        if self.tracker is None:
-            self.tracker = Tracker(self.at.uri, self.at.store)
+    def _tracker(self) -> Tracking:
+        if self.tracking is None:
+            self.tracking = Tracking(self.at.uri, self.at.store)
         for note in self.notes.values():
-            self.tracker.follow(note)
-        return self.tracker
+            self.tracking.follow(note)
+        return self.tracking
 
     def _note(self, asked: Asked) -> None:
         """Say in the store what the runs of a stage belong to, before they are trained."""

@@ -6,14 +6,14 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.plan import Plan, console, pretty
-from pipeline.records.mlflow import Tracker
+from pipeline.records.tracking import Tracking
 from presyn import Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
 from sweeps.execute import execute, train_here
 
 
-def train(plan: Plan, tracker: Tracker, title: str, here: bool = False) -> None:
+def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None:
     """Train what is missing and project every row to MLflow.
 
     Args:
@@ -60,7 +60,7 @@ class _Watch:
     """What happens as runs come to an end and steps are made: store, MLflow, progress."""
 
     def __init__(
-        self, plan: Plan, tracker: Tracker, title: str, progress: Progress, total: int, missing: dict[str, Run]
+        self, plan: Plan, tracker: Tracking, title: str, progress: Progress, total: int, missing: dict[str, Run]
     ) -> None:
         self.plan, self.tracker, self.title, self.progress, self.total = plan, tracker, title, progress, total
         self.missing = missing

@@ -15,8 +15,7 @@ from typing import Any
 from presyn import PresynError
 from sweeps.cluster.nodes import Driver
 from sweeps.packing import Member
-from sweeps.tuner import last_line, tuner_of
-from sweeps.turn import looked
+from sweeps.turn import last_line, looked
 from sweeps.work import Size, Work
 
 OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
@@ -84,6 +83,8 @@ class Drive:
         """
         import ray
         from ray.tune.error import TuneError
+
+        from sweeps.tuner import tuner_of
 
         self._look_at_nodes()
         self.poll()

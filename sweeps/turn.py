@@ -61,3 +61,9 @@ def looked(driver: Driver, kind: str) -> str:
     except NodeError as e:
         return f"{socket.gethostname()}: {e}"
     return ""
+
+
+def last_line(e: BaseException | str) -> str:
+    """The last line of an error's words, or its kind if it has none."""
+    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+    return lines[-1] if lines else type(e).__name__

@@ -76,19 +76,22 @@ def train_members(
     while waiting:
         group = [m for m in waiting.pop() if m.run_id not in left]
         end = _train_group(group, checkpoints, load, device, once) if group else DONE
-        if end == DONE:
-            continue
         if end == NO_MEMORY:
-            if len(group) == 1:
-                raise PresynError(f"one network of {group[0].run.benchmark.name} does not fit into the memory of {device}.")
-            gc.collect()
-            torch.cuda.empty_cache()
-        going, ended = standings([m for m in group if m.run_id not in left], checkpoints)
-        if ended:
-            once(0, ended)
-        for same in by_parts(going):
-            half = (len(same) + 1) // 2 if end == NO_MEMORY else len(same)
-            waiting += [g for g in (same[half:], same[:half]) if g]
+            _free(group, device)
+        if end != DONE:
+            going, ended = standings([m for m in group if m.run_id not in left], checkpoints)
+            if ended:
+                once(0, ended)
+            for same in by_parts(going):
+                half = (len(same) + 1) // 2 if end == NO_MEMORY else len(same)
+                waiting += [g for g in (same[half:], same[:half]) if g]
+
+
+def _free(group: Sequence[Member], device: torch.device) -> None:
+    if len(group) == 1:
+        raise PresynError(f"one network of {group[0].run.benchmark.name} does not fit into the memory of {device}.")
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 DONE, NO_MEMORY, SOME_LEFT = "done", "no memory", "some left"

@@ -12,9 +12,9 @@ import torch
 
 from pipeline.bench.steps import cohort_of, data_or_noise
 from pipeline.plan import Plan
-from pipeline.records.mlflow import Tracker
 from pipeline.records.notes import Note
 from pipeline.records.store import Store
+from pipeline.records.tracking import Tracking
 from pipeline.train import train
 from presyn import Run, load, make_run
 from presyn import train as train_plainly
@@ -80,7 +80,10 @@ def orchestration(count: int) -> dict[str, float]:
         ids = [plan.add(run) for run in runs(count, epochs)]
         plan.seconds(plan.runs[ids[0]])  # measured before the clock starts, as a plan is shown before training
         began = time.perf_counter()
-        train(plan, Tracker(f"sqlite:///{folder}/mlflow.db", store, Note("bench", "bench", "bench", ids)), "one-second runs")
+        tracking = Tracking(f"sqlite:///{folder}/mlflow.db", store)
+        tracking.follow(Note("bench", "bench", "bench", ids))
+        train(plan, tracking, "one-second runs")
+        tracking.close()
         wall = time.perf_counter() - began
     slots = os.cpu_count() or 1
     each = (before + plainly(epochs)) / 2

@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = parser().parse_args(arguments)
+    _terminated.clear()
     if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -38,16 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as e:
         print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as e:
+    except KeyboardInterrupt:
         words = arguments if arguments is not None else sys.argv[1:]
         again = shlex.join(["presyn", *(w for w in words if w != "--fresh")])  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
-        return 143 if isinstance(e, _Terminated) else 130
+        return 143 if _terminated.is_set() else 130
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+_terminated = threading.Event()  # SIGTERM came; what the handler raises can arrive as another KeyboardInterrupt
 
 
 def _terminate(*_: object) -> None:
-    raise _Terminated
+    _terminated.set()
+    raise KeyboardInterrupt

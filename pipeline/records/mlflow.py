@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,11 @@ class Tracker:
         uri: The tracking server.
         store: The store, where artifacts of a local MLflow go as well.
         notes: What is tracked; a row is written under each that it belongs to. More can follow.
+        quiet: Not to say that the server does not answer.
     """
 
-    def __init__(self, uri: str, store: Store, *notes: Note) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, store: Store, *notes: Note, quiet: bool = False) -> None:
+        self.uri, self.quiet = uri, quiet
         self.client: Any = None
         self._mirrors: dict[str, _Mirror] = {}
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
@@ -76,9 +78,11 @@ class Tracker:
 
     def _lost(self, why: str) -> None:
         self.client = None
+        if self.quiet:
+            return
         print(
-            f"presyn: MLflow at {self.uri} is not written ({why}). Training goes on and the store is complete; "
-            "when the server is back, run: presyn sync-mlflow",
+            f"presyn: MLflow at {self.uri} is not written ({why}). Training goes on and the store is complete; what is missing "
+            "is written when the server is back, by this command or by: presyn sync-mlflow",
             file=sys.stderr,
         )
 
@@ -88,7 +92,7 @@ class Tracker:
             return
         with self._guarded():
             for mirror in self._mirrors.values():
-                if row.run_id in mirror.note.run_ids:
+                if mirror.has(row.run_id):
                     mirror.write(row)
 
     def finish(self, *notes: Note) -> None:
@@ -107,10 +111,20 @@ def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(uri)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run in MLflow: its id there, its status, and its end in milliseconds of unix time."""
+
+    id: str
+    status: str
+    ended: int | None = None
 
 
 class _Mirror:
@@ -125,7 +139,8 @@ class _Mirror:
     def __init__(self, client: Any, note: Note, artifacts: Path | None) -> None:
         self.client, self.note = client, note
         self.parent_id: str | None = None
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, _Run] = {}
+        self._ids: tuple[list[str], set[str]] = ([], set())
         found = client.get_experiment_by_name(note.experiment)
         where = (artifacts / note.experiment).as_uri() if artifacts else None
         self.experiment = found.experiment_id if found else client.create_experiment(note.experiment, where)
@@ -139,7 +154,13 @@ class _Mirror:
         own = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
         for run in self._search(own):
             if self.parent_id or "mlflow.parentRunId" not in run.data.tags:
-                self._known[run.data.tags.get("run_id", "")] = run
+                self._known[run.data.tags.get("run_id", "")] = _Run(run.info.run_id, run.info.status, run.info.end_time)
+
+    def has(self, run_id: str) -> bool:
+        """Whether a run belongs to the note."""
+        if self._ids[0] is not self.note.run_ids:
+            self._ids = (self.note.run_ids, set(self.note.run_ids))
+        return run_id in self._ids[1]
 
     def _search(self, where: str) -> list[Any]:
         found, token = [], None
@@ -155,30 +176,30 @@ class _Mirror:
 
         record = row.record
         ends = record.ended or [time.time()]
-        known = self._begun(row, ends)
-        run_id = known.info.run_id
+        known, ended = self._begun(row, ends), int(ends[-1] * 1000)
+        if known.status in STATUS.values():
+            return
         tags = [RunTag(k, v) for k, v in self.tags(row).items()]
         params = [Param(k, str(v)) for k, v in row.config.items()]
         metrics = [Metric(k, v, int(t * 1000), step) for k, v, t, step in _metrics(row) if v == v and abs(v) != float("inf")]
-        if known.info.status not in STATUS.values():
-            for i in range(0, max(1, len(metrics)), 900):  # MLflow takes at most 1000 entries in a batch
-                self.client.log_batch(run_id, metrics[i : i + 900], params if i == 0 else [], tags)
-            self.client.set_terminated(run_id, STATUS[row.status], int(ends[-1] * 1000))
-            self._known[row.run_id] = self.client.get_run(run_id)
+        for i in range(0, max(1, len(metrics)), 900):  # MLflow takes at most 1000 entries in a batch
+            self.client.log_batch(known.id, metrics[i : i + 900], params if i == 0 else [], tags)
+        self.client.set_terminated(known.id, STATUS[row.status], ended)
+        self._known[row.run_id] = _Run(known.id, STATUS[row.status], ended)
 
-    def _begun(self, row: Row, ends: list[float]) -> Any:
+    def _begun(self, row: Row, ends: list[float]) -> "_Run":
         """The MLflow run of a row, made if there is none; one that was trained afresh replaces what was there."""
         known = self._known.get(row.run_id)
-        if known is not None and known.info.status in STATUS.values() and known.info.end_time != int(ends[-1] * 1000):
-            self.client.delete_run(known.info.run_id)
+        if known is not None and known.status in STATUS.values() and known.ended != int(ends[-1] * 1000):
+            self.client.delete_run(known.id)
             known = None
         if known is None:
             started = ends[0] - (row.record.seconds or [0])[0]
             links = {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
             called = self.note.labels.get(row.run_id, {}).values()
             name = " ".join([row.config["method"], row.config["benchmark"], str(row.config["seed"]), *called])
-            known = self.client.create_run(self.experiment, int(started * 1000), {**self.tags(row), **links}, name)
-            self._known[row.run_id] = known
+            made = self.client.create_run(self.experiment, int(started * 1000), {**self.tags(row), **links}, name)
+            known = self._known[row.run_id] = _Run(made.info.run_id, made.info.status)
         return known
 
     def tags(self, row: Row) -> dict[str, str]:
