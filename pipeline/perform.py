@@ -8,7 +8,7 @@ from pipeline.plan import Plan, console, describe
 from pipeline.records.notes import Note, digest, notes
 from pipeline.records.tracking import Tracking
 from pipeline.stage import Made, Stage
-from pipeline.train import train
+from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
 from sweeps.checkpoints import Checkpoints
@@ -47,7 +47,7 @@ def perform(
     foreseen = foresee(order, plan)
     if dry_run:
         for together in rounds(foreseen):
-            _describe(together, plan)
+            _describe(together, plan, here)
         return {}
     if so_far:
         return _so_far(order, stages, plan, at)
@@ -58,15 +58,18 @@ def perform(
     return _Performance(order, plan, at, here).run()
 
 
-def _describe(together: Sequence[Asked], plan: Plan) -> str:
-    """Print the plan of stages that train together; returns its title."""
+def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
+    """Print the plan of stages that train together, on the cluster if there is one; returns its title."""
     asking = [a for a in together if a.wishes and a.stage.title]
     if not asking:
         return ""
     searches = all(a.stage.experiment == "search" for a in asking)
     title = asking[0].stage.title if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"
     uncertain = "" if all(a.certain for a in asking) else " (with a stand-in for what is not searched yet)"
-    describe(plan.part(i for a in asking for i in a.ids), title + uncertain)
+    part = plan.part(i for a in asking for i in a.ids)
+    if not here:
+        reach(part)
+    describe(part, title + uncertain)
     return title
 
 
@@ -128,7 +131,7 @@ class _Performance:
         while len(self.made) < len(self.order):
             ready = [s for s in self.order if s.name not in self.made and all(n.name in self.made for n in s.needs)]
             together = [collect(stage, self._values(stage), self.plan) for stage in ready]
-            title = _describe([a for a in together if a.stage.name not in self.notes], self.plan)
+            title = _describe([a for a in together if a.stage.name not in self.notes], self.plan, self.here)
             for asked in together:
                 self._note(asked)
             done = [a for a in together if a.complete]  # these do not wait for others that ask again

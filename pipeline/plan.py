@@ -19,6 +19,7 @@ from presyn.measures import figures_of
 from presyn.methods import kind_of
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
+from sweeps.cluster.join import slots_of
 
 console = Console(stderr=True)  # plans, progress and messages; results go to stdout
 
@@ -166,20 +167,24 @@ def describe(plan: Plan, title: str) -> float:
     for (method, benchmark), n in counts.items():
         of_kind = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(of_kind) / n)} each", highlight=False)
-    device, slots = plan.device(), cpu_slots(plan.cluster)
-    if device.type != "cpu":
-        console.print(f"  at most {pretty(work)} on {device}: measured with two networks, more share a step", highlight=False)
-        return work
+    device, joined = plan.device(), slots_of(plan.cluster)
+    slots = joined or (cpu_slots(plan.cluster) if device.type == "cpu" else 1)
     estimate = work / max(1, min(slots, len(missing)))
-    console.print(
-        f"  about {pretty(estimate)} on {slots} cores (measured on this machine: {pretty(work)} of work)", highlight=False
-    )
+    if device.type != "cpu":
+        console.print(
+            f"  at most {pretty(estimate)} on {device}: measured with two networks, more share a step", highlight=False
+        )
+        return estimate
+    kind = "cores" if plan.cluster.cpus == 1 else f"slots of {plan.cluster.cpus} cores"
+    whose = "of the cluster " if joined else ""
+    told = f"  about {pretty(estimate)} on {slots} {kind} {whose}(measured on this machine: {pretty(work)} of work)"
+    console.print(told, highlight=False)
     return estimate
 
 
 def cpu_slots(cluster: Cluster) -> int:
-    """Cohorts that train at the same time on this machine."""
-    return max(1, (os.cpu_count() or 1) // cluster.cpus)
+    """Cohorts that train at the same time on this machine, on the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // cluster.cpus)
 
 
 def pretty(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pipeline.records.tracking import Tracking
 from presyn import Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
+from sweeps.cluster.join import find, join
 from sweeps.execute import execute, train_here
 
 
@@ -40,7 +41,6 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
         if here:
             train_here(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
         else:
-            log = plan.store.root / "logs" / f"{checkpoints.session}.log"
             execute(
                 missing,
                 checkpoints,
@@ -48,12 +48,22 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
                 lambda run: seconds[run.shape()],
                 watch.on_end,
                 watch.on_steps,
-                log=log,
-                say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+                log=plan.store.root / "logs" / f"{checkpoints.session}.log",
+                say=say,
             )
     # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
     checkpoints.remove(*plan.rows)
     checkpoints.close()
+
+
+def say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def reach(plan: Plan) -> None:
+    """Join the cluster if there is one and something to train, so that the plan tells how long it takes there."""
+    if plan.missing and find(plan.cluster.address):
+        join(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", say)
 
 
 class _Watch:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.records.store import Store
+from presyn import PresynError
 from sweeps.cluster import Cluster
+from sweeps.far import folder_at
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Workspace:
         device: str | None = None,
         ray_address: str | None = None,
         gpu_share: float = 1.0,
+        cpus: int = 1,
+        checkpoints: str | None = None,
         cohort: int | None = None,
         tf32: bool = False,
     ) -> "Workspace":
@@ -51,19 +55,31 @@ class Workspace:
             data=str(Path(data).expanduser().absolute()) if data else None,  # workers have working folders of their own
             device=device or os.environ.get("PRESYN_DEVICE") or None,
             gpu_share=gpu_share,
+            cpus=cpus,
             max_members=cohort,
             tf32=tf32,
             address=ray_address or os.environ.get("RAY_ADDRESS") or None,
         )
-        opened = open_store(store)
+        opened = open_store(store, checkpoints)
         uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{opened.root / 'mlflow.db'}"
         return cls(opened, results, cluster, uri)
 
 
-def open_store(root: str | None = None) -> Store:
+def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
     """The store in a folder: the argument, else $PRESYN_STORE, else .presyn.
 
+    Args:
+        root: The folder.
+        checkpoints: Where checkpoints go, a folder or an address such as s3://bucket/folder; None keeps them in the store.
+
     Raises:
-        PresynError: it cannot be written.
+        PresynError: it cannot be written, or would be gone with a Ray session.
     """
-    return Store(Path(root or os.environ.get("PRESYN_STORE") or ".presyn").expanduser().absolute())
+    folder = Path(root or os.environ.get("PRESYN_STORE") or ".presyn").expanduser().absolute()
+    if "runtime_resources" in folder.parts:
+        raise PresynError(
+            f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "
+            "folder that stays and that all nodes see, with --store or PRESYN_STORE."
+        )
+    far = checkpoints or os.environ.get("PRESYN_CHECKPOINTS")
+    return Store(folder, folder_at(far) if far else None)

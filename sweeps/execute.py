@@ -15,6 +15,8 @@ from presyn.device import memory_of
 from presyn.methods import kind_of
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, prepare, where
+from sweeps.cluster.join import join
+from sweeps.cluster.nodes import Driver, Images, code_digest
 from sweeps.drive import Drive, OnEnd, OnSteps
 from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, pack
 from sweeps.work import Size
@@ -79,13 +81,7 @@ def _drive(
     log: Path,
     say: Say,
 ) -> dict[str, str]:
-    from sweeps.cluster.join import find, join
-    from sweeps.cluster.nodes import Driver, Images, code_digest
-
-    joined = find(cluster.address) is not None
-    line = join(cluster, log)
-    if line and joined:
-        say(line + ". Should it end, the same command goes on.")
+    joined = join(cluster, log, say)
     datasets = {b: b.load(cluster.data) for b in {m.run.benchmark for m in members}}
     images = {d.sha256: Images.of(d) for d in datasets.values()}
     driver = Driver(checkpoints, cluster, code_digest(), {b: images[d.sha256] for b, d in datasets.items()})

@@ -45,11 +45,7 @@ def _measured(record: dict[str, Any], run: Run) -> bool:
 
 
 def train_members(
-    members: Sequence[Member],
-    checkpoints: Checkpoints,
-    load: Load,
-    device: torch.device,
-    report: Report,
+    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report
 ) -> None:
     """Train one cohort to its end, checkpointing after each part; one that runs out of memory goes on in two halves.
 
@@ -64,12 +60,11 @@ def train_members(
     Raises:
         PresynError: not even one network fits.
     """
-    reported: set[str] = set()
-    left: set[str] = set()
+    reported, left = set[str](), set[str]()
 
     def once(steps: int, ended: Ended) -> Collection[str]:
-        left.update(report(steps, [(run_id, record) for run_id, record in ended if run_id not in reported]))
-        reported.update(run_id for run_id, _ in ended)
+        left.update(report(steps, [(i, record) for i, record in ended if i not in reported]))
+        reported.update(i for i, _ in ended)
         return left
 
     waiting = _that_fit(members, load, device)

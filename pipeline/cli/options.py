@@ -60,9 +60,15 @@ def place(p: Parser, ray: bool = True) -> None:
     group.add_argument("--tf32", action="store_true", help="let a GPU multiply in TF32: faster, less exact (default off)")
     group.add_argument("--wait", action="store_true", help="wait while another presyn uses the store")
     if ray:
-        group.add_argument("--ray-address", help="a Ray cluster (RAY_ADDRESS; default a local Ray)")
+        ray_help = "a Ray cluster (RAY_ADDRESS; default one that runs on this node, else Ray is started here)"
+        group.add_argument("--ray-address", help=ray_help)
+        group.add_argument("--cpus", type=int, default=1, help="cores that a cohort takes (default 1)")
         group.add_argument("--gpu-share", type=float, default=1.0, help="share of a GPU that a cohort takes (default 1)")
         group.add_argument("--cohort", type=int, help="most members of a cohort (default: chosen)")
+        far = (
+            "where checkpoints go, such as s3://bucket/folder, if nodes share no folder (PRESYN_CHECKPOINTS; default the store)"
+        )
+        group.add_argument("--checkpoints", metavar="URI", help=far)
 
 
 def outcome(p: Parser) -> None:
@@ -114,7 +120,7 @@ BENCHMARK_HELP = f"{', '.join(BENCHMARKS)}, {PATTERNS.name} (for {' and '.join(P
 
 def workspace(args: Args) -> Workspace:
     """The workspace that the options of a command name."""
-    names = ("store", "mlflow", "data", "device", "ray_address", "cohort", "tf32", "gpu_share")
+    names = ("store", "mlflow", "data", "device", "ray_address", "cohort", "tf32", "gpu_share", "cpus", "checkpoints")
     given: dict[str, Any] = {name: getattr(args, name) for name in names if hasattr(args, name)}
     return Workspace.open(getattr(args, "results", None) or preset(args).results, **given)
 

@@ -53,17 +53,18 @@ class Store:
 
     Args:
         root: The folder; made if missing.
+        checkpoints: Another folder for them, such as one that is no path (see `sweeps.far`).
 
     Raises:
         PresynError: it cannot be written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, checkpoints: Any = None) -> None:
         code_version()  # of the code that was loaded, whatever is committed while it trains
         self.root = root
         self.results = root / "results"
         self.manifests = root / "manifests"
-        self.checkpoints = root / "checkpoints"
+        self.checkpoints = root / "checkpoints" if checkpoints is None else checkpoints
         self.stages = root / "stages"
         try:
             self.results.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Find the Ray cluster to train on as Ray's own tools do, join it or start one on this machine, and notice when it is gone."""
 
-import atexit
 import contextlib
 import logging
 import os
@@ -11,14 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import presyn
 from presyn import PresynError
 from sweeps.cluster import Cluster
+from sweeps.cluster.pages import quiet
 
 PROBE = 12.0  # seconds in which a cluster must answer
 GONE = 15.0  # seconds without an answer after which it is gone
@@ -64,12 +64,13 @@ def _answers(address: str) -> bool:
         return False
 
 
-def join(cluster: Cluster, log: Path) -> str:
-    """Join the cluster, or start one on this machine; it stays until this process ends. Returns one line that says which.
+def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
+    """Join the cluster, or start one on this machine, which stays until this process ends; True if it is one that was joined.
 
     Args:
         cluster: Its address.
         log: A file for what Ray itself has to say.
+        say: Prints a line on what was joined.
 
     Raises:
         PresynError: it cannot be reached or started, with the cause.
@@ -78,8 +79,8 @@ def join(cluster: Cluster, log: Path) -> str:
 
     address = find(cluster.address)
     if ray.is_initialized():  # by an earlier stage
-        return ""
-    _quiet(log)
+        return address is not None
+    quiet(log)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
@@ -93,7 +94,9 @@ def join(cluster: Cluster, log: Path) -> str:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end this process without a word
     _watch(ray.get_runtime_context().gcs_address)
-    return describe(address)
+    if address:
+        say(f"{describe(address)}. Should it end, the same command goes on.")
+    return address is not None
 
 
 def _start_local(ray: Any) -> None:
@@ -159,7 +162,17 @@ def _cause(said: list[str]) -> str:
     return ""
 
 
-def describe(address: str | None) -> str:
+def slots_of(cluster: Cluster) -> int | None:
+    """Cohorts that the cluster trains at the same time; None if there is none to join, or it has not been joined yet."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized() or find(cluster.address) is None:
+        return None
+    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+    kind = cluster.kinds(sum(n.get("GPU", 0) for n in nodes))[0]
+    return sum(cluster.slots(kind, n) for n in nodes)
+
+
+def describe(address: str) -> str:
     """One line on the cluster: its nodes, cores and GPUs."""
     import ray
 
@@ -171,59 +184,7 @@ def describe(address: str | None) -> str:
         if node["Resources"].get("GPU"):
             total[f"GPU {kind}".strip()] += int(node["Resources"]["GPU"])
     what = ", ".join(f"{n} {k}" + ("s" if k == "CPU" and n != 1 else "") for k, n in total.items())
-    if address is None:
-        return f"Ray on this machine: {what}"
     return f"joined Ray at {address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, {what}"
-
-
-def _quiet(log: Path) -> None:
-    """Ray prints pages by default; they go to a file. Ctrl-C becomes KeyboardInterrupt, as everywhere else."""
-    for name, value in {
-        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even when silent
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # files that nobody reads, written at every report
-        "TUNE_GLOBAL_CHECKPOINT_S": "100000000",  # what Tune would restore from is not used
-        "TUNE_MAX_PENDING_TRIALS_PG": "64",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-        "RAY_DEDUP_LOGS": "1",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }.items():
-        os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, delay=True)
-    for name in ("ray", "ray.tune", "ray.train"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.ERROR)
-        logger.handlers, logger.propagate = [handler], False
-    _redirect(log)
-
-
-def _redirect(log: Path) -> None:
-    """What Ray's C++ prints goes to the log; what Python prints on stderr stays where it is."""
-    try:
-        if sys.stderr.fileno() != 2:
-            return
-    except (OSError, AttributeError, ValueError):
-        return
-    sys.stderr.flush()
-    kept = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 2)
-    os.close(target)
-    sys.stderr = kept
-    atexit.register(_say_where, log)
-
-
-def _say_where(log: Path) -> None:
-    """As the last line of this process, where Ray's words are; if it had none, the file goes."""
-    if log.exists() and log.stat().st_size == 0:
-        log.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            log.parent.rmdir()
-    elif log.exists():
-        print(f"presyn: what Ray itself said is in {log}", file=sys.stderr)
 
 
 def _watch(address: str) -> None:
