@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify bench bench-gpu test check mlflow-ui
+	reproduce-perceptron verify bench bench-gpu test test-faults soak check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ bench-gpu: .venv/.ready ## the same on a GPU, which is first checked against the
 
 test: .venv/.ready ## the tests
 	.venv/bin/pytest
+
+test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail: about 20 minutes; needs root on Linux
+	.venv/bin/pytest tests/faults
+
+soak: .venv/.ready ## a driver killed at a hundred random moments: about an hour
+	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments
 
 check: .venv/.ready ## format, lint, types, tests
 	.venv/bin/ruff format --check .

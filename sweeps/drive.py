@@ -149,7 +149,7 @@ class Drive:
         import ray
 
         self.nodes = {n["NodeID"]: n["Resources"] for n in ray.nodes() if n["Alive"]}
-        self.kinds = self.cluster.kinds(sum(r.get("GPU", 0) for r in self.nodes.values()))
+        self.kinds = self.cluster.kinds(sum(r.get("GPU", 0) for n, r in self.nodes.items() if n not in self.left_out))
 
     def _slots(self) -> dict[str, int]:
         """Kind -> cohorts that the nodes which can train take at the same time."""
@@ -191,6 +191,7 @@ class Drive:
             if node not in self.left_out:
                 self.left_out[node] = why
                 self.say(f"left out {why}")
+                self._count_nodes()
         if not set(self.nodes) - set(self.left_out) and self.nodes:
             self.error = "No node is left to train on. " + " ".join(dict.fromkeys(self.left_out.values()))
         idle = not self.turns and not sum(self.status["leased"].values()) and not self.status["queued"]

@@ -31,10 +31,9 @@ def execute(
     cluster: Cluster,
     seconds: Callable[[Run], float],
     on_end: OnEnd,
-    on_steps: OnSteps = lambda steps: None,
-    *,
+    on_steps: OnSteps,
     log: Path,
-    say: Say = lambda line: None,
+    say: Say,
 ) -> None:
     """Train runs on a Ray cluster; returns when all have come to an end.
 
@@ -57,14 +56,13 @@ def execute(
 
     def end(run_id: str, record: dict[str, Any], place: dict[str, Any]) -> None:
         on_end(run_id, record, place)
-        left.pop(run_id, None)
+        left.pop(run_id)
 
     failed: dict[str, str] = {}
     while members := _going(left, checkpoints, end):
         before = len(left)
         failed |= _drive(members, checkpoints, cluster, seconds, end, on_steps, log, say)
-        for run_id in failed:
-            left.pop(run_id, None)
+        left = {i: run for i, run in left.items() if i not in failed}
         if len(left) == before:
             raise PresynError(f"{before} runs came to no end, for a reason that Ray does not tell (see {log}).")
     if failed:

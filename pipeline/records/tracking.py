@@ -11,6 +11,7 @@ from pipeline.records.store import Store
 
 KEPT = 1000  # rows that wait in memory; more are read from the store when their turn comes
 RETRY_SECONDS = 30.0  # between two tries to reach a server that is away
+LAST_SECONDS = 5.0  # the same when all else is done
 
 
 class Tracking:
@@ -83,7 +84,7 @@ class Tracking:
     def _away(self) -> bool:
         """Whether the server is away, and it is too early to look again."""
         lost = self._tracker is not None and self._tracker.client is None
-        return lost and time.monotonic() - self._tried < RETRY_SECONDS
+        return lost and time.monotonic() - self._tried < (LAST_SECONDS if self._closing else RETRY_SECONDS)
 
     def _advance(self) -> None:
         """Write one row; or what comes after the rows."""
