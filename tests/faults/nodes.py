@@ -1,6 +1,7 @@
 """Real Ray clusters on one machine: every node is a raylet in namespaces of its own (processes, mounts, host name), and all of
 them share a network that ends at this machine."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -42,7 +43,8 @@ class Machine:
         ready = home / "ready"
         hosts = home / "hosts"
         hosts.write_text("127.0.0.1 localhost\n" + "".join(f"10.77.0.{i} node{i}\n" for i in range(1, nodes + 1)))
-        setup = f"ip link set lo up; {addresses}mount --bind {hosts} /etc/hosts; mkdir -p /tmp/ray; mount -t tmpfs tmpfs /tmp/ray; touch {ready}; exec sleep 100000"
+        mounts = f"mount --bind {hosts} /etc/hosts; mkdir -p /tmp/ray; mount -t tmpfs tmpfs /tmp/ray"
+        setup = f"ip link set lo up; {addresses}{mounts}; touch {ready}; exec sleep 100000"
         self.keeper = self._start(["unshare", "-n", "-m", "-p", "-f", "--mount-proc", "sh", "-c", setup], "keeper")
         until(ready.exists)
         self.inside = next(p.pid for p in psutil.Process(self.keeper.pid).children())
@@ -87,10 +89,8 @@ class Machine:
         """Kill all that runs on a node."""
         process = psutil.Process(self.hosts[number].pid)
         for p in [*process.children(recursive=True), process]:
-            try:
+            with contextlib.suppress(psutil.Error):
                 p.kill()
-            except psutil.Error:
-                pass
 
     def cluster(self, nodes: int, cpus: int = 1) -> None:
         """A head and other nodes, each with so many cores."""
@@ -98,16 +98,12 @@ class Machine:
         self.wait_for(1)
         for number in range(2, nodes + 1):
             self.node(number, f"--num-cpus={cpus}")
-        self.wait_for(nodes)
+            self.wait_for(number)  # two that start at the same time can choose the same port
 
     def wait_for(self, nodes: int) -> None:
         """Wait until so many nodes have joined."""
-        until(
-            lambda: (
-                len(self.raylets()) >= nodes
-                and all("Ray runtime started" in self.said(f"node{i}") for i in range(1, nodes + 1))
-            )
-        )
+        logs = [f"node{i}" for i in range(1, nodes + 1)]
+        until(lambda: all("Ray runtime started" in self.said(log) for log in logs))
 
     def presyn(self, words: str, name: str = "driver", env: dict[str, str] | None = None) -> subprocess.Popen:
         """Start presyn on the head, in the home folder."""
