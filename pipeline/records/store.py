@@ -27,9 +27,13 @@ from presyn import RULES_VERSION, PresynError, Run
 def code_version() -> dict[str, Any]:
     """Commit and cleanliness of the code, and the versions it runs with, as they were when this process started."""
 
+    folder = Path(__file__).parents[2]
+    own = (folder / ".git").exists()  # a wheel may lie in somebody else's repository
+
     def git(*arguments: str) -> str:
+        if not own:
+            return ""
         try:
-            folder = Path(__file__).parents[2]
             return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return ""
@@ -39,7 +43,7 @@ def code_version() -> dict[str, Any]:
 
     dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "presyn", "sweeps", "pipeline"))
     return {
-        "git_commit": git("rev-parse", "HEAD") or "unknown",
+        "git_commit": git("rev-parse", "HEAD") or os.environ.get("PRESYN_COMMIT") or "unknown",
         "git_dirty": dirty,
         "rules_version": RULES_VERSION,
         "python": platform.python_version(),

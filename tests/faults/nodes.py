@@ -1,5 +1,5 @@
-"""Real Ray clusters on one machine: every node is a raylet in namespaces of its own (processes, mounts, host name), and all of
-them share a network that ends at this machine."""
+"""Real Ray clusters on one machine: every node has namespaces of its own (network, processes, mounts, host name), and a cable
+to a switch that leads nowhere else."""
 
 import contextlib
 import os
@@ -14,7 +14,6 @@ import psutil
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 HEAD = "10.77.0.1"
-PORTS = ["--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]
 
 
 def possible() -> bool:
@@ -38,16 +37,20 @@ class Machine:
         self.home, self.started, self.hosts = home, [], {}
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PRESYN_", "MLFLOW_"))}
         self.env |= {"RAY_AUTH_MODE": "disabled", "HOME": str(home), "PYTHONPATH": str(ROOT), **(env or {})}
-        addresses = "".join(f"ip addr add 10.77.0.{i}/32 dev lo; " for i in range(1, nodes + 1))
-        # Ray says where it is in /tmp/ray; this keeps it from the Rays outside, and theirs from us.
-        ready = home / "ready"
         hosts = home / "hosts"
         hosts.write_text("127.0.0.1 localhost\n" + "".join(f"10.77.0.{i} node{i}\n" for i in range(1, nodes + 1)))
+        # Ray says where it is in /tmp/ray; a folder of our own keeps it from the Rays outside, and theirs from us.
+        ready = home / "ready"
         mounts = f"mount --bind {hosts} /etc/hosts; mkdir -p /tmp/ray; mount -t tmpfs tmpfs /tmp/ray"
-        setup = f"ip link set lo up; {addresses}{mounts}; touch {ready}; exec sleep 100000"
+        setup = f"ip link add br0 type bridge; ip link set br0 up; {mounts}; touch {ready}; exec sleep 100000"
         self.keeper = self._start(["unshare", "-n", "-m", "-p", "-f", "--mount-proc", "sh", "-c", setup], "keeper")
         until(ready.exists)
-        self.inside = next(p.pid for p in psutil.Process(self.keeper.pid).children())
+        self.inside: int = next(p.pid for p in psutil.Process(self.keeper.pid).children())
+
+    @property
+    def root(self) -> Path:
+        """The files of this machine as seen inside."""
+        return Path(f"/proc/{self.inside}/root")
 
     def _start(self, command: list[str], name: str, **how: object) -> subprocess.Popen:
         log = (self.home / f"{name}.log").open("a")
@@ -56,11 +59,11 @@ class Machine:
         self.started.append(process)
         return process
 
-    def enter(self, command: list[str], name: str, cwd: Path | None = None, env: dict[str, str] | None = None):
-        """Start a command inside; its output goes to the log of that name."""
+    def enter(self, command: list[str], name: str, env: dict[str, str] | None = None, at: int | None = None):
+        """Start a command inside, on a node if one is given; its output goes to the log of that name."""
         words = [f"{k}={v}" for k, v in (env or {}).items()]
-        inside = ["nsenter", "-t", str(self.inside), "-n", "-m", "-p", f"--wd={cwd or self.home}", "env", *words, *command]
-        return self._start(inside, name)
+        spaces = ["-t", str(self._inside(at)), "-n", "-u"] if at else ["-t", str(self.inside), "-n"]
+        return self._start(["nsenter", *spaces, "-m", "-p", f"--wd={self.home}", "env", *words, *command], name)
 
     def node(self, number: int, *options: str, before: str = "", env: dict[str, str] | None = None) -> subprocess.Popen:
         """Start a node of Ray, the first one as the head.
@@ -72,18 +75,32 @@ class Machine:
             env: More of the environment.
         """
         place = ["--head", "--port=6379", "--include-dashboard=false"] if number == 1 else [f"--address={HEAD}:6379"]
-        ray = [str(BIN / "ray"), "start", *place, f"--node-ip-address=10.77.0.{number}", *PORTS, *options, "--block"]
-        return self._host(number, ray, before, env)
+        ray = [str(BIN / "ray"), "start", *place, f"--node-ip-address=10.77.0.{number}", "--disable-usage-stats", *options]
+        return self.host(number, [*ray, "--block"], before, env)
 
-    def symmetric(self, number: int, command: list[str]) -> subprocess.Popen:
-        """Start a command on a node that Ray does not know yet."""
-        return self._host(number, command, f"export RAY_NODE_IP_ADDRESS=10.77.0.{number}", None)
-
-    def _host(self, number: int, command: list[str], before: str, env: dict[str, str] | None) -> subprocess.Popen:
-        script = f"hostname node{number}; {before}\nexec {' '.join(command)}"
-        inside = ["unshare", "-u", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script]
-        self.hosts[number] = self.enter(inside, f"node{number}", env=env)
+    def host(self, number: int, command: list[str], before: str = "", env: dict[str, str] | None = None) -> subprocess.Popen:
+        """Start a command on a node of its own, which Ray does not know yet."""
+        plugged = self.home / f"plugged{number}"
+        plugged.unlink(missing_ok=True)
+        network = f"ip link set lo up; ip addr add 10.77.0.{number}/24 dev e0; ip link set e0 up; hostname node{number}"
+        script = f"while [ ! -e {plugged} ]; do sleep 0.05; done\n{network}\n{before}\nexec {' '.join(command)}"
+        spaces = ["unshare", "-n", "-u", "-m", "-p", "-f", "--kill-child", "--mount-proc"]
+        self.hosts[number] = self.enter([*spaces, "sh", "-c", script], f"node{number}", env=env)
+        until(lambda: self._inside(number) is not None)
+        outside = ["nsenter", "-t", str(self.inside), "-n", "sh", "-c"]
+        cable = (
+            f"ip link add v{number} type veth peer name e0 netns {self._inside(number)}; ip link set v{number} master br0 up"
+        )
+        subprocess.run([*outside, f"ip link del v{number} 2>/dev/null; {cable}"], check=True)
+        plugged.touch()
         return self.hosts[number]
+
+    def _inside(self, number: int) -> int | None:
+        """The first process of a node."""
+        with contextlib.suppress(psutil.Error):
+            below = psutil.Process(self.hosts[number].pid).children(recursive=True)
+            return next((p.pid for p in below if p.cmdline()[:1] != ["unshare"]), None)
+        return None
 
     def kill(self, number: int) -> None:
         """Kill all that runs on a node."""
@@ -98,7 +115,7 @@ class Machine:
         self.wait_for(1)
         for number in range(2, nodes + 1):
             self.node(number, f"--num-cpus={cpus}")
-            self.wait_for(number)  # two that start at the same time can choose the same port
+        self.wait_for(nodes)
 
     def wait_for(self, nodes: int) -> None:
         """Wait until so many nodes have joined."""
@@ -107,7 +124,7 @@ class Machine:
 
     def presyn(self, words: str, name: str = "driver", env: dict[str, str] | None = None) -> subprocess.Popen:
         """Start presyn on the head, in the home folder."""
-        return self.enter([sys.executable, "-m", "pipeline.cli", *words.split()], name, env=env)
+        return self.enter([sys.executable, "-m", "pipeline.cli", *words.split()], name, env=env, at=1)
 
     def said(self, name: str) -> str:
         path = self.home / f"{name}.log"

@@ -1,0 +1,86 @@
+"""The recipes for clusters, as far as they can be checked without one: syntax, schemas, and that what they call exists."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cli import parser
+
+RECIPES = Path(__file__).parents[2] / "sweeps" / "cluster"
+SCRIPTS = ["slurm.sbatch", "machines.sh"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_shell_is_sound(name):
+    assert subprocess.run(["bash", "-n", RECIPES / name], capture_output=True).returncode == 0
+    if shutil.which("shellcheck"):
+        done = subprocess.run(["shellcheck", RECIPES / name], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_cloud_cluster_is_one_that_ray_accepts():
+    import jsonschema
+    import ray.autoscaler
+
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load((RECIPES / "ray-up.yaml").read_text()), schema)
+
+
+def test_the_job_for_kubernetes_mounts_the_store_everywhere():
+    claim, job = yaml.safe_load_all((RECIPES / "rayjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]
+    assert spec["backoffLimit"] > 0 and spec["ttlSecondsAfterFinished"] > 0 and spec["shutdownAfterJobFinishes"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert pod["containers"][0]["volumeMounts"] == [{"name": "store", "mountPath": "/store"}]
+    program, *words = spec["entrypoint"].split()
+    assert program == "presyn" and parser().parse_args(words).store.startswith("/store")
+
+
+def test_ray_is_the_version_that_is_pinned():
+    pinned = re.search(r"^ray==(.+)$", (RECIPES.parents[1] / "constraints.txt").read_text(), re.M)[1]
+    _, job = yaml.safe_load_all((RECIPES / "rayjob.yaml").read_text())
+    assert job["spec"]["rayClusterSpec"]["rayVersion"] == pinned
+
+
+def test_options_that_recipes_use_exist():
+    text = "".join(p.read_text() for p in RECIPES.rglob("*") if p.is_file() and p.suffix != ".py")
+    said = subprocess.run([Path(sys.executable).parent / "ray", "start", "--help"], capture_output=True, text=True).stdout
+    for option in re.findall(r"ray start (.*)", text):
+        for name in re.findall(r"--[a-z-]+", option):
+            assert name in said, name
+    server = subprocess.run([sys.executable, "-m", "mlflow", "server", "--help"], capture_output=True, text=True).stdout
+    compose = yaml.safe_load((RECIPES / "mlflow" / "compose.yaml").read_text())
+    options = re.findall(r"--[a-z-]+", compose["services"]["mlflow"]["command"])
+    assert options and all(o in server for o in options)
+
+
+def test_the_image_holds_all_that_the_package_needs(tmp_path):
+    """The Dockerfile's copies into an empty folder, from which the command runs."""
+    root = RECIPES.parents[1]
+    for line in (RECIPES / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY"):
+            *sources, target = line.split()[1:]
+            for source in sources:
+                there = tmp_path / target
+                if (root / source).is_dir():
+                    shutil.copytree(root / source, there, dirs_exist_ok=True)
+                else:
+                    there.mkdir(parents=True, exist_ok=True) if target.endswith("/") else None
+                    shutil.copy(root / source, there)
+    code = (
+        "import pipeline.cli, sys; print(pipeline.__file__); sys.exit(pipeline.cli.main(['table1', '--digits', '--dry-run']))"
+    )
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "PRESYN_COMMIT": "abc"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and str(tmp_path) in done.stdout, done.stderr
