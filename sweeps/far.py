@@ -27,8 +27,8 @@ def folder_at(place: str | Path) -> Any:
         there = system.get_file_info(path)
     except (ArrowInvalid, ArrowNotImplementedError, OSError, ValueError) as e:
         raise PresynError(f"{place} cannot be used for checkpoints: {str(e).splitlines()[0]}") from None
-    if there.type == FileType.File:
-        raise PresynError(f"{place} is a file; checkpoints need a folder.")
+    if there.type == FileType.File or not path.strip("/"):
+        raise PresynError(f"{place} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder.")
     return Far(system, path.rstrip("/"))
 
 

@@ -87,10 +87,11 @@ def test_a_full_disk_ends_with_the_remedy_and_the_command_goes_on_with_room(mach
     driver = machine.presyn(COMMAND, env=env)
     inside = machine.root / str(home.store).lstrip("/")
     until(lambda: list(inside.glob("checkpoints/*/*.pt")))
-    with (inside / "filler").open("wb") as filler, contextlib.suppress(OSError):
-        while True:
-            filler.write(b"x" * 4096)
-            filler.flush()
+    filler = os.open(inside / "filler", os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while os.write(filler, b"x" * 4096):
+            pass
+    os.close(filler)
     assert driver.wait(timeout=120) == 1
     said = machine.said("driver")
     assert "Traceback" not in said and "No space left on device" in said and "with --store or PRESYN_STORE" in said

@@ -31,7 +31,7 @@ def answers(port):
 @pytest.fixture
 def server(home):
     """A tracking server of its own; returns its port."""
-    port, log = free_port(), (home.folder / "server.log").open("w")
+    port = free_port()
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += [
         "--backend-store-uri",
@@ -39,7 +39,8 @@ def server(home):
         "--artifacts-destination",
         f"{home.folder}/artifacts",
     ]
-    process = subprocess.Popen(words, stdout=log, stderr=log, cwd=home.folder, start_new_session=True)
+    with (home.folder / "server.log").open("w") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, cwd=home.folder, start_new_session=True)
     until(lambda: answers(port), seconds=180)
     yield port
     os.killpg(process.pid, 9)
@@ -109,9 +110,9 @@ def presyn(home, proxy):
     started = []
 
     def start(words):
-        log = (home.folder / f"log{len(started)}").open("w")
         command = [sys.executable, "-m", "pipeline.cli", *words.split()]
-        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=home.folder))
+        with (home.folder / f"log{len(started)}").open("w") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=home.folder))
         return started[-1]
 
     yield start

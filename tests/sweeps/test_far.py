@@ -1,0 +1,63 @@
+"""Checkpoints where no folder is shared: on an S3 server, and what they need of any file system."""
+
+import importlib.util
+import threading
+from pathlib import Path
+
+import pytest
+
+from presyn import PresynError, make_run
+from sweeps.checkpoints import Checkpoints
+from sweeps.far import folder_at
+from sweeps.worker import standing
+
+# What the tests of checkpoints in a folder do, here on a bucket.
+_spec = importlib.util.spec_from_file_location("of_folders", Path(__file__).parent / "test_execute.py")
+of_folders = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(of_folders)
+SETTINGS, finish, interrupted, outcomes = (getattr(of_folders, n) for n in ("SETTINGS", "finish", "interrupted", "outcomes"))
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """The address of an empty bucket on a server of our own."""
+    moto = pytest.importorskip("moto.server")
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, moto.DomainDispatcherApplication(moto.create_backend_app), threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    where = f"s3://key:secret@bucket/presyn?scheme=http&endpoint_override=127.0.0.1:{server.server_port}&region=eu-central-1"
+    folder_at(where + "&allow_bucket_creation=true").parent.mkdir()
+    yield where
+    server.shutdown()
+
+
+@pytest.fixture
+def runs():
+    return {f"id{s}": make_run("presynaptic", "permuted-digits", s, SETTINGS) for s in range(3)}
+
+
+def test_a_killed_sweep_goes_on_from_s3_and_ends_alike(runs, bucket, tmp_path):
+    whole = finish(runs, Checkpoints(tmp_path / "near", "s"))
+    far = folder_at(bucket)
+    interrupted(runs, Checkpoints(far, "killed"), 2)
+    second = Checkpoints(far, "second")
+    assert {standing(i, r, second)[0].parts for i, r in runs.items()} == {2}
+    assert sorted(second.index()) == sorted(runs)
+    assert outcomes(finish(runs, second)) == outcomes(whole)
+    assert len(list(far.glob("killed/*.pt"))) == 6  # two parts of each
+    second.check_shared()
+    second.remove(*runs)
+    second.close()
+    assert not list(far.glob("*/*.pt"))
+
+
+def test_a_node_that_does_not_reach_the_bucket_says_so(bucket):
+    with pytest.raises(PresynError, match="not shared with this node"):
+        Checkpoints(folder_at(bucket), "another session").check_shared()
+
+
+@pytest.mark.parametrize("place", ["nosuch://bucket/folder", "s3://"])
+def test_an_address_that_is_none_is_refused(place):
+    with pytest.raises(PresynError, match="cannot be used for checkpoints"):
+        folder_at(place)
