@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify bench bench-gpu test test-faults soak check mlflow-ui
+	reproduce-perceptron verify report bench bench-gpu test test-faults soak check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ reproduce-perceptron: .venv/.ready ## Fig. 5b and c
 
 verify: .venv/.ready ## verdicts from the committed rows; no training
 	$(PRESYN) verify
+
+report: .venv/.ready ## the page for readers, from the committed rows: results/report/index.html
+	$(PRESYN) report
 
 bench: .venv/.ready ## steps, tests, memory and orchestration beside their floors and the usual loop
 	$(PRESYN) bench

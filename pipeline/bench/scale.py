@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,12 +20,13 @@ from pipeline.records.files import write_whole
 
 RUNS = (100, 1000, 10_000)
 NODES = (1, 4, 16)
-HERE = {"node_ip_address": os.environ["BENCH_ADDRESS"]} if "BENCH_ADDRESS" in os.environ else {}  # where raylets listen
+HERE: Any = {"node_ip_address": os.environ["BENCH_ADDRESS"]} if "BENCH_ADDRESS" in os.environ else {}  # where raylets listen
 SETTINGS = {"tasks": 1, "epochs": 1, "hidden": (2,), "batch_size": 256}
 
 
 def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
     """Train so many runs on so many raylets; what it took."""
+    import ray
     from ray.cluster_utils import Cluster as Raylets
 
     from pipeline.plan import Plan
@@ -55,6 +57,9 @@ def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
         took = time.perf_counter() - wall
         main, process = time.thread_time() - driver, time.process_time() - began
         tracking.close()
+        ended = _mib()
+        ray.shutdown()
+        raylets.shutdown()
         return {
             "runs": count,
             "nodes": nodes,
@@ -65,7 +70,7 @@ def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
             "driver's process per run, ms": 1000 * process / count,
             "memory at the start, MiB": memory.first,
             "memory after 1000 runs, MiB": memory.after(store, 1000),
-            "memory at the end, MiB": _mib(),
+            "memory at the end, MiB": ended,
         }
 
 
@@ -122,7 +127,7 @@ def main(words: list[str]) -> int:
     rows = []
     for case in cases:
         command = [sys.executable, "-m", "pipeline.bench.scale", "--one", *map(str, case)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows).round(2)

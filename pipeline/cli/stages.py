@@ -1,6 +1,7 @@
 """The commands that carry out stages: what each takes and what it does."""
 
 import sys
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,23 @@ def _verify(args: Args) -> int:
     return 0
 
 
+def _report_options(p: opt.Parser) -> None:
+    p.add_argument("--results", type=Path, default=Path("results"))
+    p.add_argument("--open", action="store_true", help="open it in a browser")
+    opt.storage(p)
+
+
+def _report(args: Args) -> int:
+    from pipeline.experiments.report import report
+    from pipeline.perform import perform
+
+    page = perform([report(args.results)], opt.workspace(args))["report"].value.absolute()
+    if args.open:
+        webbrowser.open(page.as_uri())
+    print(page)
+    return 0
+
+
 OWN_RESULTS = Path("my-results")
 """Where `reproduce` writes by default when seeds or settings are given."""
 
@@ -198,4 +216,5 @@ STAGES = {
     ),
     "reproduce": Command("carry out experiments of the paper by name, or stages of your own", _reproduce_options, _reproduce),
     "verify": Command("verdicts from the rows under results/; trains nothing", _verify_options, _verify),
+    "report": Command("the page for readers, from the rows under results/; trains nothing", _report_options, _report),
 }

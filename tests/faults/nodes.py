@@ -34,7 +34,7 @@ class Machine:
     """
 
     def __init__(self, home: Path, nodes: int = 4, env: dict[str, str] | None = None) -> None:
-        self.home, self.started, self.hosts = home, [], {}
+        self.home, self.started, self.hosts, self.first = home, [], {}, {}
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PRESYN_", "MLFLOW_"))}
         self.env |= {"RAY_AUTH_MODE": "disabled", "HOME": str(home), "PYTHONPATH": str(ROOT), **(env or {})}
         hosts = home / "hosts"
@@ -62,7 +62,7 @@ class Machine:
     def enter(self, command: list[str], name: str, env: dict[str, str] | None = None, at: int | None = None):
         """Start a command inside, on a node if one is given; its output goes to the log of that name."""
         words = [f"{k}={v}" for k, v in (env or {}).items()]
-        spaces = ["-t", str(self._inside(at)), "-n", "-u"] if at else ["-t", str(self.inside), "-n"]
+        spaces = ["-t", str(self.first[at]), "-n", "-u"] if at else ["-t", str(self.inside), "-n"]
         return self._start(["nsenter", *spaces, "-m", "-p", f"--wd={self.home}", "env", *words, *command], name)
 
     def node(self, number: int, *options: str, before: str = "", env: dict[str, str] | None = None) -> subprocess.Popen:
@@ -86,20 +86,19 @@ class Machine:
         script = f"while [ ! -e {plugged} ]; do sleep 0.05; done\n{network}\n{before}\nexec {' '.join(command)}"
         spaces = ["unshare", "-n", "-u", "-m", "-p", "-f", "--kill-child", "--mount-proc"]
         self.hosts[number] = self.enter([*spaces, "sh", "-c", script], f"node{number}", env=env)
-        until(lambda: self._inside(number) is not None)
+        until(lambda: self._waiting(number) is not None)
+        self.first[number] = self._waiting(number)
         outside = ["nsenter", "-t", str(self.inside), "-n", "sh", "-c"]
-        cable = (
-            f"ip link add v{number} type veth peer name e0 netns {self._inside(number)}; ip link set v{number} master br0 up"
-        )
+        cable = f"ip link add v{number} type veth peer name e0 netns {self.first[number]}; ip link set v{number} master br0 up"
         subprocess.run([*outside, f"ip link del v{number} 2>/dev/null; {cable}"], check=True)
         plugged.touch()
         return self.hosts[number]
 
-    def _inside(self, number: int) -> int | None:
-        """The first process of a node."""
+    def _waiting(self, number: int) -> int | None:
+        """The shell of a node that waits for its cable; it becomes what is started there."""
         with contextlib.suppress(psutil.Error):
             below = psutil.Process(self.hosts[number].pid).children(recursive=True)
-            return next((p.pid for p in below if p.cmdline()[:1] != ["unshare"]), None)
+            return next((p.pid for p in below if p.cmdline()[:1] == ["sh"]), None)
         return None
 
     def kill(self, number: int) -> None:

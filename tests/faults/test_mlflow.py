@@ -72,6 +72,7 @@ class Proxy:
                     there.request(self.command, self.path, body, dict(self.headers))
                     answer = there.getresponse()
                     status, headers, content = answer.status, answer.getheaders(), answer.read()
+                    there.close()
                 self.send_response(status)
                 for name, value in headers:
                     if name.lower() in ("content-type",):

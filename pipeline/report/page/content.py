@@ -1,0 +1,221 @@
+"""What the page shows, gathered from claims, verdicts and rows; pure."""
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pipeline.report.page.draw import LETTERS, bar, forest, importance_bars, scatter, slug
+from pipeline.report.words import NAMES
+
+PARTS = {"E": "Energy", "S": "Sparsity", "L": "Lifelong learning", "A": "Ablations", "P": "Perceptron", "R": "Release data"}
+"""First letter of a claim's id -> part of the paper."""
+FILES = {
+    "table1": ("table1/", "seeds/"),
+    "lifelong": ("lifelong/", "table1/", "seeds/"),
+    "ablations": ("ablations/searched/runs.csv",),
+    "ablations-published": ("ablations/published/", "ablations-presynaptic/"),
+}
+"""Stage -> where the rows lie that it is judged by, if not in a folder of its name."""
+SEARCHED = ("p_up", "p_down", "g_lim", "p_freeze", "eta0")
+RESAMPLED = 20  # times, for the intervals of importances
+
+
+def claims_of(
+    claims: pd.DataFrame, verdicts: pd.DataFrame, listed: Sequence[Mapping[str, Any]], runs: Mapping[str, Any]
+) -> list:
+    """A mapping for each claim, as the template reads it.
+
+    Args:
+        claims: As `claim_list.by_claim` makes them.
+        verdicts: All verdicts.
+        listed: results/paper/claims.yaml.
+        runs: File of rows -> its runs, as `runs_of` gives them.
+    """
+    told = {c["id"]: c for c in listed}
+    found = []
+    for c in claims.fillna("").to_dict("records"):
+        of, stage = told[c["id"]], told[c["id"]]["stage"]
+        lines = verdicts[verdicts.id == c["id"]].fillna("").to_dict("records")
+        found.append(
+            {
+                **c,
+                "part": part_of(c["id"]),
+                "brief": _brief(lines),
+                "letter": LETTERS[c["verdict"]],
+                "slug": slug(c["verdict"]),
+                "how": of["test"],
+                "source": of["rows"],
+                "stage": stage,
+                "rests_on": of.get("rests_on", []),
+                "lines": [{**line, "forest": _forest(line), "slug": slug(line["verdict"])} for line in lines],
+                "runs": {name: of for name, of in runs.items() if name.startswith(FILES.get(stage, (f"{stage}/",)))},
+                "command": f"presyn reproduce {stage}",
+            }
+        )
+    return found
+
+
+def _brief(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What decides a claim, in a few words: the effect of its first part, and how many parts there are."""
+    deciding = [line for line in lines if not line["reading"]]
+    if not deciding:
+        return "–"
+    more = f", and {len(deciding) - 1} more" if len(deciding) > 1 else ""
+    return (deciding[0]["interval"] or deciding[0]["ours"]) + more
+
+
+def part_of(id: str) -> str:
+    return PARTS.get(id[0], "Further")
+
+
+def _forest(line: Mapping[str, Any]) -> Any:
+    if line["interval"]:
+        return forest(line["interval"], "", 1.0 if "×" in line["interval"] else 0.0)
+    mean = re.match(r"([+-]?[\d.]+) ± ([\d.]+) \(n = (\d+)\)", line["ours"])
+    if mean is None or int(mean[3]) < 2:
+        return ""
+    middle, error, n = float(mean[1]), float(mean[2]), int(mean[3])
+    half = float(stats.t.ppf(0.975, n - 1)) * error
+    null = 0.0 if line["test"] == "paired t" else None
+    return forest(f"{middle:g} [{middle - half:g}, {middle + half:g}]", line["published"] if null is None else "", null)
+
+
+def counts_of(claims: pd.DataFrame) -> dict[str, int]:
+    return {verdict: int((claims.verdict == verdict).sum()) for verdict in LETTERS}
+
+
+def runs_of(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
+    """File of rows -> its runs, and the settings that they share.
+
+    Args:
+        frames: Path of a CSV under the results -> its rows.
+    """
+    found = {}
+    for name, frame in frames.items():
+        configs = [json.loads(c) for c in frame.config]
+        fields = sorted({k for c in configs for k in c} - {"method", "benchmark", "seed"})
+        shared = {k: configs[0].get(k) for k in fields if all(c.get(k) == configs[0].get(k) for c in configs)}
+        lines = []
+        for row, config in zip(frame.to_dict("records"), configs, strict=True):
+            own = {k: v for k, v in config.items() if k in fields and k not in shared}
+            lines.append({**row, "settings": ", ".join(f"{k} = {_plain(v)}" for k, v in own.items())})
+        found[name] = {
+            "lines": lines,
+            "count": len(lines),
+            "shared": ", ".join(f"{k} = {_plain(v)}" for k, v in shared.items()),
+            "hours": float(frame.seconds.fillna(0).sum()) / 3600,
+            "commits": sorted({str(c)[:7] for c in frame.git_commit}),
+            "torch": sorted({str(t) for t in frame.torch}),
+            "devices": sorted({f"{r.host}, {r.device}" for r in frame[["host", "device"]].fillna("unknown").itertuples()}),
+            "data": sorted({str(d)[:12] for d in frame.data_sha256}),
+        }
+    return found
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, list) else str(value)
+
+
+def search_of(frame: pd.DataFrame, published: Mapping[str, float]) -> dict[str, Any]:
+    """What a search found: its trials as pictures, which parameters mattered, and where the published ones lie.
+
+    Args:
+        frame: The rows of its trials.
+        published: Parameter -> printed value.
+    """
+    done = frame[frame.status == "finished"]
+    points = []
+    for row in done.itertuples():
+        config = json.loads(row.config)
+        values = {k: float(config[k]) for k in SEARCHED}
+        label = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
+        points.append({**values, "accuracy": 100 * row.mean_accuracy, "label": f"{100 * row.mean_accuracy:.1f} %: {label}"})
+    marks = {"published": published}
+    title = "Validation accuracy of the search over p_up and p_down: brighter is better, the cross is the published setting"
+    best = sorted(points, key=lambda p: -p["accuracy"])[:5]
+    slices = {
+        k: scatter(points, k, "accuracy", "accuracy", marks={}, title=f"Validation accuracy in % of the trials over {k}")
+        for k in SEARCHED
+    }
+    near = [
+        {
+            "name": k,
+            "published": published[k],
+            "best": best[0][k],
+            "low": min(p[k] for p in best),
+            "high": max(p[k] for p in best),
+        }
+        for k in SEARCHED
+    ]
+    return {
+        "map": scatter(points, "p_up", "p_down", "accuracy", marks=marks, title=title),
+        "slices": slices,
+        "near": near,
+        "best": best[0]["accuracy"],
+        "finished": len(points),
+        "trials": len(frame),
+        "importance": importance_bars(importance(points)),
+    }
+
+
+def importance(points: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    """How much of the variance of accuracy each parameter explains (functional ANOVA of a random forest, by Optuna).
+
+    Returns:
+        Parameter -> its mean and 2.5 and 97.5 % quantiles over trials that were drawn again with replacement.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    rng = np.random.default_rng(2021)
+    found: dict[str, list[float]] = {k: [] for k in SEARCHED}
+    spans = {k: (min(p[k] for p in points), max(p[k] for p in points)) for k in SEARCHED}
+    space: dict[str, Any] = {k: optuna.distributions.FloatDistribution(low, high, log=True) for k, (low, high) in spans.items()}
+    for repeat in range(RESAMPLED):
+        study = optuna.create_study(direction="maximize")
+        for i in rng.integers(0, len(points), len(points)):
+            params = {k: points[i][k] for k in SEARCHED}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=points[i]["accuracy"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=repeat)
+            of = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        for k in SEARCHED:
+            found[k].append(of[k])
+    return {k: (float(np.mean(v)), *(float(q) for q in np.quantile(v, (0.025, 0.975)))) for k, v in found.items()}  # type: ignore[misc]
+
+
+def table1_of(shown: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Table 1 with the verdict on each published cell.
+
+    Args:
+        shown: As `table1.display` makes it.
+        claims: As `claims_of` gives them.
+    """
+    verdicts = {}
+    for c in claims:
+        for line in c["lines"]:
+            cell = re.match(r"(\w+) on ([\w-]+)$", line["claim"])
+            if cell and not line["reading"] and line["test"] == "Welch":
+                verdicts[NAMES.get(cell[1], cell[1]), cell[2]] = {"id": c["id"], **line, "letter": LETTERS[line["verdict"]]}
+    benchmarks = list(shown.columns[2:])
+    rows = []
+    for row in shown.to_dict("split")["data"]:
+        marked = row[1] in ("as published", "tuned on Permuted and on Split MNIST")
+        cells = [
+            {"text": text, "verdict": verdicts.get((row[0], b)) if marked else None}
+            for b, text in zip(benchmarks, row[2:], strict=True)
+        ]
+        rows.append({"method": row[0], "kind": row[1], "cells": cells})
+    return {"benchmarks": benchmarks, "rows": rows}
+
+
+def top(claims: pd.DataFrame) -> dict[str, Any]:
+    counts = counts_of(claims)
+    return {"counts": counts, "bar": bar(counts), "letters": LETTERS, "slugs": {v: slug(v) for v in LETTERS}}

@@ -1,0 +1,136 @@
+"""Small pictures in the page, as SVG: the verdicts in one bar, an interval, trials of a search. No script is needed."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+LETTERS = {"reproduced": "R", "not reproduced": "N", "undecided": "U", "not tested": "–"}
+
+
+def slug(verdict: str) -> str:
+    return verdict.replace(" ", "-")
+
+
+def bar(counts: Mapping[str, int]) -> Markup:
+    """Verdicts and how many claims have each, side by side in one bar."""
+    words = escape("; ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    parts = "".join(
+        f'<span class="{slug(v)}" style="flex-grow:{n}">{n if n > 1 else ""}</span>' for v, n in counts.items() if n
+    )
+    return Markup(f'<div class="bar" role="img" aria-label="{words}">{parts}</div>')
+
+
+def forest(interval: str, published: str, null: float | None) -> Markup:
+    """An effect with its 95 % interval, beside where there would be none, or the published value.
+
+    Args:
+        interval: Such as "× 1.38 [1.33, 1.44]" or "0.93 [0.92, 0.94]".
+        published: The printed value, of which the first number counts.
+        null: Where there is no effect; None if that says nothing.
+    """
+    numbers = re.search(r"(-?[\d.]+)\s*\[(-?[\d.]+), (-?[\d.]+)\]", interval)
+    if numbers is None:
+        return Markup("")
+    middle, low, high = map(float, numbers.groups())
+    printed = _number(published)
+    marks = [v for v in (null, printed) if v is not None]
+    left, right = min([low, *marks]), max([high, *marks])
+    room = 0.08 * (right - left) or 1.0
+    left, right = left - room, right + room
+
+    def at(value: float) -> str:
+        return f"{240 * (value - left) / (right - left):.1f}"
+
+    lines = [f'<line class="interval" x1="{at(low)}" x2="{at(high)}" y1="14" y2="14"/>']
+    if null is not None:
+        lines.append(f'<line class="null" x1="{at(null)}" x2="{at(null)}" y1="2" y2="26"/>')
+    if printed is not None:
+        x = float(at(printed))
+        lines.append(f'<path class="printed" d="M{x:.1f} 7l6 7-6 7-6-7z"/>')
+    lines.append(f'<circle class="ours" cx="{at(middle)}" cy="14" r="4.5"/>')
+    words = f"ours {middle:g}, 95 % interval {low:g} to {high:g}"
+    words += f"; published {printed:g}" if printed is not None else ""
+    words += f"; no effect at {null:g}" if null is not None else ""
+    return Markup(f'<svg class="forest" viewBox="0 0 240 28" role="img" aria-label="{escape(words)}">{"".join(lines)}</svg>')
+
+
+def _number(text: str) -> float | None:
+    found = re.match(r"^(?:[A-Za-z]+ = )?([+-]?\d+(?:\.\d+)?)", text.strip())
+    return float(found[1]) if found else None
+
+
+def scatter(
+    points: Sequence[Mapping[str, Any]], x: str, y: str, colour: str, *, marks: Mapping[str, Mapping[str, float]], title: str
+) -> Markup:
+    """Trials by two of their values, both on logarithmic scales where they span much, coloured by a third from 0 to 1.
+
+    Args:
+        points: The trials, with the three values and a `label` that is shown when one points at it.
+        x, y, colour: Which values.
+        marks: Name -> values of further points, such as the published parameters.
+        title: What the picture shows.
+    """
+    across, up = (
+        _Scale([float(p[x]) for p in [*points, *marks.values()]]),
+        _Scale([float(p[y]) for p in [*points, *marks.values()]]),
+    )
+    low, high = min(p[colour] for p in points), max(p[colour] for p in points)
+    drawn = []
+    for p in sorted(points, key=lambda p: p[colour]):
+        share = (p[colour] - low) / ((high - low) or 1)
+        place = f'cx="{50 + 280 * across(p[x]):.1f}" cy="{230 - 210 * up(p[y]):.1f}"'
+        drawn.append(f'<circle {place} r="5" style="--share:{share:.3f}"><title>{escape(p["label"])}</title></circle>')
+    for name, p in marks.items():
+        cx, cy = 50 + 280 * across(p[x]), 230 - 210 * up(p[y])
+        cross = f"M{cx - 6:.1f} {cy - 6:.1f}l12 12m0-12l-12 12"
+        drawn.append(f'<path class="mark" d="{cross}"><title>{escape(name)}</title></path>')
+    axes = (
+        f'<path class="axis" d="M50 20V230H330"/><text x="190" y="262" text-anchor="middle">{escape(x)}</text>'
+        f'<text transform="translate(12 125) rotate(-90)" text-anchor="middle">{escape(y)}</text>'
+        + "".join(
+            f'<text class="tick" x="{50 + 280 * t:.0f}" y="246" text-anchor="middle">{v:.3g}</text>'
+            for t, v in ((0.0, across.low), (1.0, across.high))
+        )
+        + "".join(
+            f'<text class="tick" x="46" y="{234 - 210 * t:.0f}" text-anchor="end">{v:.3g}</text>'
+            for t, v in ((0.0, up.low), (1.0, up.high))
+        )
+    )
+    return Markup(
+        f'<svg class="scatter" viewBox="0 0 345 268" role="img" aria-label="{escape(title)}">{axes}{"".join(drawn)}</svg>'
+    )
+
+
+class _Scale:
+    """Maps values to 0 to 1, by their logarithm if they span more than a factor of eight."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.low, self.high = min(values), max(values)
+        self.log = self.low > 0 and self.high / self.low > 8
+
+    def __call__(self, value: float) -> float:
+        if self.high == self.low:
+            return 0.5
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def importance_bars(found: Mapping[str, tuple[float, float, float]]) -> Markup:
+    """Importances with intervals, a bar each: name -> (mean, low, high)."""
+    rows = []
+    for i, (name, (mean, low, high)) in enumerate(sorted(found.items(), key=lambda kv: -kv[1][0])):
+        y = 8 + 26 * i
+        rows.append(
+            f'<text x="70" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
+            f'<rect class="importance" x="78" y="{y}" width="{230 * mean:.1f}" height="18"/>'
+            f'<line class="interval" x1="{78 + 230 * low:.1f}" x2="{78 + 230 * high:.1f}" y1="{y + 9}" y2="{y + 9}"/>'
+            f'<text class="tick" x="{84 + 230 * max(mean, high):.1f}" y="{y + 13}">{mean:.2f}</text>'
+        )
+    words = "; ".join(f"{n} {m:.2f} from {lo:.2f} to {hi:.2f}" for n, (m, lo, hi) in found.items())
+    height = 8 + 26 * len(found)
+    head = f'<svg class="scatter" viewBox="0 0 345 {height}" role="img" aria-label="importance: {escape(words)}">'
+    return Markup(f"{head}{''.join(rows)}</svg>")
