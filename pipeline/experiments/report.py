@@ -12,6 +12,7 @@ from pipeline.records.csvs import read_rows
 from pipeline.report import page
 from pipeline.report.claim_list import by_claim, claim_list
 from pipeline.report.page import content
+from pipeline.report.page.draw import COLOURS, bar_picture
 from pipeline.report.table1 import display
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import PresynError, make_run
@@ -86,6 +87,7 @@ class Report(Stage):
             "index.html": page.render("page.html", values),
             "runs.html": page.render("runs.html", {"runs": runs, "total_runs": values["total_runs"]}),
         }
+        files["verdicts.svg"] = bar_picture(values["top"]["counts"], COLOURS)
         for f in values["figures"]:
             files[f"figures/{f['name']}.svg"] = (self.results / "figures" / f"{f['name']}.svg").read_bytes()
         where = self.folder(self.results) / "index.html"

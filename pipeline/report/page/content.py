@@ -13,7 +13,15 @@ from scipy import stats
 from pipeline.report.page.draw import LETTERS, bar, forest, importance_bars, scatter, slug
 from pipeline.report.words import NAMES
 
-PARTS = {"E": "Energy", "S": "Sparsity", "L": "Lifelong learning", "A": "Ablations", "P": "Perceptron", "R": "Release data"}
+PARTS = {
+    "E": "Energy",
+    "S": "Sparsity",
+    "L": "Lifelong learning",
+    "A": "Ablations",
+    "P": "Perceptron",
+    "B": "Biology",
+    "R": "As a whole",
+}
 """First letter of a claim's id -> part of the paper."""
 FILES = {
     "table1": ("table1/", "seeds/"),
@@ -39,9 +47,9 @@ def claims_of(
     """
     told = {c["id"]: c for c in listed}
     found = []
-    for c in claims.fillna("").to_dict("records"):
+    for c in _records(claims):
         of, stage = told[c["id"]], told[c["id"]]["stage"]
-        lines = verdicts[verdicts.id == c["id"]].fillna("").to_dict("records")
+        lines = _records(verdicts[verdicts.id == c["id"]])
         found.append(
             {
                 **c,
@@ -61,6 +69,11 @@ def claims_of(
     return found
 
 
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Its lines, with nothing for what is missing."""
+    return frame.astype(object).where(frame.notna(), "").to_dict("records")
+
+
 def _brief(lines: Sequence[Mapping[str, Any]]) -> str:
     """What decides a claim, in a few words: the effect of its first part, and how many parts there are."""
     deciding = [line for line in lines if not line["reading"]]
@@ -71,7 +84,7 @@ def _brief(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def part_of(id: str) -> str:
-    return PARTS.get(id[0], "Further")
+    return PARTS[id[0]]
 
 
 def _forest(line: Mapping[str, Any]) -> Any:
@@ -112,7 +125,7 @@ def runs_of(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
             "hours": float(frame.seconds.fillna(0).sum()) / 3600,
             "commits": sorted({str(c)[:7] for c in frame.git_commit}),
             "torch": sorted({str(t) for t in frame.torch}),
-            "devices": sorted({f"{r.host}, {r.device}" for r in frame[["host", "device"]].fillna("unknown").itertuples()}),
+            "devices": sorted({f"{r.host}, {r.device}" for r in frame[["host", "device"]].itertuples()}),
             "data": sorted({str(d)[:12] for d in frame.data_sha256}),
         }
     return found

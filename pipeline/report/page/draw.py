@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+COLOURS = {"reproduced": "#00664b", "not reproduced": "#b04a00", "undecided": "#44546a", "not tested": "#8a8a8a"}
 LETTERS = {"reproduced": "R", "not reproduced": "N", "undecided": "U", "not tested": "–"}
 
 
@@ -21,6 +22,19 @@ def bar(counts: Mapping[str, int]) -> Markup:
         f'<span class="{slug(v)}" style="flex-grow:{n}">{n if n > 1 else ""}</span>' for v, n in counts.items() if n
     )
     return Markup(f'<div class="bar" role="img" aria-label="{words}">{parts}</div>')
+
+
+def bar_picture(counts: Mapping[str, int], colours: Mapping[str, str]) -> str:
+    """The same bar as a picture of its own, for pages that take nothing but pictures."""
+    total, x, parts = sum(counts.values()), 0.0, []
+    for verdict, n in counts.items():
+        width = 900 * n / total
+        text = f'<text x="{x + 12:.1f}" y="26" fill="#fff">{n} {verdict}</text>' if width > 140 else ""
+        parts.append(f'<rect x="{x:.1f}" width="{max(0.0, width - 2):.1f}" height="40" fill="{colours[verdict]}"/>{text}')
+        x += width
+    words = "; ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 40" font-family="sans-serif" font-size="17" role="img">'
+    return f"{head}<title>{words}</title>{''.join(parts)}</svg>\n"
 
 
 def forest(interval: str, published: str, null: float | None) -> Markup:
