@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify report bench bench-gpu test test-faults soak check mlflow-ui
+	reproduce-perceptron verify report bench bench-gpu test test-faults test-browser soak check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ test: .venv/.ready ## the tests
 
 test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail: about 20 minutes; needs root on Linux
 	.venv/bin/pytest tests/faults
+
+test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian's package chromium)
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	.venv/bin/pytest tests/browser
 
 soak: .venv/.ready ## a driver killed at a hundred random moments: about an hour
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments
