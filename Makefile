@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify report bench bench-gpu test test-faults test-browser soak check mlflow-ui
+	reproduce-perceptron verify report docs bench bench-gpu test test-faults test-browser soak check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail
 test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian's package chromium)
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	.venv/bin/pytest tests/browser
+	$(PYTHON) -m venv .venv/crate && .venv/crate/bin/pip install --quiet --disable-pip-version-check roc-validator==0.13.0
+	.venv/crate/bin/python tests/browser/validate_crate.py .venv/lib/python3*/site-packages/rocrate/data/ro-crate.jsonld
+
+docs: .venv/.ready ## the documentation as a small site, in site/
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	.venv/bin/mkdocs build --quiet
 
 soak: .venv/.ready ## a driver killed at a hundred random moments: about an hour
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments

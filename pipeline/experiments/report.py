@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.experiments.crate import crate
 from pipeline.experiments.paper import FOUR, space_of
 from pipeline.experiments.verify import Verify, verify
 from pipeline.records.csvs import read_rows
@@ -90,6 +91,7 @@ class Report(Stage):
         files["verdicts.svg"] = bar_picture(values["top"]["counts"], COLOURS)
         for f in values["figures"]:
             files[f"figures/{f['name']}.svg"] = (self.results / "figures" / f"{f['name']}.svg").read_bytes()
+        files["../ro-crate-metadata.json"] = crate(self.results, [f"report/{name}" for name in files])
         where = self.folder(self.results) / "index.html"
         return Made(where, files, words=f"The page is {where}")
 

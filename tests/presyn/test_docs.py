@@ -1,4 +1,4 @@
-"""The method of docs/adding_a_method.md works as it stands there."""
+"""The pages: the method of docs/adding_a_method.md works as it stands there, and links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,8 @@ import torch
 
 from presyn import METHODS, Benchmark, Cohort, PresynError, make_run, train
 
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_method.md"
 TASKS = Benchmark(name="t", dataset="digits", kind="permuted", tasks=2, epochs=4, batch_size=20, hidden=(30,))
 
@@ -42,3 +44,18 @@ def test_it_has_what_every_method_has(brakes, tiny):
     for cohort in (both, alone):
         cohort.train_part()
     assert torch.equal(both.state["weights"][1], alone.state["weights"][0])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor and target.suffix == ".md":
+            heads = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in heads}
+            assert anchor in slugs, f"{page.name}: {link}"
