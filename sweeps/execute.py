@@ -39,13 +39,11 @@ def execute(
 
     Args:
         runs: run_id -> run.
-        checkpoints: Where all nodes reach them.
-        cluster: Where.
+        checkpoints, cluster: Where.
         seconds: How long a run takes, for packing.
         on_end: Called in this process for every run that ends, as soon as it does.
         on_steps: Called with the progress.
-        log: A file for Ray's own words.
-        say: Prints a line for the user.
+        log, say: A file for Ray's own words, and what prints a line for the user.
 
     Raises:
         PresynError: a run could not be trained; the others have been, as far as they could.
@@ -58,13 +56,13 @@ def execute(
         on_end(run_id, record, place)
         left.pop(run_id)
 
-    failed: dict[str, str] = {}
-    while members := _going(left, checkpoints, end):
+    failed, before = dict[str, str](), 0
+    while (members := _going(left, checkpoints, end)) and len(left) != before:
         before = len(left)
         failed |= _drive(members, checkpoints, cluster, seconds, end, on_steps, log, say)
         left = {i: run for i, run in left.items() if i not in failed}
-        if len(left) == before:
-            raise PresynError(f"{before} runs came to no end, for a reason that Ray does not tell (see {log}).")
+    if members:
+        raise PresynError(f"{len(members)} runs came to no end, for a reason that Ray does not tell (see {log}).")
     if failed:
         raise PresynError("Training failed: " + "; ".join(dict.fromkeys(failed.values())))
 

@@ -14,7 +14,7 @@ from pipeline.report import page
 from pipeline.report.claim_list import by_claim, claim_list
 from pipeline.report.page import content
 from pipeline.report.page.draw import COLOURS, bar_picture
-from pipeline.report.table1 import display
+from pipeline.report.table1 import display, make_table
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import PresynError, make_run
 
@@ -117,7 +117,7 @@ def _rows(results: Path) -> dict[str, pd.DataFrame]:
 def _values(results: Path, verdicts: pd.DataFrame, claims: pd.DataFrame, runs: dict[str, Any]) -> dict[str, Any]:
     listed = content.claims_of(claims, verdicts, claim_list(), runs)
     distinct = {r["run_id"]: r for of in runs.values() for r in of["lines"]}
-    table1 = display(_read(results / "table1" / "table1.csv"), FOUR)
+    table1 = display(make_table(read_rows(results / "table1" / "runs.csv", [*LABELS["rows"], "parameters"]), FOUR), FOUR)
     space = space_of("presynaptic")
     settings = make_run("presynaptic", "permuted-mnist", 0).options.as_dict()
     return {

@@ -128,7 +128,8 @@ def _try(address: str) -> None:
     """
     if not _answers(address):
         raise PresynError(
-            f"Nothing answers at {address}. Check that Ray runs there (ray status), and RAY_ADDRESS or --ray-address."
+            f"Ray could not be reached or started at {address}. Check RAY_ADDRESS (or --ray-address), and that Ray runs there "
+            "(ray status): nothing answers."
         )
     code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level=40)"
     words = [sys.executable, "-c", code, address]

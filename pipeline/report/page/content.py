@@ -62,11 +62,34 @@ def claims_of(
                 "stage": stage,
                 "rests_on": of.get("rests_on", []),
                 "lines": [{**line, "forest": _forest(line), "slug": slug(line["verdict"])} for line in lines],
-                "runs": {name: of for name, of in runs.items() if name.startswith(FILES.get(stage, (f"{stage}/",)))},
+                "runs": _behind(lines, {n: of for n, of in runs.items() if n.startswith(FILES.get(stage, (f"{stage}/",)))}),
                 "command": f"presyn reproduce {stage}",
             }
         )
     return found
+
+
+def _behind(lines: Sequence[Mapping[str, Any]], runs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The runs behind a claim: of methods and benchmarks that it names, those alone."""
+    named = " ".join(line["claim"] for line in lines)
+    found = {}
+    for name, of in runs.items():
+        benchmarks = {r["benchmark"] for r in of["lines"] if re.search(rf"\bon {r['benchmark']}\b", named)}
+        methods = {r["method"] for r in of["lines"] if re.search(rf"\b{r['method']}\b", named)}
+        kept = [
+            r
+            for r in of["lines"]
+            if (not benchmarks or r["benchmark"] in benchmarks) and (not methods or not benchmarks or r["method"] in methods)
+        ]
+        if kept and (benchmarks or not _anywhere(named, runs)):
+            ids = [r["run_id"] for r in kept] if len(kept) <= 150 else []
+            found[name] = {**of, **facts_of(kept), "ids": ids}
+    return found
+
+
+def _anywhere(named: str, runs: Mapping[str, Any]) -> bool:
+    """Whether words name a benchmark of any of the runs."""
+    return any(re.search(rf"\bon {r['benchmark']}\b", named) for of in runs.values() for r in of["lines"])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -120,15 +143,22 @@ def runs_of(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
             lines.append({**row, "settings": ", ".join(f"{k} = {_plain(v)}" for k, v in own.items())})
         found[name] = {
             "lines": lines,
-            "count": len(lines),
             "shared": ", ".join(f"{k} = {_plain(v)}" for k, v in shared.items()),
-            "hours": float(frame.seconds.fillna(0).sum()) / 3600,
-            "commits": sorted({str(c)[:7] for c in frame.git_commit}),
-            "torch": sorted({str(t) for t in frame.torch}),
-            "devices": sorted({f"{r.host}, {r.device}" for r in frame[["host", "device"]].itertuples()}),
-            "data": sorted({str(d)[:12] for d in frame.data_sha256}),
+            **facts_of(lines),
         }
     return found
+
+
+def facts_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is to be known of runs together: how many, how long, of which code and data, and where."""
+    return {
+        "count": len(lines),
+        "hours": sum(r["seconds"] for r in lines if r["seconds"] == r["seconds"]) / 3600,
+        "commits": sorted({str(r["git_commit"])[:7] for r in lines}),
+        "torch": sorted({str(r["torch"]) for r in lines}),
+        "devices": sorted({f"{r['host']}, {r['device']}" for r in lines}),
+        "data": sorted({str(r["data_sha256"])[:12] for r in lines}),
+    }
 
 
 def _plain(value: Any) -> str:

@@ -114,7 +114,7 @@ def scatter(
         )
     )
     return Markup(
-        f'<svg class="scatter" viewBox="0 0 345 268" role="img" aria-label="{escape(title)}">{axes}{"".join(drawn)}</svg>'
+        f'<svg class="scatter" viewBox="0 0 365 268" role="img" aria-label="{escape(title)}">{axes}{"".join(drawn)}</svg>'
     )
 
 
