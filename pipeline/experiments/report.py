@@ -14,6 +14,7 @@ from pipeline.report import page
 from pipeline.report.claim_list import by_claim, claim_list
 from pipeline.report.page import content
 from pipeline.report.page.draw import COLOURS, bar_picture
+from pipeline.report.page.searched import SEARCHED, search_of
 from pipeline.report.table1 import display, make_table
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import PresynError, make_run
@@ -132,8 +133,8 @@ def _values(results: Path, verdicts: pd.DataFrame, claims: pd.DataFrame, runs: d
             for name, (place, words) in FIGURES.items()
             if (results / "figures" / f"{name}.svg").exists()
         ],
-        "search": content.search_of(
-            read_rows(results / "search" / space / "runs.csv", LABELS["rows"]), {k: settings[k] for k in content.SEARCHED}
+        "search": search_of(
+            read_rows(results / "search" / space / "runs.csv", LABELS["rows"]), {k: settings[k] for k in SEARCHED}
         ),
         "tables": [_table(results, folder, *words) for folder, words in TABLES.items()],
         "hours": sum(r["seconds"] for r in distinct.values() if r["seconds"] == r["seconds"]) / 3600,

@@ -1,0 +1,83 @@
+"""What a search found, for the page: its trials as pictures, what mattered, and where the published values lie; pure."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.report.page.draw import importance_bars, scatter
+
+SEARCHED = ("p_up", "p_down", "g_lim", "p_freeze", "eta0")
+RESAMPLED = 20  # times, for the intervals of importances
+
+
+def search_of(frame: pd.DataFrame, published: Mapping[str, float]) -> dict[str, Any]:
+    """What a search found: its trials as pictures, which parameters mattered, and where the published ones lie.
+
+    Args:
+        frame: The rows of its trials.
+        published: Parameter -> printed value.
+    """
+    done = frame[frame.status == "finished"]
+    points = []
+    for row in done.itertuples():
+        config = json.loads(row.config)
+        values = {k: float(config[k]) for k in SEARCHED}
+        label = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
+        points.append({**values, "accuracy": 100 * row.mean_accuracy, "label": f"{100 * row.mean_accuracy:.1f} %: {label}"})
+    marks = {"published": published}
+    title = "Validation accuracy of the search over p_up and p_down: brighter is better, the cross is the published setting"
+    best = sorted(points, key=lambda p: -p["accuracy"])[:5]
+    slices = {
+        k: scatter(points, k, "accuracy", "accuracy", marks={}, title=f"Validation accuracy in % of the trials over {k}")
+        for k in SEARCHED
+    }
+    near = [
+        {
+            "name": k,
+            "published": published[k],
+            "best": best[0][k],
+            "low": min(p[k] for p in best),
+            "high": max(p[k] for p in best),
+        }
+        for k in SEARCHED
+    ]
+    return {
+        "map": scatter(points, "p_up", "p_down", "accuracy", marks=marks, title=title),
+        "slices": slices,
+        "near": near,
+        "best": best[0]["accuracy"],
+        "finished": len(points),
+        "trials": len(frame),
+        "importance": importance_bars(importance(points)),
+    }
+
+
+def importance(points: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    """How much of the variance of accuracy each parameter explains (functional ANOVA of a random forest, by Optuna).
+
+    Returns:
+        Parameter -> its mean and 2.5 and 97.5 % quantiles over trials that were drawn again with replacement.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    rng = np.random.default_rng(2021)
+    found: dict[str, list[float]] = {k: [] for k in SEARCHED}
+    spans = {k: (min(p[k] for p in points), max(p[k] for p in points)) for k in SEARCHED}
+    space: dict[str, Any] = {k: optuna.distributions.FloatDistribution(low, high, log=True) for k, (low, high) in spans.items()}
+    for repeat in range(RESAMPLED):
+        study = optuna.create_study(direction="maximize")
+        for i in rng.integers(0, len(points), len(points)):
+            params = {k: points[i][k] for k in SEARCHED}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=points[i]["accuracy"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=repeat)
+            of = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        for k in SEARCHED:
+            found[k].append(of[k])
+    return {k: (float(np.mean(v)), *(float(q) for q in np.quantile(v, (0.025, 0.975)))) for k, v in found.items()}  # type: ignore[misc]
