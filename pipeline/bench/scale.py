@@ -29,6 +29,18 @@ def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
     import ray
     from ray.cluster_utils import Cluster as Raylets
 
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    raylets = Raylets(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **HERE})
+    for _ in range(nodes - 1):
+        raylets.add_node(num_cpus=1, **HERE)
+    with tempfile.TemporaryDirectory() as folder:
+        found = _train(count, track, raylets.address, folder)
+        ray.shutdown()
+        raylets.shutdown()
+    return {"runs": count, "nodes": nodes, "MLflow": float(track), **found}
+
+
+def _train(count: int, track: bool, address: str, folder: str) -> dict[str, float]:
     from pipeline.plan import Plan
     from pipeline.records.notes import Note
     from pipeline.records.store import Store
@@ -37,41 +49,28 @@ def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
     from presyn import make_run
     from sweeps.cluster import Cluster
 
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    raylets = Raylets(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **HERE})
-    for _ in range(nodes - 1):
-        raylets.add_node(num_cpus=1, **HERE)
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        plan = Plan(store, Cluster(device="cpu", address=raylets.address))
-        began = time.thread_time()
-        ids = [plan.add(make_run("sgd", "permuted-digits", seed, SETTINGS)) for seed in range(count)]
-        planned = time.thread_time() - began
-        plan.seconds(plan.runs[ids[0]])
-        tracking = Tracking(f"sqlite:///{folder}/mlflow.db", store)
-        if track:
-            tracking.follow(Note("bench", "bench", "bench", ids))
-        memory = _Memory()
-        began, driver, wall = time.process_time(), time.thread_time(), time.perf_counter()
-        train(plan, tracking, "runs of no work")
-        took = time.perf_counter() - wall
-        main, process = time.thread_time() - driver, time.process_time() - began
-        tracking.close()
-        ended = _mib()
-        ray.shutdown()
-        raylets.shutdown()
-        return {
-            "runs": count,
-            "nodes": nodes,
-            "MLflow": float(track),
-            "wall, s": took,
-            "wall per run, ms": 1000 * took / count,
-            "driver's thread per run, ms": 1000 * (main + planned) / count,
-            "driver's process per run, ms": 1000 * process / count,
-            "memory at the start, MiB": memory.first,
-            "memory after 1000 runs, MiB": memory.after(store, 1000),
-            "memory at the end, MiB": ended,
-        }
+    store = Store(Path(folder))
+    plan = Plan(store, Cluster(device="cpu", address=address))
+    began = time.thread_time()
+    ids = [plan.add(make_run("sgd", "permuted-digits", seed, SETTINGS)) for seed in range(count)]
+    planned = time.thread_time() - began
+    plan.seconds(plan.runs[ids[0]])
+    tracking = Tracking(f"sqlite:///{folder}/mlflow.db", store)
+    if track:
+        tracking.follow(Note("bench", "bench", "bench", ids))
+    memory = _Memory()
+    began, driver, wall = time.process_time(), time.thread_time(), time.perf_counter()
+    train(plan, tracking, "runs of no work")
+    took, main, process = time.perf_counter() - wall, time.thread_time() - driver, time.process_time() - began
+    tracking.close()
+    return {
+        **{"wall, s": took, "wall per run, ms": 1000 * took / count},
+        "driver's thread per run, ms": 1000 * (main + planned) / count,
+        "driver's process per run, ms": 1000 * process / count,
+        "memory at the start, MiB": memory.first,
+        "memory after 1000 runs, MiB": memory.after(store, 1000),
+        "memory at the end, MiB": _mib(),
+    }
 
 
 class _Memory:
