@@ -29,10 +29,10 @@ def turn(config: dict[str, Any], driver: Driver, work: Any) -> None:
         torch.set_num_threads(driver.cluster.cpus)
         device = prepare_kind(driver.cluster, kind)
         while (cohort := ask("take", me, node, kind, _free_memory(device))) != []:
-            driver.checkpoints.check_shared()
             if cohort is None:
                 time.sleep(0.5)
                 continue
+            driver.checkpoints.check_shared()
             place = where(device, len(cohort), driver.cluster.tf32)
 
             def report(steps: int, ended: Ended, place: dict[str, Any] = place) -> Collection[str]:

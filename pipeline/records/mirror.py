@@ -124,8 +124,10 @@ class Mirror:
                 self.client.log_param(parent, k, v)
         for k, v in note.metrics.items():
             self.client.log_metric(parent, k, v, step=0, timestamp=0)  # the same time again replaces, and doubles nothing
-        for file in filter(os.path.exists, note.files):
-            self.client.log_artifact(parent, file)
+        for file in map(Path, filter(os.path.exists, note.files)):
+            base = Path(note.files[0]).parent  # what lies in a folder beside the first keeps it, so that links hold
+            inside = file.parent != base and file.parent.is_relative_to(base)
+            self.client.log_artifact(parent, str(file), file.parent.relative_to(base).as_posix() if inside else None)
         if note.table and Path(note.table).exists():
             present = {a.path for a in self.client.list_artifacts(parent)}
             if "table.json" not in present:  # log_table appends

@@ -109,7 +109,7 @@ def prepare_kind(cluster: Cluster, kind: str) -> torch.device:
     Raises:
         NodeError: torch cannot use it.
     """
-    given = cluster.device or "cuda" if kind == "gpu" else "cpu"
+    given = cluster.device or ("cuda" if kind == "gpu" else "cpu")
     try:
         return prepare(cluster, given)
     except PresynError as e:

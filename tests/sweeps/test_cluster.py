@@ -1,0 +1,98 @@
+"""What a cluster offers and takes: slots, kinds of devices, how it is found, and what a node is looked at for."""
+
+import pytest
+import torch
+
+from presyn import PresynError, load
+from presyn.datasets import digest_of
+from sweeps.checkpoints import Checkpoints
+from sweeps.cluster import Cluster, NodeError
+from sweeps.cluster.join import _cause, find
+from sweeps.cluster.nodes import Driver, Images, code_digest, look, prepare_kind
+
+
+@pytest.mark.parametrize(
+    ("options", "resources", "cpu", "gpu"),
+    [
+        ({}, {"CPU": 16, "GPU": 2}, 16, 2),
+        ({"gpu_share": 0.3}, {"CPU": 16, "GPU": 4}, 16, 12),  # three on each GPU: a share lies on one
+        ({"gpu_share": 0.25}, {"CPU": 16, "GPU": 1}, 16, 4),
+        ({"gpu_share": 0.1}, {"CPU": 4, "GPU": 1}, 4, 4),  # a cohort on a GPU takes a core as well
+        ({"cpus": 3}, {"CPU": 8}, 2, 0),
+        ({}, {}, 0, 0),
+    ],
+)
+def test_slots_of_a_node(options, resources, cpu, gpu):
+    cluster = Cluster(**options)
+    assert (cluster.slots("cpu", resources), cluster.slots("gpu", resources)) == (cpu, gpu)
+
+
+def test_kinds_of_devices():
+    assert Cluster().kinds(0) == ("cpu",) and Cluster().kinds(2) == ("gpu", "cpu")
+    assert Cluster(device="cuda").kinds(0) == ("gpu",)  # a cluster that grows has none yet
+    assert Cluster(device="cpu").kinds(8) == ("cpu",)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"cpus": 0}, {"gpu_share": 0}, {"gpu_share": 1.5}, {"max_members": 0}, {"address": "ray://a:1"}]
+)
+def test_what_makes_no_sense_is_refused(bad):
+    with pytest.raises(PresynError):
+        Cluster(**bad)
+
+
+def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert find("10.0.0.1:6379") == "10.0.0.1:6379" and find("local") is None and find(None) is None
+    with pytest.raises(PresynError, match="no Ray runs on this node"):
+        find("auto")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")  # left behind by one that was killed
+    assert find(None) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("Unauthenticated: RPC error: InvalidAuthToken: Authentication token is missing or incorrect", "RAY_AUTH_TOKEN"),
+        ("RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.40.0\n    Python: 3.12.1\n", "Ray: 2.40.0"),
+        ("something else", ""),
+    ],
+)
+def test_what_ray_says_is_told_in_one_line(said, cause):
+    told = _cause([said])
+    assert cause in told and bool(cause) == bool(told) and "\n" not in told
+
+
+@pytest.fixture
+def driver(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "s")
+    checkpoints.open()
+    return Driver(checkpoints, Cluster(), code_digest(), {})
+
+
+def test_a_good_node_says_what_it_is(driver):
+    assert look(driver, "cpu")["torch"] == torch.__version__
+
+
+def test_a_node_is_refused_with_the_reason(driver, monkeypatch, tmp_path):
+    with pytest.raises(NodeError, match="another version"):
+        look(Driver(driver.checkpoints, driver.cluster, "other", {}), "cpu")
+    with pytest.raises(NodeError, match="not shared with this node"):
+        look(Driver(Checkpoints(tmp_path / "elsewhere", "s"), driver.cluster, driver.code, {}), "cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(NodeError, match="Ray counts a GPU there that torch cannot use"):
+            prepare_kind(Cluster(), "gpu")
+    monkeypatch.setattr(torch, "__version__", "2.1.0")
+    with pytest.raises(NodeError, match="torch is 2.1.0 there"):
+        look(driver, "cpu")
+
+
+def test_images_that_changed_on_the_way_are_refused(driver, monkeypatch):
+    ray = pytest.importorskip("ray")
+    data = load("digits")
+    monkeypatch.setattr(ray, "get", lambda stored: stored)
+    images = Images("digits", data, digest_of(data))
+    assert images.fetch() is data
+    with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
+        Images("digits", data, "another digest").fetch()
