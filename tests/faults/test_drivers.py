@@ -19,7 +19,7 @@ def test_a_driver_killed_at_random_moments_goes_on_each_time(machine, home):
     rng, before = random.Random(), {}
     for _ in range(KILLS):
         driver = machine.presyn(COMMAND)
-        time.sleep(rng.uniform(3, 14))
+        time.sleep(rng.uniform(5, 22))
         for process in machine.processes("pipeline.cli"):
             process.kill()
         driver.wait()
