@@ -133,6 +133,23 @@ class _Scale:
         return (value - self.low) / (self.high - self.low)
 
 
+def parallel(points: Sequence[Mapping[str, Any]], names: Sequence[str], title: str) -> Markup:
+    """Trials as lines over parallel axes, one for each of their values; coloured by the last one."""
+    scales = {n: _Scale([float(p[n]) for p in points]) for n in names}
+    x = {n: 45 + 610 * i / (len(names) - 1) for i, n in enumerate(names)}
+    drawn = []
+    for p in sorted(points, key=lambda p: p[names[-1]]):
+        way = " ".join(f"{x[n]:.1f},{200 - 170 * scales[n](p[n]):.1f}" for n in names)
+        share = f"--share:{scales[names[-1]](p[names[-1]]):.3f}"
+        drawn.append(f'<polyline points="{way}" style="{share}"><title>{escape(p["label"])}</title></polyline>')
+    for n in names:
+        ends = f'<text class="tick" x="{x[n]:.1f}" y="22">{scales[n].high:.3g}</text>'
+        ends += f'<text class="tick" x="{x[n]:.1f}" y="216">{scales[n].low:.3g}</text>'
+        drawn.append(f'<path class="axis" d="M{x[n]:.1f} 30V200"/>{ends}<text x="{x[n]:.1f}" y="236">{escape(n)}</text>')
+    head = f'<svg class="scatter parallel" viewBox="0 0 700 242" role="img" aria-label="{escape(title)}">'
+    return Markup(f"{head}{''.join(drawn)}</svg>")
+
+
 def importance_bars(found: Mapping[str, tuple[float, float, float]]) -> Markup:
     """Importances with intervals, a bar each: name -> (mean, low, high)."""
     rows = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.report.page.draw import importance_bars, scatter
+from pipeline.report.page.draw import importance_bars, parallel, scatter
 
 SEARCHED = ("p_up", "p_down", "g_lim", "p_freeze", "eta0")
 RESAMPLED = 20  # times, for the intervals of importances
@@ -21,39 +21,36 @@ def search_of(frame: pd.DataFrame, published: Mapping[str, float]) -> dict[str, 
         frame: The rows of its trials.
         published: Parameter -> printed value.
     """
-    done = frame[frame.status == "finished"]
-    points = []
-    for row in done.itertuples():
-        config = json.loads(row.config)
-        values = {k: float(config[k]) for k in SEARCHED}
-        label = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
-        points.append({**values, "accuracy": 100 * row.mean_accuracy, "label": f"{100 * row.mean_accuracy:.1f} %: {label}"})
-    marks = {"published": published}
-    title = "Validation accuracy of the search over p_up and p_down: brighter is better, the cross is the published setting"
+    points = _trials(frame[frame.status == "finished"])
     best = sorted(points, key=lambda p: -p["accuracy"])[:5]
-    slices = {
-        k: scatter(points, k, "accuracy", "accuracy", marks={}, title=f"Validation accuracy in % of the trials over {k}")
-        for k in SEARCHED
-    }
-    near = [
-        {
-            "name": k,
-            "published": published[k],
-            "best": best[0][k],
-            "low": min(p[k] for p in best),
-            "high": max(p[k] for p in best),
-        }
-        for k in SEARCHED
-    ]
+    title = "Validation accuracy of the search over p_up and p_down: brighter is better, the cross is the published setting"
+    lines = "The search's trials as lines over their parameters and validation accuracy"
     return {
-        "map": scatter(points, "p_up", "p_down", "accuracy", marks=marks, title=title),
-        "slices": slices,
-        "near": near,
+        "map": scatter(points, "p_up", "p_down", "accuracy", marks={"published": published}, title=title),
+        "slices": {
+            k: scatter(points, k, "accuracy", "accuracy", marks={}, title=f"Validation accuracy in % of the trials over {k}")
+            for k in SEARCHED
+        },
+        "parallel": parallel(points, [*SEARCHED, "accuracy"], lines),
+        "near": [
+            {"name": k, "published": published[k], "best": best[0][k], "low": min(of), "high": max(of)}
+            for k, of in ((k, [p[k] for p in best]) for k in SEARCHED)
+        ],
         "best": best[0]["accuracy"],
         "finished": len(points),
         "trials": len(frame),
         "importance": importance_bars(importance(points)),
     }
+
+
+def _trials(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    points = []
+    for row in frame.itertuples():
+        config = json.loads(row.config)
+        values = {k: float(config[k]) for k in SEARCHED}
+        label = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
+        points.append({**values, "accuracy": 100 * row.mean_accuracy, "label": f"{100 * row.mean_accuracy:.1f} %: {label}"})
+    return points
 
 
 def importance(points: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
