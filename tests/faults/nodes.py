@@ -114,7 +114,7 @@ class Machine:
         self.wait_for(1)
         for number in range(2, nodes + 1):
             self.node(number, f"--num-cpus={cpus}")
-        self.wait_for(nodes)
+            self.wait_for(number)  # in the folder that they share, two that start together can choose the same names
 
     def wait_for(self, nodes: int) -> None:
         """Wait until so many nodes have joined."""
