@@ -70,7 +70,9 @@ class Drive:
         self.status: dict[str, Any] = {}
         self._polled = -POLL_SECONDS
         self._served, self._told = time.monotonic(), ""
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
         actor: Any = ray.remote(Work)
         actor = actor.options(num_cpus=0, scheduling_strategy=here)
         self.work: Any = actor.remote(members, sizes, self.cluster.max_members)
