@@ -58,7 +58,7 @@ test: .venv/.ready ## the tests
 	.venv/bin/pytest
 
 test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail: about 20 minutes; needs root on Linux
-	.venv/bin/pytest tests/faults
+	.venv/bin/pytest tests/faults || .venv/bin/pytest tests/faults --last-failed # once more: Ray itself may fail to start
 
 test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian's package chromium)
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
