@@ -57,7 +57,7 @@ bench-gpu: .venv/.ready ## the same on a GPU, which is first checked against the
 test: .venv/.ready ## the tests
 	.venv/bin/pytest
 
-test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail: about 20 minutes; needs root on Linux
+test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail: about 25 minutes; needs root on Linux
 	.venv/bin/pytest tests/faults || .venv/bin/pytest tests/faults --last-failed # once more: Ray itself may fail to start
 
 test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian's package chromium)
@@ -70,7 +70,7 @@ docs: .venv/.ready ## the documentation as a small site, in site/
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	.venv/bin/mkdocs build --quiet
 
-soak: .venv/.ready ## a driver killed at a hundred random moments: about an hour
+soak: .venv/.ready ## a driver killed at a hundred random moments: about half an hour
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments
 
 check: .venv/.ready ## format, lint, types, tests

@@ -81,31 +81,29 @@ class Drive:
         """Train; returns run id -> why, of runs that could not be.
 
         Raises:
-            PresynError: no node can train.
+            PresynError: no node can train, or Ray failed.
         """
         import ray
+        from ray.exceptions import RayError
         from ray.tune.error import TuneError
 
         from sweeps.tuner import tuner_of
 
-        self._look_at_nodes()
-        self.poll()
         scratch = tempfile.mkdtemp(prefix="presyn-tune-")
         try:
+            self._look_at_nodes()
+            self.poll()
             if not self.over:
                 tuner_of(self, scratch).fit()
-        except TuneError as e:
-            if self.fatal is None:
-                raise PresynError(f"Ray Tune failed: {str(e).strip().splitlines()[-1]}") from None
+            self.status = ray.get(self.work.status.remote({}))
+        except (TuneError, RayError) as e:
+            raise self.fatal or PresynError(f"Ray failed: {last_line(e)}. The same command goes on.") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            failed = {} if self.fatal else dict(ray.get(self.work.status.remote({}))["failed"])
             ray.kill(self.work)
-        if self.fatal:
-            raise self.fatal
-        if self.error:
-            raise PresynError(self.error)
-        return failed
+        if self.fatal or self.error:
+            raise self.fatal or PresynError(self.error)
+        return dict(self.status["failed"])
 
     # Nodes.
 

@@ -52,6 +52,15 @@ def test_a_killed_sweep_goes_on_from_s3_and_ends_alike(runs, bucket, tmp_path):
     assert not list(far.glob("*/*.pt"))
 
 
+def test_a_star_stands_for_one_name(tmp_path):
+    for name in ("run-1.pt", "one/run-2.pt", "one/deep/run-3.pt", "one/note.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    far = folder_at(f"file://{tmp_path}")
+    assert [p.name for p in far.glob("*/*.pt")] == ["run-2.pt"]
+    assert sorted(p.name for p in far.glob("*")) == ["one", "run-1.pt"]
+
+
 def test_a_node_that_does_not_reach_the_bucket_says_so(bucket):
     with pytest.raises(PresynError, match="not shared with this node"):
         Checkpoints(folder_at(bucket), "another session").check_shared()
