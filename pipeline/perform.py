@@ -1,6 +1,7 @@
 """The one function that carries experiments out: it asks stages for runs, trains what is missing, and writes what they make."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
@@ -137,18 +138,32 @@ class _Performance:
             done = [a for a in together if a.complete]  # these do not wait for others that ask again
             part = self.plan.part(i for a in done or together for i in a.ids)
             asking = ", ".join(a.stage.title for a in together if a.stage.title)
-            train(part, self._tracker(), title or asking or "runs", self.here)
+            with self._failing(done or together):
+                train(part, self._tracker(), title or asking or "runs", self.here)
             self.plan.rows.update(part.rows)
             for asked in done:
-                self._finish(asked)
+                with self._failing([asked]):
+                    self._finish(asked)
         return self.made
+
+    @contextmanager
+    def _failing(self, asked: Sequence[Asked]) -> Iterator[None]:
+        """If nothing comes of stages, let their parents in MLflow end as failed, and say why there."""
+        try:
+            yield
+        except PresynError as e:
+            for note in (self.notes[a.stage.name] for a in asked if a.stage.name in self.notes and a.stage.title):
+                note.failed = str(e)
+                note.save(self.at.store)
+                self._tracker().finish(note)
+            raise
 
     def _values(self, stage: Stage) -> dict[str, Any]:
         return {need.name: self.made[need.name].value for need in stage.needs}
 
     def _tracker(self) -> Tracking:
         if self.tracking is None:
-            self.tracking = Tracking(self.at.uri, self.at.store)
+            self.tracking = Tracking(self.at.uri, self.at.store, self.at.prefix)
         for note in self.notes.values():
             self.tracking.follow(note)
         return self.tracking
@@ -164,6 +179,7 @@ class _Performance:
             ids = sorted({*ids, *(i for n in notes(self.at.store) if n.identity == identity for i in n.run_ids)})
         note.run_ids = ids
         note.labels |= asked.labels()
+        note.command, note.folder = self.at.command, str(stage.folder(self.at.results).absolute())
         note.save(self.at.store)
 
     def _finish(self, asked: Asked) -> None:
@@ -179,6 +195,7 @@ class _Performance:
         note = self.notes[stage.name]
         if stage.title:
             note.params, note.metrics = dict(made.params), dict(made.metrics)
+            note.command, note.folder = self.at.command, str(stage.folder(self.at.results).absolute())
             note.files = [str(f.absolute()) for f in files]
             note.table = str((stage.folder(self.at.results) / made.table).absolute()) if made.table else None
             note.save(self.at.store)

@@ -70,6 +70,23 @@ def refuse_swept(settings: Mapping[str, Any], swept: Sequence[str], title: str) 
             raise PresynError(f"--set {name} does not go with {title}, which sets it itself: leave it out.")
 
 
+def metrics_of(table: pd.DataFrame, keys: Sequence[str], values: Mapping[str, str] | Sequence[str]) -> dict[str, float]:
+    """The numbers of a table as metrics of MLflow, such as presynaptic.split-mnist.searched.mean; nan is left out.
+
+    Args:
+        table: A line for each of what the keys tell apart.
+        keys: Columns whose values make the names.
+        values: Columns of numbers, and what they are called.
+    """
+    named = dict(values) if isinstance(values, Mapping) else {name: name for name in values}
+    return {
+        ".".join([*(f"{line[k]:g}" if isinstance(line[k], float) else str(line[k]) for k in keys), name]): float(line[column])
+        for line in table.to_dict("records")
+        for column, name in named.items()
+        if line[column] == line[column]
+    }
+
+
 class Stage(ABC):
     """An experiment: what it asks for, and what it makes of it. Both are pure; `pipeline.perform` does the rest.
 

@@ -7,10 +7,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.records.server import address, hidden
 from pipeline.records.store import Store
 from presyn import PresynError
 from sweeps.cluster import Cluster
 from sweeps.far import folder_at
+from sweeps.files import database_in
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,16 @@ class Workspace:
         results: The folder that stages write to.
         cluster: Where to train.
         uri: Of MLflow.
+        prefix: Before the names of MLflow's experiments; empty for none.
+        command: The words that were given, without passwords; for MLflow's notes. Empty from Python.
     """
 
     store: Store
     results: Path
     cluster: Cluster
     uri: str
+    prefix: str = ""
+    command: str = ""
 
     @classmethod
     def open(
@@ -44,6 +50,8 @@ class Workspace:
         checkpoints: str | None = None,
         cohort: int | None = None,
         tf32: bool = False,
+        mlflow_prefix: str | None = None,
+        command: str = "",
     ) -> "Workspace":
         """A workspace from options; what is not given is read from the environment, or is its default.
 
@@ -60,9 +68,11 @@ class Workspace:
             tf32=tf32,
             address=ray_address or os.environ.get("RAY_ADDRESS") or None,
         )
+        uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI")
+        known = address(uri) if uri else ""
         opened = open_store(store, checkpoints)
-        uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{opened.root / 'mlflow.db'}"
-        return cls(opened, results, cluster, uri)
+        prefix = mlflow_prefix or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ""
+        return cls(opened, results, cluster, known or database_in(opened.root / "mlflow.db"), prefix, hidden(command))
 
 
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from presyn.datasets import DATASETS, Dataset, load, moments
+from presyn.datasets import DATASETS, SHA256, Dataset, load, moments
 from presyn.errors import PresynError
 from presyn.options import Options, option, reject_unknown
 from presyn.own_data import read_arrays
@@ -110,6 +110,14 @@ class Benchmark(Options):
         if self.source is None:
             return load(self.dataset, root)
         return _own(self.source, self.dataset, self.mean, self.deviation)
+
+    def sha256(self) -> str:
+        """`Dataset.sha256` of the images, for MNIST and Fashion-MNIST without reading them.
+
+        Raises:
+            PresynError: images of one's own are missing or damaged.
+        """
+        return SHA256.get(self.dataset.removesuffix("-unit")) or self.load().sha256
 
     @property
     def permuted(self) -> bool:

@@ -49,6 +49,11 @@ PIXELS = {
     "fashion-unit": (255, 0.0, 1.0),
 }
 DATASETS = tuple(PIXELS)
+SHA256 = {
+    "mnist": "1e35582d42a90940c55b956deb61875c020b567ed20e3c5b174f52bf7809ed9b",
+    "fashion": "ece172613115fb18b120bec8f6c02271af90b8b8f0a5af5c51cbd5ceed68e619",
+}
+"""`Dataset.sha256` of the files above, known without reading them."""
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """train_x, train_y, test_x, test_y."""
 DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones

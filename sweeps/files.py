@@ -32,6 +32,11 @@ _NUMBER = r"[-+]?(\d[\d_]*\.[\d_]*(e[-+]?\d+)?|\d+e[-+]?\d+|\.\d+(e[-+]?\d+)?|\.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMBER})$", re.IGNORECASE), list("-+0123456789."))
 
 
+def database_in(path: Path) -> str:
+    """The address of an SQLite database in a file, whatever signs are in the names of its folders."""
+    return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
+
+
 def parse_yaml(text: str) -> Any:
     """The value that a YAML text stands for.
 

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import optuna
 
 from presyn import Record
+from sweeps.files import database_in
 from sweeps.manifest import Trial
 from sweeps.space import Space
 
@@ -29,16 +31,26 @@ def study_of(space: Space, trials: Sequence[Trial], records: Sequence[Record], v
     for trial, record, value in zip(trials, records, values, strict=True):
         first = record.accuracy[0][0] if record.accuracy else None
         study.add_trial(
-            optuna.trial.create_trial(
+            optuna.trial.FrozenTrial(
+                number=trial.number,
+                trial_id=-1,  # the study gives it one
                 state=STATES[record.status],
                 params=trial.params,
                 distributions=space.search,
                 value=value if record.status == "finished" else None,
                 intermediate_values={} if first is None else {0: first},
                 user_attrs={"seed": trial.seed, "reason": record.reason},
+                system_attrs={},
+                datetime_start=_time(record.ended[0] - record.seconds[0]) if record.ended else datetime.now(),
+                datetime_complete=_time(record.ended[-1]) if record.ended else datetime.now(),
             )
         )
     return study
+
+
+def _time(seconds: float) -> datetime:
+    """Unix time as Optuna's tools expect it."""
+    return datetime.fromtimestamp(seconds)
 
 
 def keep_study(study: optuna.Study, path: Path) -> None:
@@ -47,7 +59,7 @@ def keep_study(study: optuna.Study, path: Path) -> None:
         aside = path.with_suffix(".damaged")
         path.replace(aside)
         print(f"presyn: {path.name} was no database; it is set aside as {aside.name}.", file=sys.stderr)
-    storage = f"sqlite:///{path}"
+    storage = database_in(path)
     if study.study_name in [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]:
         optuna.delete_study(study_name=study.study_name, storage=storage)
     optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)

@@ -8,6 +8,7 @@ import threading
 
 from pipeline.cli.stages import STAGES
 from pipeline.cli.upkeep import UPKEEP
+from pipeline.records.server import hidden
 from presyn import PresynError
 
 COMMANDS = {**STAGES, **UPKEEP}
@@ -27,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    args = parser().parse_args(arguments)
+    words = arguments if arguments is not None else sys.argv[1:]
+    args = parser().parse_args(words)
+    args.command_line = shlex.join(["presyn", *words])
     _terminated.clear()
     if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
         signal.signal(signal.SIGTERM, _terminate)
@@ -40,8 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        words = arguments if arguments is not None else sys.argv[1:]
-        again = shlex.join(["presyn", *(w for w in words if w != "--fresh")])  # which would begin once more
+        again = hidden(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
 

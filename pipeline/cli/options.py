@@ -49,6 +49,8 @@ def storage(p: Parser, mlflow: bool = True) -> Any:
     group.add_argument("--store", metavar="DIR", help="results, manifests, checkpoints (PRESYN_STORE; default .presyn)")
     if mlflow:
         group.add_argument("--mlflow", metavar="URI", help="MLflow (MLFLOW_TRACKING_URI; default SQLite in the store)")
+        prefix = "before the names of MLflow's experiments, as in PREFIX/table1 (MLFLOW_EXPERIMENT_NAME; default none)"
+        group.add_argument("--mlflow-prefix", metavar="PREFIX", help=prefix)
     return group
 
 
@@ -120,8 +122,22 @@ BENCHMARK_HELP = f"{', '.join(BENCHMARKS)}, {PATTERNS.name} (for {' and '.join(P
 
 def workspace(args: Args) -> Workspace:
     """The workspace that the options of a command name."""
-    names = ("store", "mlflow", "data", "device", "ray_address", "cohort", "tf32", "gpu_share", "cpus", "checkpoints")
+    names = (
+        "store",
+        "mlflow",
+        "data",
+        "device",
+        "ray_address",
+        "cohort",
+        "tf32",
+        "gpu_share",
+        "cpus",
+        "checkpoints",
+        "mlflow_prefix",
+        "command_line",
+    )
     given: dict[str, Any] = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    given["command"] = given.pop("command_line", "")
     return Workspace.open(getattr(args, "results", None) or preset(args).results, **given)
 
 

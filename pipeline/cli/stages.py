@@ -3,6 +3,7 @@
 import sys
 import webbrowser
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def _run(args: Args) -> int:
 
     settings = opt.parse_settings(args.set)
     stage = Runs(args.method, read_benchmark(args.benchmark), opt.seeds_of(args), settings, args.rows)
-    rows = _perform(args, [stage], opt.workspace(args), here=True, fresh=args.fresh)[stage.name].value
+    with redirect_stdout(sys.stderr) if args.json else nullcontext():  # whatever a library prints, stdout is the object
+        rows = _perform(args, [stage], opt.workspace(args), here=True, fresh=args.fresh)[stage.name].value
     if args.json:
         print(as_json(rows))
     else:

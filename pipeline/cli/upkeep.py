@@ -46,12 +46,13 @@ def _sync_options(p: opt.Parser) -> None:
 
 def _sync(args: Args) -> int:
     from pipeline.records.mlflow import sync
+    from pipeline.records.server import hidden
 
     at = opt.workspace(args)
     with at.store.locked(f"presyn {args.command}"):
-        if not sync(at.store, at.uri):
+        if not sync(at.store, at.uri, at.prefix):
             return 1
-    print(f"MLflow at {at.uri} holds the {len(at.store.ids())} runs of {at.store.root}.")
+    print(f"MLflow at {hidden(at.uri)} holds the {len(at.store.ids())} runs of {at.store.root}.")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipeline.experiments.search import Search, search
+from pipeline.experiments.search import Search, read_best, search
 from pipeline.experiments.table1 import refuse_same_names, refuse_search_seeds
 from pipeline.experiments.variants import (
     ABLATIONS,
@@ -23,12 +23,13 @@ from pipeline.experiments.variants import (
     published_parameters,
     space_of,
 )
-from pipeline.report.ablations import CAPTION, display, fig5a, make_table
+from pipeline.report.ablations import caption, display, fig5a, make_table
 from pipeline.report.figures import ablation_bars
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, metrics_of
 from presyn import BENCHMARKS, Benchmark, PresynError, make_run
 from presyn.options import reject_unknown
+from sweeps.files import read_yaml
 from sweeps.space import own_options
 
 Parameters = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -108,16 +109,18 @@ class Ablations(Stage):
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         table = make_table(frame)
-        shown = display(table)
+        shown, words = display(table), caption(table)
         files: dict[str, Any] = {
             "table.csv": table.round(4),
-            "table.md": f"{shown.to_markdown(index=False)}\n\n{CAPTION}\n",
+            "table.md": f"{shown.to_markdown(index=False)}\n\n{words}\n",
             "table.png": ablation_bars(table),
         }
         if self.searches:
             files["winners.yaml"] = self._winners(known)
+        numbers = {"ours": "mean", "standard_error": "standard_error", "n": "n", "difference": "difference"}
+        metrics = metrics_of(table, ("ablation", "benchmark"), numbers)
         figures = {"fig5a": fig5a(table)} if self.name == SEARCHED else {}
-        return Made(table, files, "table.csv", figures=figures, shown=grid(shown, self.heading, CAPTION))
+        return Made(table, files, "table.csv", metrics=metrics, figures=figures, shown=grid(shown, self.heading, words))
 
     def _winners(self, known: Known) -> str:
         """The winners by benchmark, beside those that were there of others."""
@@ -204,19 +207,29 @@ def study(choice: Choice, seeds: tuple[int, ...], results: Path, trials: int = 2
 
 
 def read_winners(path: Path) -> dict[tuple[str, str], Any]:
-    """(variant, benchmark) -> the parameters in a winners.yaml; nothing without one."""
-    saved = yaml.safe_load(path.read_text()) if path.exists() else {}
-    return {(v, b): params for b, of in saved.items() for v, params in of.items()}
+    """(variant, benchmark) -> the parameters in a winners.yaml, a summary for people; nothing without one.
+
+    Raises:
+        PresynError: it is none.
+    """
+    saved = read_yaml(path) if path.exists() else {}
+    found = {(v, b): params for b, of in saved.items() if isinstance(of, dict) for v, params in of.items()}
+    if not all(isinstance(of, dict) for of in [*saved.values(), *found.values()]):
+        raise PresynError(f"{path} is not the winners of a study. Delete it: the same command writes it again.")
+    return found
 
 
 def _reused(choice: Choice, pairs: Sequence[tuple[str, Benchmark]], results: Path) -> Parameters:
-    path = results / choice.name / "winners.yaml"
-    if not path.exists() and choice.method == "presynaptic":
-        path = results / SEARCHED / "winners.yaml"
-    found = read_winners(path)
-    if not found:
-        raise PresynError(f"{path} is missing: without --reuse-parameters they are searched.")
-    missing = [f"{v} on {b.name}" for v, b in pairs if (v, b.name) not in found]
-    if missing:
-        raise PresynError(f"{path} has no parameters of {missing[0]}: without --reuse-parameters they are searched.")
+    """The winners of the last searches, each of which says what it was searched for."""
+    folders = [results / choice.name, *([results / SEARCHED] if choice.method == "presynaptic" else [])]
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for v, b in pairs:
+        space = space_of(choice.method, choice.variants[b][v], v, b)
+        paths = [folder / "search" / space.name / "best.yaml" for folder in folders]
+        winner = next((w for w in (read_best(path, choice.method, space) for path in paths) if w), None)
+        if winner is None:
+            raise PresynError(
+                f"{paths[0]} is missing, so it has no parameters of {v} on {b.name}: without --reuse-parameters they are searched."
+            )
+        found[v, b.name] = winner.params
     return found

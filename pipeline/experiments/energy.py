@@ -12,7 +12,7 @@ from pipeline.report.energy_figures import of_energy
 from pipeline.report.sparsity import sparsity_summary, sparsity_table
 from pipeline.report.sparsity_figures import of_sparsity
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish, refuse_swept
+from pipeline.stage import Known, Made, Stage, Wish, metrics_of, refuse_swept
 from presyn import Benchmark, make_run
 
 L2 = (0.0, 0.001, 0.005, 0.01, 0.05, 0.1)
@@ -95,7 +95,13 @@ class Energy(OnOneTask):
             "table.csv": table,
             "table.md": f"{shown.to_markdown(index=False)}\n\n{CAPTION}\n",
         }
-        metrics = {f"{r.model}.{r.l2:g}.information_per_energy": r.per_energy for r in table.itertuples()}
+        numbers = {
+            "accuracy": "accuracy",
+            "information": "information",
+            "energy": "energy",
+            "per_energy": "information_per_energy",
+        }
+        metrics = metrics_of(table, ("model", "l2"), numbers)
         figures = of_energy(table, series)
         return Made(series, files, "table.csv", metrics=metrics, figures=figures, shown=grid(shown, "Energy", CAPTION))
 
@@ -123,4 +129,7 @@ class Sparsity(OnOneTask):
         }
         shown = table[table.quantity.isin(SHOWN)]
         heading = "Sparsity: mean ± standard error over seeds"
-        return Made(long, files, "table.csv", figures=of_sparsity(frame, long), shown=grid(shown, heading))
+        means = long[long.quantity.isin(SHOWN)].groupby(["quantity", "layer", "l2"], sort=False).value.mean().reset_index()
+        metrics = metrics_of(means, ("quantity", "layer", "l2"), {"value": "mean"})
+        figures = of_sparsity(frame, long)
+        return Made(long, files, "table.csv", metrics=metrics, figures=figures, shown=grid(shown, heading))

@@ -9,7 +9,7 @@ from pipeline.experiments.paper import SEEDS
 from pipeline.experiments.verify import as_published
 from pipeline.report.lifelong import course, figures_of, tasks
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, metrics_of
 from presyn import BENCHMARKS, make_run
 
 
@@ -40,9 +40,9 @@ class Lifelong(Stage):
         over, each = course(frame), tasks(self.table)
         last = over[over.task == over.task.max()].groupby("benchmark")[["mean_p", "frozen"]].mean().reset_index()
         files = {"summary.csv": over, "tasks.csv": each}
-        return Made(
-            over, files, "summary.csv", figures=figures_of(over, each), shown=grid(last.round(4), "After the last task")
-        )
+        metrics = metrics_of(last, ("benchmark",), ("mean_p", "frozen"))
+        shown = grid(last.round(4), "After the last task")
+        return Made(over, files, "summary.csv", metrics=metrics, figures=figures_of(over, each), shown=shown)
 
 
 def lifelong(results: Path, seeds: tuple[int, ...]) -> Lifelong:

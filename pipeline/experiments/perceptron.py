@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.report.perceptron import CAPTION, PRINTED, by_patterns, display, figures_of, summary
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish, refuse_swept
+from pipeline.stage import Known, Made, Stage, Wish, metrics_of, refuse_swept
 from presyn import make_run
 from presyn.benchmarks import PATTERNS
 
@@ -59,7 +59,7 @@ class Perceptrons(Stage):
             "table.csv": table,
             "table.md": f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{CAPTION}\n",
         }
-        metrics = {f"{r.model}.{r.patterns}.mean_accuracy": r.mean_accuracy for r in table.itertuples()}
+        metrics = metrics_of(table, ("model", "patterns"), ("mean_accuracy", "task1_after_5"))
         shown = grid(shown, "Perceptrons", CAPTION)
         return Made(long, files, "table.csv", metrics=metrics, figures=figures_of(long), shown=shown)
 

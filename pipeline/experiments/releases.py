@@ -11,7 +11,7 @@ from pipeline.report.energy import by_model, display, fixed_release, last_epoch,
 from pipeline.report.energy_figures import of_fixed_release, of_uniform
 from pipeline.report.statistics import Sample
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Wish
+from pipeline.stage import Known, Made, Wish, metrics_of
 from presyn import make_run
 from presyn.benchmarks import SEARCH_SEEDS
 
@@ -63,7 +63,8 @@ class EnergySettings(OnOneTask):
             "summary.csv": series[["setting", *series.columns[:-1]]],
             "table.md": f"{shown.to_markdown(index=False)}\n",
         }
-        return Made(series, files, shown=grid(shown, self.title))
+        metrics = metrics_of(last, ("setting", "l2"), ("accuracy", "information", "energy"))
+        return Made(series, files, metrics=metrics, shown=grid(shown, self.title))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,8 @@ class UniformStart(OnOneTask):
         long = pd.DataFrame(values)
         shown = long.groupby("quantity", sort=False).value.agg(lambda v: str(Sample.of(v.tolist()))).reset_index()
         figures = of_uniform(histogram, 1 / len(histogram[0])) if histogram else {}
-        return Made(long, {"summary.csv": long}, "summary.csv", figures=figures, shown=grid(shown, self.title))
+        metrics = metrics_of(long.groupby("quantity", sort=False).value.mean().reset_index(), ("quantity",), {"value": "mean"})
+        return Made(long, {"summary.csv": long}, "summary.csv", metrics=metrics, figures=figures, shown=grid(shown, self.title))
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,4 +147,5 @@ class FixedRelease(OnOneTask):
         table = fixed_release(series)
         files = {"summary.csv": series, "table.csv": table, "table.md": f"{table.to_markdown(index=False)}\n"}
         shown = grid(table.round(4), self.title)
-        return Made(table, files, "table.csv", figures=of_fixed_release(table), shown=shown)
+        metrics = metrics_of(table, ("release",), ("accuracy", "information", "energy", "per_energy"))
+        return Made(table, files, "table.csv", metrics=metrics, figures=of_fixed_release(table), shown=shown)

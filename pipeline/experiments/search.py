@@ -1,6 +1,6 @@
 """A search as a stage: it asks for the configurations of a manifest and makes the best of them on validation data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import yaml
 from pipeline.records.row import ENDS, Row
 from pipeline.report.figures import parallel_coordinates
 from pipeline.stage import Known, Made, Stage, Wish
-from presyn import METHODS, PresynError
+from presyn import METHODS, RULES_VERSION, PresynError
 from sweeps.files import read_yaml
 from sweeps.manifest import Trial, draw, manifest, runs_of
 from sweeps.space import Space, own_options
@@ -91,7 +91,7 @@ class Search(Stage):
         study = study_of(self.space, self.trials, [row.record for row in rows], values)
         files: dict[str, Any] = {
             "manifest.csv": pd.DataFrame([{"trial": t.number, "seed": t.seed, **t.params} for t in self.trials]),
-            "best.yaml": best_yaml(self.space, winner, len(self.trials)),
+            "best.yaml": best_yaml(self.space, winner, len(self.trials), known.rows[0][1].provenance),
         }
         if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
             files["parallel_coordinates.png"] = parallel_coordinates(study)
@@ -152,10 +152,11 @@ def choose(space: Space, trials: Sequence[Trial], values: Sequence[float | None]
     return Winner(trial.params, own_options(space.method, space.fixed), value, trial.number)
 
 
-def best_yaml(space: Space, winner: Winner, trials: int) -> str:
-    """The winner as a file for people and for later commands."""
+def best_yaml(space: Space, winner: Winner, trials: int, provenance: Mapping[str, Any]) -> str:
+    """The winner as a file for people and for later commands; it says under which rules and on which data it was found."""
     note = f"# Trial {winner.trial} of {trials}: {winner.value:.4f} on validation data.\n"
-    return note + yaml.safe_dump({"space": _told(space), "params": winner.params})
+    of = {"rules_version": int(provenance["rules_version"]), "data_sha256": str(provenance["data_sha256"])}
+    return note + yaml.safe_dump({"space": _told(space), "params": winner.params, **of})
 
 
 def _told(space: Space) -> dict[str, Any]:
@@ -182,7 +183,11 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
     told, params = best.get("space"), best.get("params")
     if not isinstance(told, dict) or not isinstance(params, dict) or sorted(params) != told.get("search", sorted(params)):
         raise PresynError(f"{path} is not the winner of a search. Delete it. {again}")
-    expected = _told(space) if space and "method" in told else {"method": method}
+    expected: dict[str, Any] = _told(space) if space and "method" in told else {"method": method}
+    if space and "data_sha256" in best:
+        expected["data_sha256"] = space.benchmark.sha256()
+    expected["rules_version"] = RULES_VERSION
+    told = told | {k: best[k] for k in ("rules_version", "data_sha256") if k in best}
     odd = [k for k in expected if told.get(k, expected[k]) != expected[k]]
     if odd:
         raise PresynError(

@@ -10,9 +10,9 @@ import pandas as pd
 from pipeline.experiments.paper import BY_HAND, COME_ALONG, OWN, TUNED_PER_KIND, published_benchmarks, space_of
 from pipeline.experiments.search import Search, Winner, read_best
 from pipeline.report.figures import table_picture
-from pipeline.report.table1 import CAPTION, as_latex, as_markdown, display, make_table, title
+from pipeline.report.table1 import as_latex, as_markdown, caption, display, make_table, title
 from pipeline.report.terminal import grid
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, metrics_of
 from presyn import METHODS, Benchmark, PresynError, make_run
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.space import read_space, space_names
@@ -98,15 +98,17 @@ class Table1(Stage):
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         names = tuple(b.name for b in self.benchmarks)
         table = make_table(frame, names)
-        shown = display(table, names)
+        shown, words = display(table, names), caption(table, self.search.space.benchmark.name)
         files = {
             "table1.csv": table.round(4),
-            "table1.md": as_markdown(shown, names),
-            "table1.tex": as_latex(shown, names),
+            "table1.md": as_markdown(shown, names, words),
+            "table1.tex": as_latex(shown, names, words),
             "table1.png": table_picture(shown, len(names)),
         }
+        numbers = {"ours": "mean", "standard_error": "standard_error", "n": "n"}
+        metrics = metrics_of(table, ("method", "benchmark", "parameters"), numbers)
         params = {"seeds": list(self.seeds), "trials": self.search.space.trials}
-        return Made(table, files, "table1.csv", params, shown=grid(shown, title(names), CAPTION))
+        return Made(table, files, "table1.csv", params, metrics, shown=grid(shown, title(names), words))
 
 
 def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

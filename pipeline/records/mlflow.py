@@ -1,55 +1,38 @@
 """MLflow as a projection of the store: one run per (parent, run id), written live by one writer, rebuildable."""
 
 import contextlib
-import logging
-import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.records.mirror import Mirror
 from pipeline.records.notes import Note, notes
 from pipeline.records.row import Row
+from pipeline.records.server import AWAY, PROBE_SECONDS, answers, client_of, hidden, is_away, remedy
 from pipeline.records.store import Store
-
-PROBE_SECONDS = 3.0
-
-
-def answers(uri: str) -> bool:
-    """Whether a tracking server answers; files and databases always do."""
-    if not uri.startswith("http"):
-        return True
-    try:
-        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS):
-            return True
-    except urllib.error.HTTPError:
-        return True  # it is there; a proxy may hide /health
-    except (OSError, ValueError):
-        return False
 
 
 class Tracker:
     """Writes rows to MLflow under the parents of their notes; goes silent, saying so once, when the server does not answer.
 
     Args:
-        uri: The tracking server.
+        uri: The tracking server, as `pipeline.records.server.address` gives it.
         store: The store, where artifacts of a local MLflow go as well.
         notes: What is tracked; a row is written under each that it belongs to. More can follow.
+        prefix: Before the names of experiments, as in prefix/table1.
         quiet: Not to say that the server does not answer.
     """
 
-    def __init__(self, uri: str, store: Store, *notes: Note, quiet: bool = False) -> None:
-        self.uri, self.quiet = uri, quiet
+    def __init__(self, uri: str, store: Store, *notes: Note, prefix: str = "", quiet: bool = False) -> None:
+        self.uri, self.store, self.prefix, self.quiet = uri, store, prefix, quiet
         self.client: Any = None
         self._mirrors: dict[str, Mirror] = {}
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
         if not answers(uri):
-            self._lost(f"did not answer within {PROBE_SECONDS:.0f} s")
+            self._lost(f"{AWAY[0]} within {PROBE_SECONDS:.0f} s", AWAY[1])
             return
         with self._guarded():
-            self.client = _client(uri)
+            self.client = client_of(uri, store.root / "mlflow.db")
         for note in notes:
             self.follow(note)
 
@@ -60,24 +43,21 @@ class Tracker:
         with self._guarded():
             key = f"{note.experiment} {note.identity}"
             if key not in self._mirrors:
-                self._mirrors[key] = Mirror(self.client, note, self._artifacts)
+                self._mirrors[key] = Mirror(self.client, note, self.store, self.prefix, self._artifacts)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
         except Exception as e:  # whatever MLflow or its backend raises must not stop training
-            self._lost(str(e).splitlines()[0] if str(e) else type(e).__name__)
+            why, fix = remedy(e, self.uri)
+            self._lost(why, AWAY[1] if is_away(e) else fix)
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, fix: str) -> None:
         self.client = None
-        if self.quiet:
-            return
-        print(
-            f"presyn: MLflow at {self.uri} is not written ({why}). Training goes on and the store is complete; what is missing "
-            "is written when the server is back, by this command or by: presyn sync-mlflow",
-            file=sys.stderr,
-        )
+        if not self.quiet:
+            told = f"MLflow at {hidden(self.uri)} is not written ({why.rstrip('.')})."
+            print(f"presyn: {told} Training goes on and the store is complete. {fix}", file=sys.stderr)
 
     def write(self, row: Row) -> None:
         """Write a row as one MLflow run under each of its notes, or complete one that is half there; doubles nothing."""
@@ -98,25 +78,11 @@ class Tracker:
                     mirror.finish()
 
 
-def _client(uri: str) -> Any:
-    # MLflow waits for a dead server for minutes by default.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(uri)
-
-
-def sync(store: Store, uri: str) -> bool:
+def sync(store: Store, uri: str, prefix: str = "") -> bool:
     """Write to MLflow what it lacks of the store: every note with its runs, and runs that belong to none; True if it could."""
     known, ids = notes(store), store.ids()
     loose = set(ids) - {run_id for note in known for run_id in note.run_ids}
-    tracker = Tracker(uri, store, *known, Note("run", "run", run_ids=sorted(loose)))
+    tracker = Tracker(uri, store, *known, Note("run", "run", run_ids=sorted(loose)), prefix=prefix)
     for run_id in ids:
         row = store.get(run_id)
         if row:

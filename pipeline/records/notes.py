@@ -1,10 +1,10 @@
 """What stages are in MLflow, kept in the store, so that MLflow can be rebuilt from it."""
 
-import contextlib
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pipeline.records.store import Store
@@ -23,6 +23,9 @@ class Note:
         files: Artifacts of the parent, as paths.
         table: A CSV that becomes the parent's MLflow table.
         labels: Run id -> what the stage calls it, such as {"ablation": "full"}; they become tags.
+        command: The words that carry it out again, without passwords; empty of one that was not asked for by a command.
+        folder: Where its rows and tables are.
+        failed: Why nothing came of it; empty as long as it has not failed.
     """
 
     experiment: str
@@ -34,6 +37,21 @@ class Note:
     files: list[str] = field(default_factory=list)
     table: str | None = None
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    command: str = ""
+    folder: str = ""
+    failed: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError for values of other types than these, as a damaged file may hold."""
+        kinds = {"run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict}
+        for name in (f.name for f in fields(self) if f.name != "table"):
+            if not isinstance(getattr(self, name), kinds.get(name, str)):
+                raise TypeError(f"{name} is not what it should be")
+        words = [*self.run_ids, *self.files, *self.labels, *([] if self.table is None else [self.table])]
+        if not all(isinstance(word, str) for word in words) or not all(isinstance(of, dict) for of in self.labels.values()):
+            raise TypeError("it holds other things than words")
+        if not all(isinstance(v, int | float) for v in self.metrics.values()):
+            raise TypeError("it has metrics that are no numbers")
 
     def save(self, store: Store) -> None:
         """Keep it in the store."""
@@ -46,9 +64,17 @@ def digest(words: Iterable[str]) -> str:
 
 
 def notes(store: Store) -> list[Note]:
-    """All notes in the store; damaged ones are skipped."""
+    """All notes in the store; damaged ones are set aside, and said: the stage's command writes them again."""
     found = []
     for path in sorted(store.stages.glob("*.json")):
-        with contextlib.suppress(ValueError, TypeError):
+        try:
             found.append(Note(**json.loads(path.read_text())))
+        except (ValueError, TypeError, RecursionError):
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            print(
+                f"presyn: {path.name}, a note of what a stage is in MLflow, was damaged; it is set aside as {aside.name}, "
+                "and the command of that stage writes it again.",
+                file=sys.stderr,
+            )
     return found

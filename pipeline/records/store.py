@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -77,6 +78,19 @@ class Store:
             probe.unlink()
         except OSError as e:
             raise self._unwritable(e) from None
+
+    @property
+    def id(self) -> str:
+        """What tells this store from others that write to the same MLflow; it stays when the store is moved."""
+        path = self.root / "id"
+        try:
+            with path.open("x") as f:
+                f.write(uuid.uuid4().hex[:12])
+        except FileExistsError:
+            pass
+        except OSError as e:
+            raise self._unwritable(e) from None
+        return path.read_text().strip()
 
     def _unwritable(self, e: OSError) -> PresynError:
         return PresynError(

@@ -7,6 +7,7 @@ import time
 from pipeline.records.mlflow import Tracker
 from pipeline.records.notes import Note
 from pipeline.records.row import Row
+from pipeline.records.server import hidden
 from pipeline.records.store import Store
 
 KEPT = 1000  # rows that wait in memory; more are read from the store when their turn comes
@@ -20,10 +21,11 @@ class Tracking:
     Args:
         uri: The tracking server.
         store: The store, from which what does not fit into the queue is read.
+        prefix: Before the names of experiments.
     """
 
-    def __init__(self, uri: str, store: Store) -> None:
-        self.uri, self.store = uri, store
+    def __init__(self, uri: str, store: Store, prefix: str = "") -> None:
+        self.uri, self.store, self.prefix = uri, store, prefix
         self._rows: dict[str, Row | None] = {}
         self._notes: list[Note] = []
         self._ends: list[Note] = []
@@ -117,9 +119,9 @@ class Tracking:
         before = self._tracker
         if before is None or before.client is None:
             self._tried = time.monotonic()
-            self._tracker = Tracker(self.uri, self.store, quiet=before is not None)
+            self._tracker = Tracker(self.uri, self.store, prefix=self.prefix, quiet=before is not None)
             if self._tracker.client is None:
                 return None
             if before is not None:
-                print(f"presyn: MLflow at {self.uri} is written again.", file=sys.stderr)
+                print(f"presyn: MLflow at {hidden(self.uri)} is written again.", file=sys.stderr)
         return self._tracker

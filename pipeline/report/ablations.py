@@ -45,10 +45,12 @@ def _numbers(accuracies: pd.Series, runs: int, d: Difference | None, p: float) -
     }
 
 
-CAPTION = (
-    "Accuracy in %, mean ± standard error over seeds; in brackets the difference from the first row over the same seeds, "
-    "and p of a paired t test, Holm over the column."
-)
+def caption(table: pd.DataFrame) -> str:
+    """What the numbers are, as far as the table has them."""
+    error = ", mean ± standard error over seeds" if (table.n > 1).any() else ""
+    difference = "; in brackets the difference from the first row over the same seeds" if table.difference.notna().any() else ""
+    test = ", and p of a paired t test, Holm over the column" if table.p.notna().any() else ""
+    return f"Accuracy in %{error}{difference}{test}."
 
 
 def display(table: pd.DataFrame) -> pd.DataFrame:
