@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify report docs bench bench-gpu test test-faults test-browser soak check mlflow-ui
+	reproduce-perceptron verify report docs pictures bench bench-gpu test test-faults test-browser soak check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian'
 docs: .venv/.ready ## the documentation as a small site, in site/
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	.venv/bin/mkdocs build --quiet
+
+pictures: .venv/.ready ## the pictures of MLflow's pages in docs/mlflow, in headless Chromium
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	.venv/bin/python docs/mlflow/pictures.py
 
 soak: .venv/.ready ## a driver killed at a hundred random moments: about half an hour
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments

@@ -1,7 +1,6 @@
 """The commands that look after rows, MLflow and the machine: what each takes and what it does."""
 
-import os
-import sys
+import importlib.util
 from pathlib import Path
 
 from pipeline.cli import options as opt
@@ -63,17 +62,36 @@ def _ui_options(p: opt.Parser) -> None:
 
 
 def _ui(args: Args) -> int:
-    uri = opt.workspace(args).uri
-    page = "/#/experiments?workflowType=machine_learning"  # without it MLflow shows pages about language models
-    if uri.startswith("http"):
-        print(f"{uri.rstrip('/')}{page}")
+    from pipeline.records.pages import latest_table, serve
+    from pipeline.records.server import client_of, hidden
+
+    at = opt.workspace(args)
+    page = f"/#/experiments{latest_table(at.store, at.uri, at.prefix)}?workflowType=machine_learning"
+    if at.uri.startswith("http"):
+        print(f"{hidden(at.uri).rstrip('/')}{page}")
         return 0
-    print(f"http://{args.host}:{args.port}{page}", flush=True)
-    os.execvp(
-        sys.executable,
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", args.host, "--port", str(args.port)],
-    )
-    return 0  # not reached
+    client_of(at.uri, at.store.root / "mlflow.db")  # the store's own is made whole, or mended
+    words = ["mlflow", "ui", "--backend-store-uri", at.uri, "--host", args.host, "--port", str(args.port)]
+    return serve(words, args.host, args.port, page)
+
+
+def _dashboard_options(p: opt.Parser) -> None:
+    p.add_argument("--port", type=int, default=8080)
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
+    opt.storage(p, mlflow=False)
+
+
+def _dashboard(args: Args) -> int:
+    from pipeline.records.pages import serve
+    from sweeps.files import database_in
+
+    path = open_store(args.store).root / "optuna.db"
+    if not path.exists():
+        raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        raise PresynError("optuna-dashboard is not installed here: pip install optuna-dashboard")
+    words = ["optuna_dashboard._cli", database_in(path), "--host", args.host, "--port", str(args.port)]
+    return serve(words, args.host, args.port, "/dashboard")
 
 
 def _bench_options(p: opt.Parser) -> None:
@@ -97,6 +115,7 @@ UPKEEP = {
     "show": Command("a run's configuration, results, provenance, and the command that repeats it", _show_options, _show),
     "sync-mlflow": Command("rebuild MLflow from the store", _sync_options, _sync),
     "mlflow-ui": Command("open MLflow on the store", _ui_options, _ui),
+    "optuna-dashboard": Command("open the searches of the store in optuna-dashboard", _dashboard_options, _dashboard),
     "bench": Command(
         "measure steps, tests, memory and orchestration beside their floors and the usual loop", _bench_options, _bench
     ),

@@ -229,7 +229,8 @@ def _reused(choice: Choice, pairs: Sequence[tuple[str, Benchmark]], results: Pat
         winner = next((w for w in (read_best(path, choice.method, space) for path in paths) if w), None)
         if winner is None:
             raise PresynError(
-                f"{paths[0]} is missing, so it has no parameters of {v} on {b.name}: without --reuse-parameters they are searched."
+                f"{paths[0]} is missing, so it has no parameters of {v} on {b.name}: "
+                "without --reuse-parameters they are searched."
             )
         found[v, b.name] = winner.params
     return found

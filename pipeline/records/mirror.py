@@ -1,16 +1,14 @@
 """A stage in MLflow: its parent, and a run for each network."""
 
-import json
 import os
-import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pipeline.records.described import WRITTEN, images, metrics_over_parts, plain, user, written
 from pipeline.records.notes import Note
 from pipeline.records.row import Row
 from pipeline.records.store import Store
@@ -19,7 +17,6 @@ from presyn import PresynError
 KIND = ("mlflow.experimentKind", "custom_model_development")
 """Without it MLflow's pages open an experiment as if it were of traces of language models."""
 STATUS = {"finished": "FINISHED", "dropped": "KILLED", "diverged": "FAILED"}
-WRITTEN = "mlflow.note.content"
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Mirror:
     def _experiment(self, name: str, artifacts: Path | None) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            made = self.client.create_experiment(name, (artifacts / _plain(name)).as_uri() if artifacts else None)
+            made = self.client.create_experiment(name, (artifacts / plain(name)).as_uri() if artifacts else None)
             self.client.set_experiment_tag(made, *KIND)
             return made
         if found.lifecycle_stage == "deleted":
@@ -98,7 +95,7 @@ class Mirror:
         return {
             "stage": self.note.experiment,
             "presyn_store": self.store.id,
-            "mlflow.user": _user(),
+            "mlflow.user": user(),
             "mlflow.source.name": self.note.command or "presyn",
             "mlflow.source.type": "LOCAL",
         }
@@ -140,10 +137,12 @@ class Mirror:
             return
         tags = [RunTag(k, v) for k, v in self.tags(row).items()]
         params = [Param(k, str(v)) for k, v in row.config.items()]
-        metrics = [Metric(k, v, int(t * 1000), step) for k, v, t, step in _metrics(row) if v == v and abs(v) != float("inf")]
+        metrics = [
+            Metric(k, v, int(t * 1000), step) for k, v, t, step in metrics_over_parts(row) if v == v and abs(v) != float("inf")
+        ]
         for i in range(0, max(1, len(metrics)), 900):  # MLflow takes at most 1000 entries in a batch
             self.client.log_batch(known.id, metrics[i : i + 900], params if i == 0 else [], tags)
-        self.client.log_inputs(known.id, [_images(row)])
+        self.client.log_inputs(known.id, [images(row)])
         self.client.set_terminated(known.id, STATUS[row.status], ended)
         self._known[row.run_id] = _Run(known.id, STATUS[row.status], ended)
 
@@ -157,14 +156,14 @@ class Mirror:
         before = None
         if known is not None and known.status in STATUS.values() and (known.ended or 0) < int(ends[-1] * 1000):
             before = self.client.get_run(known.id)
-            if {name for name, value, *_ in _metrics(row) if value == value} >= before.data.metrics.keys():
+            if {name for name, value, *_ in metrics_over_parts(row) if value == value} >= before.data.metrics.keys():
                 known = None
         if known is None:
             started = ends[0] - (row.record.seconds or [0])[0]
             links = {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
             called = self.note.labels.get(row.run_id, {}).values()
-            name = " ".join([row.config["method"], row.config["benchmark"], str(row.config["seed"]), *called])
-            tags = {**_written(before), **self.tags(row), **links}
+            name = " ".join([*called, row.config["method"], row.config["benchmark"], str(row.config["seed"])])
+            tags = {**written(before), **self.tags(row), **links}
             made = self.client.create_run(self.experiment, int(started * 1000), tags, before.info.run_name if before else name)
             known = self._known[row.run_id] = _Run(made.info.run_id, made.info.status)
             if before is not None:
@@ -203,7 +202,7 @@ class Mirror:
                 self.client.log_param(parent, k, v)
         for k, v in note.metrics.items():
             if v == v:  # the same time again replaces, and doubles nothing
-                self.client.log_metric(parent, _plain(k), v, step=0, timestamp=0)
+                self.client.log_metric(parent, plain(k), v, step=0, timestamp=0)
         for file in map(Path, filter(os.path.exists, note.files)):
             base = Path(note.files[0]).parent  # what lies in a folder beside the first keeps it, so that links hold
             inside = file.parent != base and file.parent.is_relative_to(base)
@@ -213,68 +212,3 @@ class Mirror:
             if "table.json" not in present:  # log_table appends
                 self.client.log_table(parent, pd.read_csv(note.table).astype(object), "table.json")
         self.client.set_terminated(parent, "FINISHED")
-
-
-def _plain(name: str) -> str:
-    """A name with only the signs that MLflow takes in those of metrics."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as containers have
-        return str(os.getuid())
-
-
-def _images(row: Row) -> Any:
-    """The data set of a run, as MLflow knows inputs."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    sha256 = str(row.provenance["data_sha256"])
-    name = str(row.config.get("dataset", "unknown"))
-    source = json.dumps({"uri": name, "sha256": sha256})
-    return DatasetInput(Dataset(name, sha256[:36] or "unknown", "local", source), [InputTag("mlflow.data.context", "training")])
-
-
-OURS = {
-    "presyn_store",
-    "stage",
-    "method",
-    "benchmark",
-    "seed",
-    "run_id",
-    "status",
-    "reason",
-    "git_commit",
-    "git_dirty",
-    "data_sha256",
-}
-
-
-def _written(before: Any) -> dict[str, str]:
-    """Tags of a run that MLflow or presyn did not set themselves: what people wrote."""
-    tags = before.data.tags if before else {}
-    return {k: v for k, v in tags.items() if k == WRITTEN or (not k.startswith("mlflow.") and k not in OURS)}
-
-
-def _metrics(row: Row) -> Iterator[tuple[str, float, float, int]]:
-    """(name, value, unix time, step) of a row; steps are parts, which are tasks or epochs. Lists stay in the rows."""
-    record, ended = row.record, row.record.ended
-    for name, values in {"loss": record.loss, "seconds": record.seconds, **record.figures}.items():
-        first = len(ended) - len(values)  # what is measured at the end alone has one value
-        for step, value in enumerate(values, start=first + 1):
-            if not isinstance(value, list):
-                yield name, value, ended[step - 1], step
-    for number, accuracies in enumerate(record.accuracy, start=1):
-        step = len(ended) * number // len(record.accuracy)  # joint is tested only at its end, a task at that of its last epoch
-        seen = [a for a in accuracies if a is not None]
-        yield "accuracy_of_tested", sum(seen) / len(seen), ended[step - 1], step
-        for task, accuracy in enumerate(accuracies, start=1):
-            if accuracy is not None:
-                yield f"accuracy_task_{task:02d}", accuracy, ended[step - 1], step
-    for name, value in (("mean_accuracy", row.mean_accuracy), ("forgetting", row.forgetting)):
-        if value is not None:
-            yield name, value, ended[-1], len(ended)

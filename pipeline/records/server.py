@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -105,7 +106,11 @@ def client_of(uri: str, own: Path) -> Any:
             _make(own)
         _moved(own)
     try:
-        return MlflowClient(uri)
+        client = MlflowClient(uri)
+        if uri == database_in(own) != f"sqlite:///{own}":  # MLflow makes a folder of the name as it stands in the address
+            with contextlib.suppress(OSError):
+                Path(uri.removeprefix("sqlite:///")).parent.rmdir()
+        return client
     except Exception as e:  # of a schema that is not the one of this MLflow
         if uri != database_in(own) or "out-of-date" not in str(e) or _has_runs(own):
             raise
@@ -124,6 +129,9 @@ def _make(path: Path) -> None:
     """Make an empty database under another name, which becomes its own when it is whole."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    for left in path.parent.glob(f".{path.name}.partial-*"):  # by processes that were killed
+        if time.time() - left.stat().st_mtime > 600:
+            left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         SqlAlchemyStore(database_in(partial), str(path.parent / "mlartifacts")).engine.dispose()
@@ -136,7 +144,7 @@ def _set_aside_if_damaged(path: Path) -> None:
     """Set a database aside that is none, or half made by a process that was killed; it is a projection, and remade."""
     if not path.exists():
         return
-    wrong = _wrong_with(path)
+    wrong = own_wrong(path)
     if wrong:
         aside = path.with_suffix(".damaged")
         path.replace(aside)
@@ -147,7 +155,7 @@ def _set_aside_if_damaged(path: Path) -> None:
         )
 
 
-def _wrong_with(path: Path) -> str:
+def own_wrong(path: Path) -> str:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -224,7 +232,7 @@ _REMEDIES: list[tuple[tuple[str, ...], str, str]] = [
      "Free space, or fix the permissions of that file"),
     (("not a database", "malformed", "no such column", "no such table"), "its database is damaged or half made",
      "Move the file of {uri} away"),
-    (("endpoint_not_found", "error code 404", "error code 502", "error code 503", "not in a valid format", "jsondecode",
+    (("endpoint_not_found", "error code 404", "error code 502", "error code 503", "not in a valid", "jsondecode",
       "expecting value"), "something that is not MLflow answers there", _BEHIND),
 ]  # fmt: skip
 _GONE = ("max retries", "connection", "timed out", "timeout")
