@@ -1,7 +1,6 @@
 """The runs that stages want, what is known of them, and how long the rest takes on this machine."""
 
 import json
-import os
 import socket
 from collections import Counter
 from collections.abc import Iterable
@@ -15,13 +14,14 @@ from rich.console import Console
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, cohort_of
+from presyn.device import MOST_BYTES, cores, memory_here, refuse_absurd
 from presyn.measures import figures_of
 from presyn.methods import kind_of
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 from sweeps.cluster.join import slots_of
 
-console = Console(stderr=True)  # plans, progress and messages; results go to stdout
+console = Console(stderr=True, markup=False, emoji=False)  # plans, progress and messages; results go to stdout
 
 
 @dataclass
@@ -75,6 +75,11 @@ class Plan:
     def missing(self) -> dict[str, Run]:
         return {i: r for i, r in self.runs.items() if i not in self.rows}
 
+    def refuse_absurd(self, run: Run) -> None:
+        """Raise a PresynError for a network that this machine cannot hold, or that no node of a cluster could."""
+        here = memory_here() if self.cluster.address is None and self.cluster.device in (None, "cpu") else MOST_BYTES
+        refuse_absurd(run, run.benchmark.load(self.cluster.data), here)
+
     def seconds(self, run: Run) -> float:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
         options, tasks, device = run.shape()[2], run.benchmark, self.device()
@@ -91,6 +96,7 @@ class Plan:
         key = json.dumps([*shape, torch.__version__], default=list)
         known = self._timings()
         if key not in known:
+            self.refuse_absurd(run)
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
@@ -156,9 +162,7 @@ def merged(run: Run, other: Run | None, row: Row | None) -> Run:
 def describe(plan: Plan, title: str) -> float:
     """Print what will run and for how long; returns the estimate in seconds."""
     missing = plan.missing
-    console.print(
-        f"[bold]{title}[/]: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False
-    )
+    console.print(f"{title}: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False)
     if not missing:
         return 0.0
     with console.status("measuring a few steps of each kind …"):
@@ -184,7 +188,7 @@ def describe(plan: Plan, title: str) -> float:
 
 def cpu_slots(cluster: Cluster) -> int:
     """Cohorts that train at the same time on this machine, on the cores that this process may use."""
-    return max(1, len(os.sched_getaffinity(0)) // cluster.cpus)
+    return max(1, cores() // cluster.cpus)
 
 
 def pretty(seconds: float) -> str:

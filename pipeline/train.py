@@ -31,6 +31,8 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
     missing = plan.missing
     if not missing:
         return
+    for run in missing.values():
+        plan.refuse_absurd(run)
     checkpoints = Checkpoints(plan.store.checkpoints, new_session())
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
     if here:
@@ -57,7 +59,7 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
 
 
 def say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def reach(plan: Plan) -> None:
@@ -98,7 +100,7 @@ class _Watch:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("runs,"),

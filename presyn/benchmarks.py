@@ -67,6 +67,8 @@ class Benchmark(Options):
         super().__post_init__()
         if not self.name:
             raise PresynError("name is missing: give the benchmark a name.")
+        if self.tasks * self.epochs > 1_000_000:
+            raise PresynError(f"tasks times epochs must be at most 1,000,000, not {self.tasks} times {self.epochs}.")
         if self.kind == "patterns":
             self._check_patterns()
             return
@@ -90,6 +92,9 @@ class Benchmark(Options):
             raise PresynError(f"patterns must be a multiple of the {self.tasks} tasks, which share them, not {self.patterns}.")
         if self.inputs < 1:
             raise PresynError("inputs is missing: say how long a pattern is.")
+        if self.patterns * self.inputs > 10**9:
+            size = f"{self.patterns:,} patterns of {self.inputs:,} inputs"
+            raise PresynError(f"{size} would need {self.patterns * self.inputs / 2**30:,.0f} GiB a network: make it fewer.")
         nothing = {"dataset": "patterns", "hidden": (), "validation": 0, "source": None, "measures": (), "parts": "task"}
         for name, value in nothing.items():
             if getattr(self, name) != value:

@@ -7,6 +7,7 @@ import torch
 
 from presyn.datasets import Dataset
 from presyn.device import choose_device
+from presyn.errors import PresynError
 from presyn.patterns import PatternCohort
 from presyn.record import Record
 from presyn.runs import Run
@@ -17,12 +18,20 @@ def cohort_of(
     runs: Sequence[Run], data: Dataset, device: torch.device, saved: Sequence[dict[str, Any]] | None = None
 ) -> Cohort:
     """A cohort of networks on images, or of perceptrons on patterns; arguments and errors as of `Cohort`."""
+    if not runs:
+        raise PresynError("There are no runs to train: give at least one.")
+    odd = next((run for run in runs if not isinstance(run, Run)), None)
+    if odd is not None:
+        raise PresynError(f"A cohort takes runs, as make_run makes them, not {odd!r}.")
     kind = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
     return kind(runs, data, device, saved)
 
 
 def train(
-    runs: Sequence[Run], data: Dataset, device: torch.device | None = None, tick: Callable[[int], None] = lambda steps: None
+    runs: Sequence[Run],
+    data: Dataset,
+    device: torch.device | str | None = None,
+    tick: Callable[[int], None] = lambda steps: None,
 ) -> list[Record]:
     """Train runs of one shape to their end, as one cohort; returns their records in order.
 
@@ -32,7 +41,7 @@ def train(
         >>> [record.status for record in train(runs, load("digits"))]
         ['finished', 'finished', 'finished']
     """
-    cohort = cohort_of(runs, data, device or choose_device(None))
+    cohort = cohort_of(runs, data, choose_device(device))
     while not cohort.done:
         cohort.train_part(tick)
     records = {id(run): record for run, record in cohort.results()}

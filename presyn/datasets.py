@@ -131,7 +131,7 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     Raises:
         PresynError: the folder or a file is missing, corrupt, or cannot be downloaded.
     """
-    if name not in PIXELS:
+    if not isinstance(name, str) or name not in PIXELS:
         raise PresynError(f"Unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
     folder = data_root(root).resolve()
     return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))

@@ -1,5 +1,9 @@
 """The device to train on, and what a run takes of it."""
 
+import contextlib
+import os
+from pathlib import Path
+
 import torch
 
 from presyn.datasets import Dataset
@@ -9,6 +13,8 @@ from presyn.network import Network
 from presyn.runs import Run
 
 TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
+MOST_BYTES = 1 << 37
+"""Of a network; more is a mistake rather than a wish."""
 FLOATS_PER_WEIGHT = 12  # state, transmitted weight, gradient, and temporaries of an update that is not fused
 
 
@@ -22,14 +28,63 @@ def memory_of(run: Run, data: Dataset) -> int:
     return 4 * (per_sample + per_weight) * kind.traits_of(run.options).draws + order
 
 
-def choose_device(name: str | None) -> torch.device:
+def memory_here() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def refuse_absurd(run: Run, data: Dataset, most: int = MOST_BYTES) -> None:
+    """Raise a PresynError for a network that needs more memory than that, in bytes; by default than any machine has."""
+    needed = memory_of(run, data)
+    if needed > most:
+        raise PresynError(
+            f"A network with hidden {list(run.benchmark.hidden)} and batch_size {run.benchmark.batch_size} on "
+            f"{run.benchmark.name} would need about {needed / 2**30:,.0f} GiB of memory, more than the {most / 2**30:,.0f} GiB "
+            "that there are: make its layers or its minibatches smaller."
+        )
+
+
+def cores() -> int:
+    """Cores that this process may use: by its affinity, and by the limit of its control group, as containers have."""
+    allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    for limit in _group_limits():
+        allowed = min(allowed, limit)
+    return max(1, int(allowed))
+
+
+def _group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
+    """Cores that the control groups of this process allow, versions 2 and 1; none where there are no groups."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            base = root / "cpu" if controllers else root
+            places = [base / path.strip("/"), *(base / path.strip("/")).parents]
+            for place in (p for p in places if p.is_relative_to(base)):
+                with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+                    if controllers:
+                        quota = (place / "cpu.cfs_quota_us").read_text(), (place / "cpu.cfs_period_us").read_text()
+                    else:
+                        quota = (place / "cpu.max").read_text().split()[:2]  # type: ignore[assignment]
+                    if float(quota[0]) > 0:
+                        found.append(float(quota[0]) / float(quota[1]))
+    return found
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
     """The device of that name; without a name, cuda if there is one, else cpu.
 
     Raises:
         PresynError: there is no such device here.
     """
+    if isinstance(name, torch.device):
+        name = str(name)
     if not name:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(name, str):
+        raise PresynError(f"device must be a word such as cpu or cuda, not {name!r}.")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

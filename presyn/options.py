@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from presyn.errors import PresynError
 
 _NEVER = object()  # a neutral value that no option has
@@ -62,6 +64,8 @@ def _accepts(annotation: Any) -> tuple[type, type, bool]:
 
 
 def _convert(kind: type, element: type, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if kind is tuple:
         single = isinstance(value, str if element is str else int)
         if isinstance(value, str) and not single:

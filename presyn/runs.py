@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from presyn.benchmarks import PATTERNS, Benchmark, named
 from presyn.errors import PresynError
 from presyn.methods import METHODS, PERCEPTRONS, MethodOptions, kind_of
@@ -67,10 +69,16 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
         >>> make_run("presynaptic", "split-mnist", 2019, {"p_up": 0.06}).options.eta0
         0.001
     """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise PresynError(f"overrides must be fields and their values, such as {{'eta0': 0.01}}, not {overrides!r}.")
     overrides = dict(overrides or {})
     reject_unknown([method], [*METHODS, *PERCEPTRONS], "method")
     if isinstance(benchmark, str):
         benchmark = named(benchmark)
+    if isinstance(seed, np.integer):
+        seed = int(seed)
+    if not isinstance(benchmark, Benchmark):
+        raise PresynError(f"benchmark must be a name, or a Benchmark, not {benchmark!r}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise PresynError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
     kind = kind_of(method)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from presyn.datasets import Dataset
-from presyn.device import TEST_BATCH
+from presyn.device import TEST_BATCH, refuse_absurd
 from presyn.errors import PresynError
 from presyn.measures import MEASURES, Moment, check
 from presyn.methods import kind_of
@@ -27,6 +27,18 @@ from presyn.streams import Purpose, keys
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
 FUSE_FROM = 1e8
+
+
+def _check(runs: Sequence[Run], data: Dataset) -> None:
+    """Raise a PresynError for what cannot be trained as one cohort on these images."""
+    if not isinstance(data, Dataset):
+        raise PresynError(f"A cohort takes images, as load reads them, not {data!r}.")
+    if len({run.shape() for run in runs}) != 1:
+        raise PresynError("The runs of a cohort must share everything but seeds and varying options.")
+    benchmark = runs[0].benchmark
+    if data.name != benchmark.dataset:
+        raise PresynError(f"{benchmark.name} is on {benchmark.dataset}, not on {data.name}: load('{benchmark.dataset}').")
+    refuse_absurd(runs[0], data)
 
 
 class Cohort:
@@ -51,8 +63,7 @@ class Cohort:
         saved: Sequence[dict[str, Any]] | None = None,
         fuse: bool | None = None,
     ) -> None:
-        if len({run.shape() for run in runs}) != 1:
-            raise PresynError("The runs of a cohort must share everything but seeds and varying options.")
+        _check(runs, data)
         self.runs = list(runs)
         self.records = [Record() for _ in runs]
         self.removed: list[tuple[Run, Record]] = []

@@ -15,6 +15,8 @@ from presyn.measures import figures_of
 from presyn.options import reject_unknown
 from sweeps.files import read_benchmark, read_yaml
 
+MOST_TRIALS = 100_000
+"""Of a search; more is a mistake rather than a wish."""
 SPACES = Path(__file__).parent / "spaces"
 
 
@@ -103,6 +105,10 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
         if ranges:
             raise PresynError(f"sampler grid needs choices under search, but {ranges[0]} is a range.")
         sizes = [len(d.choices) for d in search.values()]  # type: ignore[attr-defined]
+        if math.prod(sizes) > MOST_TRIALS and "trials" not in values:
+            raise PresynError(
+                f"The grid has {math.prod(sizes):,} points; say with trials how many of them, at most {MOST_TRIALS}."
+            )
         values = {"trials": math.prod(sizes), **values}
         if values["trials"] > math.prod(sizes):
             raise PresynError(f"trials is {values['trials']}, but the grid has {math.prod(sizes)} points.")
@@ -132,6 +138,8 @@ def _check_kinds(values: dict[str, Any]) -> None:
     for key in ("trials", "sampler_seed"):
         if key in values and (type(values[key]) is not int or not 0 <= values[key] < 2**32):
             raise PresynError(f"{key} must be a whole number from 0 to 2^32 - 1, not {values[key]!r}.")
+    if not 1 <= values.get("trials", 1) <= MOST_TRIALS:
+        raise PresynError(f"trials must be from 1 to {MOST_TRIALS}, not {values['trials']}.")
     for key, words in _WORDS.items():
         if key in values and values[key] not in words:
             raise PresynError(f"{key} must be one of {', '.join(words)}, not {values[key]!r}.")

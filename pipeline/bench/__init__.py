@@ -38,7 +38,7 @@ def _processor() -> str:
 
 def bench(device: torch.device, results: Path, quick: bool, runs: int) -> None:
     """Measure, print, and write results/bench/<cpu or cuda>.json, .md and .png."""
-    console = Console()
+    console = Console(markup=False)
     torch.set_num_threads(1)
     data, what = data_or_noise()
     rounds = 5 if quick else 25

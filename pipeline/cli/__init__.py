@@ -1,6 +1,7 @@
 """The command line."""
 
 import argparse
+import io
 import shlex
 import signal
 import sys
@@ -29,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = arguments if arguments is not None else sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without the signs of a table loses these, not the table
     args = parser().parse_args(words)
     args.command_line = shlex.join(["presyn", *words])
     _terminated.clear()
@@ -43,12 +47,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if arguments is None:
+            _deaf()
         again = hidden(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
 
 
 _terminated = threading.Event()  # SIGTERM came; what the handler raises can arrive as another KeyboardInterrupt
+
+
+def _deaf() -> None:
+    """Hear no more signals: what is left is to end the workers, which takes a moment and must not be cut off."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _terminate(*_: object) -> None:

@@ -12,6 +12,7 @@ from presyn import BENCHMARKS, METHODS, Benchmark, PresynError
 from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS
 from sweeps.files import parse_yaml, read_benchmark, read_yaml
+from sweeps.space import MOST_TRIALS
 
 Parser = argparse.ArgumentParser
 Args = argparse.Namespace
@@ -158,8 +159,8 @@ def trials_of(given: int | None, default: int) -> int:
         PresynError: fewer than one.
     """
     trials = default if given is None else given
-    if trials < 1:
-        raise PresynError(f"--trials must be at least 1, not {trials}.")
+    if not 1 <= trials <= MOST_TRIALS:
+        raise PresynError(f"--trials must be at least 1 and at most {MOST_TRIALS}, not {trials}.")
     return trials
 
 

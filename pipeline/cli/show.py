@@ -16,7 +16,7 @@ from presyn import BENCHMARKS, METHODS, PresynError, make_run
 from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS
 
-out = Console()
+out = Console(markup=False, emoji=False)  # names are shown as they are
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -90,13 +90,13 @@ def show(row: Row) -> None:
     """Print a run's configuration, results, provenance, and the command that repeats it."""
     print_rows([row])
     for title, values in (("config", row.config), ("provenance", row.provenance)):
-        out.print(f"[bold]{title}[/]")
+        out.print(title, style="bold")
         for k, v in values.items():
             out.print(f"  {k}: {v}", highlight=False)
     if row.record.reason:
         out.print(f"{row.status}: {row.record.reason}", highlight=False)
-    out.print("[bold]accuracy[/] (row: after training task i; column: on task j)")
+    out.print("accuracy (row: after training task i; column: on task j)", style="bold")
     for line in row.record.accuracy:
         out.print("  " + " ".join("  –  " if a is None else f"{a:.3f}" for a in line), highlight=False)
-    out.print("[bold]repeat it[/]")
+    out.print("repeat it", style="bold")
     print(repeat_command(row.config) + " --fresh")

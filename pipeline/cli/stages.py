@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.cli import options as opt
 from pipeline.cli.options import Args, Command
+from pipeline.records.files import refuse_unwritable
 from pipeline.workspace import Workspace
 from sweeps.files import read_benchmark
 
@@ -30,7 +31,7 @@ def _perform(args: Args, stages: Sequence[Any], at: Workspace, **how: bool) -> d
 def _prepare(args: Args, otherwise: Path | None = None) -> Path:
     """The results folder, made now, so that one that cannot be made is found before long work."""
     results = args.results = args.results or otherwise or opt.preset(args).results
-    results.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(results, "--results")
     return results
 
 
@@ -50,6 +51,8 @@ def _run(args: Args) -> int:
     from pipeline.experiments.runs import Runs
 
     settings = opt.parse_settings(args.set)
+    if args.rows:
+        refuse_unwritable(args.rows, "--rows", is_file=True)
     stage = Runs(args.method, read_benchmark(args.benchmark), opt.seeds_of(args), settings, args.rows)
     with redirect_stdout(sys.stderr) if args.json else nullcontext():  # whatever a library prints, stdout is the object
         rows = _perform(args, [stage], opt.workspace(args), here=True, fresh=args.fresh)[stage.name].value

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.cli import options as opt
 from pipeline.cli.options import Args, Command
+from pipeline.records.files import refuse_unwritable
 from pipeline.workspace import open_store
 from presyn import PresynError
 
@@ -103,9 +104,12 @@ def _bench_options(p: opt.Parser) -> None:
 
 
 def _bench(args: Args) -> int:
+    if args.runs < 0:
+        raise PresynError(f"--runs must be at least 0, not {args.runs}.")
     from pipeline.bench import bench
     from presyn import choose_device
 
+    refuse_unwritable(args.results, "--results")
     bench(choose_device(args.device or "cpu"), args.results, args.quick, args.runs)
     return 0
 

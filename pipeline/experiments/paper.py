@@ -3,9 +3,7 @@
 Settings that belong to a method on a benchmark are with the method (`published` in presyn/methods).
 """
 
-from pathlib import Path
-
-from pipeline.report.published import PAPER, published_table
+from pipeline.report.published import published_table
 
 SEEDS = (2019, 2020, 2021)
 """Of the paper's repetitions (PAPER section 3)."""
@@ -19,8 +17,6 @@ BY_HAND = "eta0"
 """What the paper sets by hand for its own rule, for each kind of benchmark (PAPER section 4)."""
 TUNED_PER_KIND = {"ewc": {"permuted": "ewc-permuted-mnist", "split": "ewc-split-mnist"}}
 """Methods whose settings the paper does not name: they are searched on one benchmark of each kind."""
-COME_ALONG: Path = PAPER.parent
-"""Results whose winners are used where a folder of one's own has none."""
 
 
 def published_benchmarks() -> set[str]:

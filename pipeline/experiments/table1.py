@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.experiments.paper import BY_HAND, COME_ALONG, OWN, TUNED_PER_KIND, published_benchmarks, space_of
+from pipeline.experiments.paper import BY_HAND, OWN, TUNED_PER_KIND, published_benchmarks, space_of
 from pipeline.experiments.search import Search, Winner, read_best
 from pipeline.report.figures import table_picture
+from pipeline.report.published import COME_ALONG
 from pipeline.report.table1 import as_latex, as_markdown, caption, display, make_table, title
 from pipeline.report.terminal import grid
 from pipeline.stage import Known, Made, Stage, Wish, metrics_of

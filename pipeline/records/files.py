@@ -1,11 +1,15 @@
 """Write a file whole or not at all."""
 
+import errno
 import io
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
+
+from presyn import PresynError
 
 Content: TypeAlias = Any
 """What a file can be made of: a frame becomes a CSV, text and bytes stay, anything with savefig becomes a picture."""
@@ -33,6 +37,29 @@ def write_whole(path: Path, content: Content) -> Path:
         partial.unlink(missing_ok=True)
         raise
     return path
+
+
+def refuse_unwritable(path: Path, option: str, is_file: bool = False) -> None:
+    """Make the folder for results, or of a file of them, before long work.
+
+    Args:
+        path: The folder, or the file.
+        option: How it was named, for the message.
+        is_file: Whether it is a file.
+
+    Raises:
+        PresynError: nothing can be written there, and why.
+    """
+    try:
+        if is_file and path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = path.parent if is_file else path
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) else str(e)
+        raise PresynError(f"{path} cannot be read or written ({why}). Name another with {option}, or mend that.") from None
 
 
 def _bytes(content: Content, path: Path) -> bytes:

@@ -42,6 +42,8 @@ def serve(module: Sequence[str], host: str, port: int, page: str) -> int:
     Raises:
         PresynError: something else listens there.
     """
+    if not 0 < port < 2**16:
+        raise PresynError(f"--port must be from 1 to {2**16 - 1}, not {port}.")
     with socket.socket() as s, contextlib.suppress(OSError):
         s.settimeout(1)
         if s.connect_ex((host, port)) == 0:

@@ -43,6 +43,10 @@ class Row:
         """The row of a run that has just ended, from its record as plain values."""
         return cls.from_dict({"run_id": run_id, "config": run.config(), "provenance": provenance, **record})
 
+    def identity(self) -> str:
+        """The run id that its configuration, data and rules give it."""
+        return identify(self.config, self.provenance["data_sha256"], int(self.provenance["rules_version"]))
+
     @property
     def status(self) -> str:
         return self.record.status
@@ -121,7 +125,7 @@ class Row:
         mean = line["mean_accuracy"] if finished else None
         record = Record(line["status"], reason, accuracy, **series)
         row = cls(line["run_id"], config, {k: line[k] for k in PROVENANCE}, record, mean, forgetting)
-        if row.run_id != identify(config, line["data_sha256"], int(line["rules_version"])):
+        if row.run_id != row.identity():
             raise ValueError("its run_id is not that of its configuration")
         check(row)
         for name in ("method", "benchmark", "seed"):

@@ -53,6 +53,15 @@ def code_version() -> dict[str, Any]:
     }
 
 
+def _who(holder: Path) -> str:
+    """Who holds a store, by what it wrote there."""
+    try:
+        h = json.loads(holder.read_text())
+        return f"'{h['command']}' (process {h['pid']} on {h['host']}, since {h['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another presyn"
+
+
 class Store:
     """Results, manifests and checkpoints in a folder.
 
@@ -108,16 +117,15 @@ class Store:
         holder = self.root / "holder.json"
         lock = filelock.FileLock(self.root / "lock")
         try:
-            lock.acquire(timeout=-1 if wait else 0)
+            lock.acquire(timeout=0)
         except filelock.Timeout:
-            try:
-                h = json.loads(holder.read_text())
-                who = f"'{h['command']}' (process {h['pid']} on {h['host']}, since {h['since']})"
-            except (OSError, ValueError, KeyError):
-                who = "another presyn"
-            raise PresynError(
-                f"The store {self.root} is in use by {who}. Wait for it, or use --wait or another --store."
-            ) from None
+            who = _who(holder)
+            if not wait:
+                raise PresynError(
+                    f"The store {self.root} is in use by {who}. Wait for it, or use --wait or another --store."
+                ) from None
+            print(f"presyn: waiting for {who}, who uses the store {self.root}.", file=sys.stderr)
+            lock.acquire()
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             entry = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
@@ -144,8 +152,8 @@ class Store:
         try:
             values = json.loads(path.read_text())
             row = Row.from_dict(values if isinstance(values, dict) else {})
-            if row.run_id != run_id:
-                raise ValueError("it is of another run")
+            if not run_id == row.run_id == row.identity():
+                raise ValueError("it is of another run, or its configuration was changed")
             return row
         except FileNotFoundError:
             return None

@@ -7,7 +7,10 @@ import pandas as pd
 
 from pipeline.report.statistics import Sample
 
-PAPER = Path(__file__).parents[2] / "results" / "paper"
+_CHECKOUT = Path(__file__).parents[2] / "results"
+COME_ALONG = _CHECKOUT if (_CHECKOUT / "paper").is_dir() else Path(__file__).parents[1] / "come_along"
+"""Results that come along: of a checkout those committed; of a wheel the printed numbers and the winners (see setup.py)."""
+PAPER = COME_ALONG / "paper"
 
 
 def published_table(folder: Path = PAPER) -> dict[tuple[str, str], Sample]:

@@ -97,12 +97,11 @@ def title(benchmarks: tuple[str, ...]) -> str:
 
 def as_latex(shown: pd.DataFrame, benchmarks: tuple[str, ...], words: str = "") -> str:
     """The table as LaTeX."""
-    latex = shown.map(lambda cell: cell.replace("±", r"$\pm$").replace("–", "--").replace("<", "$<$"))
-    return (
-        latex.style.hide(axis="index")
-        .to_latex(hrules=True, caption=f"{title(benchmarks)}. {words}", label="tab:table1")
-        .replace("%", r"\%")
-    )
+    caption = f"{title(benchmarks)}. {words}".replace("%", r"\%").replace("_", r"\_")
+    style = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    latex = style.to_latex(hrules=True, caption=caption, label="tab:table1")
+    head, begin, body = latex.partition(r"\begin{tabular}")
+    return head + begin + body.replace("±", r"$\pm$").replace("–", "--").replace("<", "$<$")
 
 
 def as_markdown(shown: pd.DataFrame, benchmarks: tuple[str, ...], words: str = "") -> str:

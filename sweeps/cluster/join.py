@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any
 
 import presyn
 from presyn import PresynError
+from presyn.device import cores
 from sweeps.cluster import Cluster
 from sweeps.cluster.pages import quiet
 
@@ -106,12 +108,25 @@ def _start_local(ray: Any) -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",
-        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else len(os.sched_getaffinity(0)),
+        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else cores(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        _temp_dir=_short_folder(),
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}},
     )
+
+
+LONGEST = 40
+"""Letters of a folder under which the names of Ray's sockets still fit into the 107 that a socket's name may have."""
+
+
+def _short_folder() -> str | None:
+    """Where Ray keeps its sockets, if the folder for temporary files is too deep for that, as on some clusters; else None."""
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(usual) <= LONGEST:
+        return None
+    return tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm")
 
 
 def _shipped() -> dict[str, Any]:

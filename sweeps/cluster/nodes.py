@@ -1,7 +1,6 @@
 """A look at a node before it is given work: can it train here what the driver would?"""
 
 import hashlib
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 import presyn
 from presyn import Benchmark, PresynError
 from presyn.datasets import Dataset, digest_of
+from presyn.device import cores
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError, prepare
 
@@ -100,7 +100,7 @@ def look(driver: Driver, kind: str) -> dict[str, Any]:
         images.fetch()
     device = prepare_kind(driver.cluster, kind)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return {"host": socket.gethostname(), "torch": torch.__version__, "device": name, "cores": len(os.sched_getaffinity(0))}
+    return {"host": socket.gethostname(), "torch": torch.__version__, "device": name, "cores": cores()}
 
 
 def prepare_kind(cluster: Cluster, kind: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import socket
 from pathlib import Path
 
 import pandas as pd
@@ -224,9 +225,32 @@ def test_a_winner_is_run_by_its_file(home, capsys):
 
 def test_the_address_of_the_pages_is_printed(home, capsys, monkeypatch):
     called = []
-    monkeypatch.setattr("os.execvp", lambda program, words: called.append(words))
-    cli.main(["mlflow-ui", "--port", "5050", "--host", "0.0.0.0"])
-    assert "http://0.0.0.0:5050/#/experiments?workflowType=machine_learning" in capsys.readouterr().out
+
+    class Server:
+        def __init__(self, words):
+            called.append(words)
+
+        def wait(self):
+            return 0
+
+        terminate = wait
+
+    monkeypatch.setattr("pipeline.records.pages.subprocess.Popen", Server)
+    assert cli.main(["mlflow-ui", "--port", "5050", "--host", "0.0.0.0"]) == 0
+    assert "http://127.0.0.1:5050/#/experiments?workflowType=machine_learning" in capsys.readouterr().out
     assert called[0][-4:] == ["--host", "0.0.0.0", "--port", "5050"]
     assert cli.main(["mlflow-ui", "--mlflow", "http://example.invalid:1"]) == 0  # a server has its pages itself
     assert "http://example.invalid:1/#/experiments" in capsys.readouterr().out and len(called) == 1
+    assert cli.main(["mlflow-ui", "--port", "99999"]) == 1 and "--port must be" in capsys.readouterr().err
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        assert cli.main(["mlflow-ui", "--port", str(s.getsockname()[1])]) == 1
+    assert "listens on" in capsys.readouterr().err
+
+
+def test_the_searches_open_in_optunas_pages_if_they_are_there(home, capsys, monkeypatch):
+    assert cli.main(["optuna-dashboard"]) == 1 and "no study" in capsys.readouterr().err
+    Path(".presyn/optuna.db").write_bytes(b"")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli.main(["optuna-dashboard"]) == 1 and "pip install optuna-dashboard" in capsys.readouterr().err

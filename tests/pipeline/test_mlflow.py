@@ -27,6 +27,7 @@ from presyn import PresynError, Record, make_run
 from sweeps.files import database_in
 
 ONE = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1", "tasks=1"]
+RUN = make_run("sgd", "permuted-digits", 0, {"tasks": 1})
 SECRET = "s3cret%40word"
 
 
@@ -39,7 +40,7 @@ def runs_of(uri, name="run"):
 def row_of(store, **changes):
     whole = {"accuracy": [[0.8]], "loss": [0.5], "figures": {"mean_p": [0.3]}, "seconds": [2.0], "ended": [1000.0]}
     record = Record(status="finished", **{**whole, **changes})
-    return store.put("id0", make_run("sgd", "permuted-digits", 0), "sha", record.as_dict(), {})
+    return store.put(RUN.run_id("sha"), RUN, "sha", record.as_dict(), {})
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_what_people_wrote_stays_with_fresh_too(home, own):
 
 def test_a_poorer_or_older_record_replaces_nothing(home, own):
     store = Store(home / ".presyn")
-    note = Note("search", "s", "a sweep", ["id0"])
+    note = Note("search", "s", "a sweep", [RUN.run_id("sha")])
     Tracker(own, store, note).write(row_of(store))
     first = [r for r in runs_of(own, "search") if "run_id" in r.data.tags]
     poorer = {"figures": {}, "ended": [2000.0]}
@@ -302,7 +303,7 @@ def test_a_command_that_names_a_password_is_kept_without_it(home):
 
 def test_notes_that_are_damaged_in_any_way_are_set_aside(home, own, capsys):
     store = Store(home / ".presyn")
-    note = Note("search", "s", "a sweep", ["id0"])
+    note = Note("search", "s", "a sweep", [RUN.run_id("sha")])
     for n, wrong in enumerate(
         ({"run_ids": "id0"}, {"metrics": {"a": "b"}}, {"labels": {"a": 1}}, {"table": 3}, {"files": [1]})
     ):

@@ -121,6 +121,8 @@ def test_verify_believes_no_line_that_was_changed(tmp_path, column, change, said
     "change",
     [
         {"mean_accuracy": 0.99},
+        {"config": {**make_run("sgd", "permuted-digits", 1, {"tasks": 2}).config(), "eta0": 0.5}},
+        {"run_id": "abc"},
         {"mean_accuracy": None},
         {"accuracy": [[1.5, 0.5]]},
         {"accuracy": None},
@@ -136,8 +138,10 @@ def test_verify_believes_no_line_that_was_changed(tmp_path, column, change, said
 def test_a_row_in_the_store_that_was_changed_is_set_aside(tmp_path, capsys, change):
     store = Store(tmp_path)
     record = Record("finished", accuracy=[[0.5, 0.5]], loss=[1.0], seconds=[1.0], ended=[2.0], figures={"mean_p": [0.3]})
-    store.put("abc", make_run("sgd", "permuted-digits", 1, {"tasks": 2}), "sha", record.as_dict(), {})
-    assert store.get("abc")
-    path = store.results / "abc.json"
+    run = make_run("sgd", "permuted-digits", 1, {"tasks": 2})
+    own = run.run_id("sha")
+    store.put(own, run, "sha", record.as_dict(), {})
+    assert store.get(own)
+    path = store.results / f"{own}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    assert store.get("abc") is None and "was damaged" in capsys.readouterr().err and store.ids() == []
+    assert store.get(own) is None and "was damaged" in capsys.readouterr().err and store.ids() == []

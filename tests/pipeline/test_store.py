@@ -13,6 +13,7 @@ from pipeline.records.store import Store, code_version
 from presyn import PresynError, Record, make_run
 
 RUN = make_run("sgd", "permuted-digits", 1)
+ID = RUN.run_id("sha")
 RECORD = Record(status="finished", accuracy=[[0.5] * 5], loss=[1.0], seconds=[1.0], ended=[2.0]).as_dict()
 
 
@@ -22,8 +23,8 @@ def store(tmp_path):
 
 
 def test_a_row_carries_configuration_and_provenance(store):
-    row = store.put("abc", RUN, "sha", RECORD, {"host": "h", "device": "cpu"})
-    assert store.get("abc") == row and row.as_dict() == json.loads((store.results / "abc.json").read_text())
+    row = store.put(ID, RUN, "sha", RECORD, {"host": "h", "device": "cpu"})
+    assert store.get(ID) == row and row.as_dict() == json.loads((store.results / f"{ID}.json").read_text())
     assert row.config == RUN.config() and row.mean_accuracy == 0.5
     known = {"git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "numpy", "python", "host", "device"}
     assert known <= row.provenance.keys()
@@ -31,18 +32,18 @@ def test_a_row_carries_configuration_and_provenance(store):
 
 @pytest.mark.parametrize("damage", ["", '{"run_id": "abc", "sta', "[]", '{"run_id": "other", "status": "finished"}'])
 def test_a_half_written_result_is_set_aside_and_said(store, capsys, damage):
-    store.put("abc", RUN, "sha", RECORD, {})
-    (store.results / "abc.json").write_text(damage)
-    assert store.get("abc") is None
-    assert "abc.json was damaged" in capsys.readouterr().err
-    assert (store.results / "abc.damaged").exists() and store.ids() == []
+    store.put(ID, RUN, "sha", RECORD, {})
+    (store.results / f"{ID}.json").write_text(damage)
+    assert store.get(ID) is None
+    assert f"{ID}.json was damaged" in capsys.readouterr().err
+    assert (store.results / f"{ID}.damaged").exists() and store.ids() == []
 
 
 def test_a_crash_while_writing_leaves_no_result(store, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.put("abc", RUN, "sha", RECORD, {})
-    assert store.get("abc") is None and store.ids() == []
+        store.put(ID, RUN, "sha", RECORD, {})
+    assert store.get(ID) is None and store.ids() == []
 
 
 def test_a_store_that_cannot_be_made_is_named(tmp_path):
@@ -52,7 +53,7 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_full_disk_is_named_and_loses_nothing(store):
-    store.put("first", RUN, "sha", RECORD, {})
+    store.put(ID, RUN, "sha", RECORD, {})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a full disk does, this fails the write
     try:
@@ -60,8 +61,8 @@ def test_a_full_disk_is_named_and_loses_nothing(store):
             store.put("second", RUN, "sha", RECORD, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert store.ids() == ["first"] and store.get("first")
-    assert [p.name for p in store.results.iterdir()] == ["first.json"], "no partial file is left"
+    assert store.ids() == [ID] and store.get(ID)
+    assert [p.name for p in store.results.iterdir()] == [f"{ID}.json"], "no partial file is left"
 
 
 HOLD = """

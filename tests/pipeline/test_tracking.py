@@ -26,6 +26,9 @@ RECORD = Record(
     ended=[1000.0, 1003.0],
 ).as_dict()
 
+RUNS = [make_run("presynaptic", "permuted-digits", s) for s in range(3)]
+IDS = [run.run_id("sha") for run in RUNS]
+
 
 @pytest.fixture
 def store(home):
@@ -37,7 +40,7 @@ def uri(store):
 
 
 def rows_of(store, n):
-    return [store.put(f"id{s}", make_run("presynaptic", "permuted-digits", s), "sha", RECORD, {}) for s in range(n)]
+    return [store.put(i, run, "sha", RECORD, {}) for i, run in zip(IDS[:n], RUNS[:n], strict=True)]
 
 
 def everything(client):
@@ -51,10 +54,10 @@ def everything(client):
 
 
 def test_a_run_holds_configuration_tags_and_metrics_over_tasks(store, client):
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
     tracker.write(rows_of(store, 1)[0])
     runs = everything(client)
-    run, history = runs["search", "id0"]
+    run, history = runs["search", IDS[0]]
     assert {"stage", "method", "benchmark", "seed", "run_id", "git_commit", "git_dirty", "data_sha256"} <= run.data.tags.keys()
     assert run.data.tags["mlflow.parentRunId"] == runs["search", "parent"][0].info.run_id
     assert run.data.params["p_up"] == "0.052" and run.data.params["hidden"] == "[100, 100]"
@@ -70,7 +73,7 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
     table.write_text("method,ours\nsgd,0.5\n")
     rows = rows_of(store, 3)
     for _ in range(3):
-        stage = Note("table1", "t", "a table", ["id0", "id1", "id2"], {"n": 3}, {"best": 0.5}, [str(table)], str(table))
+        stage = Note("table1", "t", "a table", IDS, {"n": 3}, {"best": 0.5}, [str(table)], str(table))
         stage.save(store)
         tracker = Tracker(uri(store), store, stage)
         for row in rows:
@@ -86,16 +89,16 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
 
 def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
     row = rows_of(store, 1)[0]
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
     original = tracker.client.set_terminated
     tracker.client.set_terminated = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         tracker.write(row)
     tracker.client.set_terminated = original
-    Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"])).write(row)
+    Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]])).write(row)
     runs = everything(client)
     assert len(runs) == 2
-    run, history = runs["search", "id0"]
+    run, history = runs["search", IDS[0]]
     assert run.info.status == "FINISHED" and history["loss"] == [(1, 1.0), (2, 0.5)]
 
 
@@ -158,7 +161,7 @@ def test_a_server_that_hangs_is_given_up_after_the_probe(store):
 
 
 def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["id0"]))
+    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
     tracker.client.create_run = lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone"))
     for row in rows_of(store, 2):
         tracker.write(row)
@@ -167,28 +170,28 @@ def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
 
 
 def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(store, client):
-    whole, part = Note("search", "a", "whole", ["id0"]), Note("table1", "b", "part", ["id0", "id1"])
-    tracker = Tracker(uri(store), store, whole, part, Note("ablations", "c", "of other runs", ["id2"]))
+    whole, part = Note("search", "a", "whole", [IDS[0]]), Note("table1", "b", "part", IDS[:2])
+    tracker = Tracker(uri(store), store, whole, part, Note("ablations", "c", "of other runs", [IDS[2]]))
     tracker.write(rows_of(store, 1)[0])
     tracker.finish()
     runs = everything(client)
-    assert set(runs) == {(s, i) for s in ("search", "table1") for i in ("id0", "parent")} | {("ablations", "parent")}
+    assert set(runs) == {(s, i) for s in ("search", "table1") for i in (IDS[0], "parent")} | {("ablations", "parent")}
     assert runs["search", "parent"][0].info.status == "FINISHED" and runs["table1", "parent"][0].info.status == "RUNNING"
 
 
 def test_damaged_notes_of_stages_are_skipped(store):
-    Note("search", "s", "a sweep", ["id0"]).save(store)
+    Note("search", "s", "a sweep", [IDS[0]]).save(store)
     (store.stages / "search-broken.json").write_text("{")
     assert [s.identity for s in notes(store)] == ["s"]
 
 
 def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_alone(store, client):
     def write(record):
-        row = store.put("id0", make_run("sgd", "permuted-digits", 0), "sha", record, {})
-        Tracker(uri(store), store, Note("run", "run", run_ids=["id0"])).write(row)
+        row = store.put(IDS[0], make_run("sgd", "permuted-digits", 0), "sha", record, {})
+        Tracker(uri(store), store, Note("run", "run", run_ids=[IDS[0]])).write(row)
         runs = everything(client)
         assert len(runs) == 1
-        return runs["run", "id0"][0].info
+        return runs["run", IDS[0]][0].info
 
     first, again = write(RECORD), write(RECORD)
     assert again.run_id == first.run_id
@@ -229,9 +232,9 @@ def test_runs_say_which_row_of_the_table_they_are_and_experiments_what_kind(home
 
 def test_labels_survive_a_rebuild_and_old_notes_have_none(store, client):
     row = rows_of(store, 1)[0]
-    Note("search", "s", "a sweep", ["id0"], labels={"id0": {"trial": "7"}}).save(store)
+    Note("search", "s", "a sweep", [IDS[0]], labels={IDS[0]: {"trial": "7"}}).save(store)
     assert sync(store, uri(store))
-    assert everything(client)["search", "id0"][0].data.tags["trial"] == "7"
+    assert everything(client)["search", IDS[0]][0].data.tags["trial"] == "7"
     path = next(store.stages.iterdir())
     old = json.loads(path.read_text())
     del old["labels"]

@@ -1,0 +1,57 @@
+"""What a network and this process may take: memory, cores, devices."""
+
+import pytest
+
+import presyn.device
+from presyn import PresynError, choose_device, load, make_run
+from presyn.device import cores, memory_of, refuse_absurd
+
+
+def test_a_network_that_no_machine_holds_is_refused_with_the_memory_it_needs():
+    run = make_run("sgd", "digits", 0, {"hidden": [1_000_000, 1_000_000]})
+    with pytest.raises(PresynError, match=r"hidden \[1000000, 1000000\].* GiB"):
+        refuse_absurd(run, load("digits"))
+    small = make_run("sgd", "digits", 0)
+    refuse_absurd(small, load("digits"))
+    with pytest.raises(PresynError, match="GiB"):
+        refuse_absurd(small, load("digits"), memory_of(small, load("digits")) - 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "expected"),
+    [
+        ({"cpu.max": "max 100000"}, "0::/", []),
+        ({"cpu.max": "150000 100000"}, "0::/", [1.5]),
+        ({"a/cpu.max": "200000 100000", "cpu.max": "max 100000"}, "0::/a/b", [2.0]),
+        ({"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"}, "3:cpu,cpuacct:/a\n2:memory:/a", [3.0]),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "3:cpu:/", []),
+        ({"cpu.max": "nonsense"}, "0::/", []),
+        ({}, "0::/", []),
+    ],
+)
+def test_control_groups_limit_the_cores(tmp_path, files, own, expected):
+    for name, content in files.items():
+        path = tmp_path / "sys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "own").write_text(own + "\n")
+    assert presyn.device._group_limits(tmp_path / "sys", tmp_path / "own") == expected
+
+
+def test_cores_are_those_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(presyn.device.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(presyn.device, "_group_limits", lambda: [2.5, 8.0])
+    assert cores() == 2
+    monkeypatch.setattr(presyn.device, "_group_limits", lambda: [0.5])
+    assert cores() == 1
+
+
+@pytest.mark.parametrize("name", ["", None, "cpu"])
+def test_a_device_may_be_a_word_or_a_device(name):
+    assert choose_device(choose_device(name or "cpu")).type == "cpu"
+
+
+@pytest.mark.parametrize("name", [3, ["cpu"], "cup", "cuda:99"])
+def test_another_device_is_refused_in_one_line(name):
+    with pytest.raises(PresynError, match="device"):
+        choose_device(name)
