@@ -225,6 +225,9 @@ def test_a_winner_is_run_by_its_file(home, capsys):
 
 def test_the_address_of_the_pages_is_printed(home, capsys, monkeypatch):
     called = []
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
 
     class Server:
         def __init__(self, words):
@@ -236,9 +239,9 @@ def test_the_address_of_the_pages_is_printed(home, capsys, monkeypatch):
         terminate = wait
 
     monkeypatch.setattr("pipeline.records.pages.subprocess.Popen", Server)
-    assert cli.main(["mlflow-ui", "--port", "5050", "--host", "0.0.0.0"]) == 0
-    assert "http://127.0.0.1:5050/#/experiments?workflowType=machine_learning" in capsys.readouterr().out
-    assert called[0][-4:] == ["--host", "0.0.0.0", "--port", "5050"]
+    assert cli.main(["mlflow-ui", "--port", port, "--host", "0.0.0.0"]) == 0
+    assert f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning" in capsys.readouterr().out
+    assert called[0][-4:] == ["--host", "0.0.0.0", "--port", port]
     assert cli.main(["mlflow-ui", "--mlflow", "http://example.invalid:1"]) == 0  # a server has its pages itself
     assert "http://example.invalid:1/#/experiments" in capsys.readouterr().out and len(called) == 1
     assert cli.main(["mlflow-ui", "--port", "99999"]) == 1 and "--port must be" in capsys.readouterr().err

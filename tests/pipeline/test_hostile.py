@@ -1,0 +1,366 @@
+"""Bad values of every command, environment variable, file and field: one message, exit code 1 or 2, nothing lost, no traceback.
+
+A minute here; PRESYN_HOSTILE_SECONDS=1200 goes on for twenty.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+import pipeline.perform
+from pipeline.cli import COMMANDS, main, parser
+from presyn import METHODS, PresynError, make_run
+from presyn.benchmarks import Benchmark
+from presyn.methods import PERCEPTRONS, kind_of
+from sweeps.files import read_benchmark
+from sweeps.space import read_space
+
+SECONDS = float(os.environ.get("PRESYN_HOSTILE_SECONDS", "0"))
+SLOWEST = 60.0  # of a case; most take milliseconds
+SERVERS = {"mlflow-ui", "optuna-dashboard", "bench"}  # what they start is not tried here
+
+odd_words = st.one_of(
+    st.sampled_from(
+        [
+            *(
+                "",
+                " ",
+                "\x00",
+                "-1",
+                "0",
+                "1e999",
+                "nan",
+                "inf",
+                "-inf",
+                "none",
+                "null",
+                "true",
+                "[]",
+                "{}",
+                "[1,[2]]",
+                "!!x",
+                "*a",
+                "&a a",
+            ),
+            *(
+                "../..",
+                "/",
+                "/dev/null",
+                "/proc/self/mem",
+                ".",
+                "~",
+                "a/b/c.yaml",
+                "no.yaml",
+                "x" * 300,
+                "[red]x[/]",
+                "ä|ö",
+                "%s",
+                "{0}",
+            ),
+            *(
+                "1-",
+                "-",
+                "3-1",
+                "1-99999999999",
+                "0x10",
+                "1_000",
+                "٣",
+                "1" * 400,
+                "2026-01-01",
+                "cuda:77",
+                "gpu",
+                "ray://x",
+                "http://[::1",
+                "s3://",
+            ),
+            *(
+                "permuted-digits",
+                "sgd",
+                "eta0=0.1",
+                "=",
+                "=1",
+                "eta0=",
+                "@",
+                "@/",
+                "@no.yaml",
+                "a=b=c",
+                "hidden=[]",
+                "hidden=abc",
+                "epochs=1.5",
+            ),
+        ]
+    ),
+    st.text(max_size=8),
+    st.integers().map(str),
+    st.floats().map(str),
+)
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.sampled_from([10**400, -(10**30), 1e308])
+)
+values = st.recursive(
+    plain,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    max_leaves=4,
+)
+TALLY: Counter = Counter()
+
+
+def _no_training(plan, tracker, title, here):
+    """Nothing is trained here: what would be has passed every check, which is a fair end for a value."""
+    raise PresynError("would train")
+
+
+class Home:
+    """Where cases are tried."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __repr__(self):
+        return "home"
+
+    def tries(self, words, environment=None):
+        """Give a command; it must end well, or with one message, in bounded time, and lose nothing of the store and results."""
+        kept = self.kept()
+        out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
+        before = dict(os.environ)
+        os.environ.update(environment or {})
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    code = main(words)
+                except SystemExit as e:  # argparse's own
+                    code = e.code
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        told = err.getvalue()
+        assert code in (0, 1, 2), (words, environment, code)
+        assert "Traceback" not in told, (words, told)
+        if code == 1:
+            ours = [line for line in told.splitlines() if line.startswith("presyn: ")]
+            assert ours, (words, environment, told)
+        assert time.monotonic() - began < SLOWEST, (words, environment)
+        after = self.kept()
+        assert all(after.get(path) == content for path, content in kept.items()), (words, environment)
+        TALLY[words[0] if words else ""] += 1
+        return code, told
+
+    def kept(self):
+        return {p: p.read_bytes() for p in (self.folder / ".presyn" / "results").glob("*.json")}
+
+
+def options_of(name):
+    actions = parser()._subparsers._group_actions[0].choices[name]._actions  # argparse has no public way
+    return [a for a in actions if a.option_strings and a.dest != "help"], [a for a in actions if not a.option_strings]
+
+
+BASE = {
+    "run": ["--method", "sgd", "--benchmark", "split-digits"],
+    "search": ["--digits", "--dry-run", "--trials", "1"],
+    "table1": ["--digits", "--dry-run", "--trials", "1"],
+    "ablate": ["--digits", "--dry-run", "--off", "ghost", "--trials", "1"],
+    "reproduce": ["energy", "--digits", "--dry-run", "--seeds", "1"],
+    "show": ["abc"],
+}
+
+
+def commands(home, data):
+    name = data.draw(st.sampled_from([n for n in COMMANDS if n not in SERVERS]))
+    flags, places = options_of(name)
+    words = [name, *BASE.get(name, [])]
+    for action in data.draw(st.lists(st.sampled_from(flags), max_size=3)) if flags else []:
+        words.append(data.draw(st.sampled_from(action.option_strings)))
+        if action.nargs != 0:
+            words += data.draw(st.lists(odd_words, min_size=1, max_size=2 if action.nargs == "+" else 1))
+    if places and data.draw(st.booleans()):
+        words.append(data.draw(odd_words))
+    if "--wait" not in words:
+        home.tries([w for w in words if "\x00" not in w or name == "run"])
+
+
+VARIABLES = (
+    "PRESYN_STORE",
+    "PRESYN_DATA",
+    "PRESYN_DEVICE",
+    "PRESYN_CHECKPOINTS",
+    "RAY_ADDRESS",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+)
+
+
+def variables(home, data):
+    name = data.draw(st.sampled_from(VARIABLES))
+    value = data.draw(odd_words.filter(lambda w: "\x00" not in w and w.isprintable()))
+    words = data.draw(
+        st.sampled_from(
+            [
+                ["run", *BASE["run"]],
+                ["search", *BASE["search"]],
+                ["show", "abc"],
+                ["run", "--method", "sgd", "--benchmark", "split-mnist"],
+            ]
+        )
+    )
+    home.tries(words, {name: value, **({} if name == "PRESYN_DATA" else {"PRESYN_DATA": "/nowhere"})})
+
+
+def fields_of_runs(home, data):
+    """Every field of every method and benchmark, as a value of YAML on the command line, and from Python."""
+    method = data.draw(st.sampled_from([*METHODS, *PERCEPTRONS]))
+    names = [*kind_of(method).Options.names(), *kind_of(method).preset_names, *(f.name for f in fields(Benchmark)), "nonsense"]
+    name, value = data.draw(st.sampled_from(names)), data.draw(values)
+    benchmark = (
+        "patterns" if method in PERCEPTRONS else data.draw(st.sampled_from(["split-digits", "permuted-digits", "digits"]))
+    )
+    with contextlib.suppress(PresynError):
+        make_run(method, benchmark, 1, {name: value})
+    with contextlib.suppress(PresynError):
+        make_run(data.draw(plain), data.draw(plain), data.draw(plain), data.draw(values))
+    home.tries(
+        ["run", "--method", method, "--benchmark", benchmark, "--set", f"{name}={yaml.safe_dump(value).split(chr(10))[0]}"]
+    )
+    TALLY["fields"] += 3
+
+
+SPACE = {
+    "method": "sgd",
+    "benchmark": "permuted-digits",
+    "search": {"eta0": {"low": 0.001, "high": 0.1}},
+    "fixed": {"validation": 300},
+    "trials": 2,
+}
+BENCHMARK = {"name": "mine", "dataset": "digits", "kind": "permuted", "tasks": 2, "hidden": [8], "batch_size": 20}
+
+
+def yaml_files(home, data):
+    """A space and a benchmark with one thing changed, and files that are none."""
+    whole, read = data.draw(st.sampled_from([(SPACE, read_space), (BENCHMARK, read_benchmark)]))
+    kind = data.draw(st.sampled_from(["field", "inner", "text", "bytes"]))
+    changed = dict(whole)
+    if kind == "field":
+        changed[data.draw(st.sampled_from([*whole, "sampler", "objective", "direction", "sampler_seed", "odd"]))] = data.draw(
+            values
+        )
+    elif kind == "inner":
+        changed["search"] = {"eta0": data.draw(values)}
+    path = home.folder / "odd.yaml"
+    if kind == "bytes":
+        path.write_bytes(data.draw(st.binary(max_size=60)))
+    elif kind == "text":
+        path.write_text(data.draw(st.text(max_size=60)), encoding="utf-8", errors="replace")
+    else:
+        path.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    began = time.monotonic()
+    with contextlib.suppress(PresynError):
+        read(str(path))
+    assert time.monotonic() - began < SLOWEST, path.read_bytes()
+    TALLY["yaml"] += 1
+
+
+def files_of_the_store(home, data):
+    """Every kind of file that is read back, damaged in any way: set aside, made again or refused, and never believed."""
+    whole = home.folder / "whole"
+    if not whole.exists():
+        _make_whole(home, whole)
+    for old in home.folder.glob("damaged-*"):
+        shutil.rmtree(old)
+    store = shutil.copytree(whole, home.folder / f"damaged-{TALLY['store files']}")  # MLflow knows a path once in a process
+    kinds = sorted(p for p in store.rglob("*") if p.is_file() and p.suffix in (".json", ".yaml", ".csv", ".db"))
+    path = data.draw(st.sampled_from(kinds))
+    content = path.read_bytes()
+    how = data.draw(st.sampled_from(["cut", "flip", "noise", "empty", "value"]))
+    if how == "cut":
+        path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    elif how == "flip":
+        at = data.draw(st.integers(0, len(content) - 1))
+        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << data.draw(st.integers(0, 7)))]) + content[at + 1 :])
+    elif how == "value" and path.suffix == ".json":
+        told = json.loads(content)
+        if isinstance(told, dict) and told:
+            told[data.draw(st.sampled_from(sorted(told)))] = data.draw(values)
+        path.write_text(json.dumps(told))
+    else:
+        path.write_bytes(b"" if how == "empty" else data.draw(st.binary(max_size=80)))
+    results = str(store / "out")
+    for words in (
+        ["search", "--space", str(home.folder / "space.yaml"), "--results", results, "--store", str(store)],
+        [
+            "search",
+            "--space",
+            str(home.folder / "space.yaml"),
+            "--results",
+            str(store / "new"),
+            "--store",
+            str(store),
+            "--dry-run",
+        ],
+        ["show", "a", "--store", str(store)],
+        ["import", str(store / "out" / "search" / "space" / "runs.csv"), "--store", str(store)],
+    ):
+        code, _ = home.tries(words)
+        best = Path(results, "search", "space", "best.yaml")
+        if words[0] == "search" and code == 0 and "--dry-run" not in words:
+            assert best.read_bytes() == (whole / "out" / "search" / "space" / "best.yaml").read_bytes(), path
+    TALLY["store files"] += 1
+
+
+def _make_whole(home, whole):
+    """A store and results of a small search, as they are after it."""
+    from pipeline.train import train
+
+    (home.folder / "space.yaml").write_text(
+        yaml.safe_dump({**SPACE, "fixed": {"validation": 300, "epochs": 1, "tasks": 1, "hidden": [8]}})
+    )
+    before, pipeline.perform.train = (
+        pipeline.perform.train,
+        lambda plan, tracker, title, here: train(plan, tracker, title, True),
+    )
+    try:
+        whole.mkdir()
+        words = ["search", "--space", str(home.folder / "space.yaml"), "--results", str(whole / "out"), "--store", str(whole)]
+        shutil.copy(home.folder / ".presyn" / "mlflow.db", whole)
+        assert home.tries(words)[0] == 0
+    finally:
+        pipeline.perform.train = before
+
+
+PARTS = {
+    "commands": (commands, 300),
+    "variables": (variables, 200),
+    "fields": (fields_of_runs, 1000),
+    "yaml files": (yaml_files, 2000),
+    "files of the store": (files_of_the_store, 40),
+}
+"""What is tried, and in how many cases at a time."""
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_wrong_gets_in(part, home, monkeypatch):
+    """Goes over generated cases: once over the same ones, or over ever new ones for its share of the time asked for."""
+    case, number = PARTS[part]
+    monkeypatch.setattr(pipeline.perform, "train", _no_training)
+    place, until, times = Home(home), time.monotonic() + SECONDS / len(PARTS), 0
+    while not times or time.monotonic() < until:
+
+        @settings(max_examples=number, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @seed(times)
+        @given(data=st.data())
+        def cases(data):
+            case(place, data)
+
+        cases()
+        times += 1
+    print(dict(TALLY))
