@@ -126,7 +126,7 @@ def _short_folder() -> str | None:
     usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(usual) <= LONGEST:
         return None
-    return tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm")
+    return f"{'/tmp' if os.access('/tmp', os.W_OK) else '/dev/shm'}/ray-{os.getuid()}"
 
 
 def _shipped() -> dict[str, Any]:

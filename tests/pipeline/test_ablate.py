@@ -54,6 +54,14 @@ def test_search_then_reuse(home, here, capsys):
     winners = yaml.safe_load((folder / "winners.yaml").read_text())["split-digits"]
     assert set(winners) == {"full", "no-freezing"} and "p_freeze" not in winners["no-freezing"]
     assert rows.ablation.tolist() == ["full", "full", "no-freezing", "no-freezing"] and not set(rows.seed) - {1, 2}
+    best = next(folder.glob("search/*no-freezing*/best.yaml"))
+    whole = best.read_text()
+    best.write_text(whole.replace("rules_version: 1", "rules_version: 0"))
+    assert main([*words, "--reuse-parameters"]) == 1 and "its rules_version is 0" in capsys.readouterr().err
+    best.write_text(whole)
+    (folder / "winners.yaml").write_text("split-digits: [1]\n")
+    assert main(words) == 1 and "is not the winners of a study. Delete it" in capsys.readouterr().err
+    (folder / "winners.yaml").unlink()
     assert main([*words, "--reuse-parameters"]) == 0
     assert pd.read_csv(folder / "runs.csv").run_id.tolist() == rows.run_id.tolist()
     assert "no-freezing" in capsys.readouterr().out and (folder / "table.png").exists()

@@ -235,6 +235,8 @@ def test_a_winner_is_used_only_for_what_it_was_searched_for(tmp_path):
         ({"space": {**best["space"], "method": "sgd"}}, "its method is 'sgd', not 'presynaptic'"),
         ({"space": {**best["space"], "fixed": {"validation": 1}}}, "winner of another search: its fixed is"),
         ({"space": {**best["space"], "sampler_seed": 1}}, "its sampler_seed is 1"),
+        ({"rules_version": 0}, "its rules_version is 0, not 1"),
+        ({"data_sha256": "of other images"}, "its data_sha256 is 'of other images'"),
         ({"params": {**best["params"], "p_up": 7}}, "p_up must be between"),
         ({"params": {"p_up": 0.05}}, "is not the winner of a search. Delete it"),
         ({"params": None}, "is not the winner of a search"),
