@@ -75,10 +75,11 @@ class Plan:
     def missing(self) -> dict[str, Run]:
         return {i: r for i, r in self.runs.items() if i not in self.rows}
 
-    def refuse_absurd(self, run: Run) -> None:
+    def refuse_absurd(self, runs: Iterable[Run]) -> None:
         """Raise a PresynError for a network that this machine cannot hold, or that no node of a cluster could."""
         here = memory_here() if self.cluster.address is None and self.cluster.device in (None, "cpu") else MOST_BYTES
-        refuse_absurd(run, run.benchmark.load(self.cluster.data), here)
+        for run in runs:
+            refuse_absurd(run, run.benchmark.load(self.cluster.data), here)
 
     def seconds(self, run: Run) -> float:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
@@ -96,7 +97,7 @@ class Plan:
         key = json.dumps([*shape, torch.__version__], default=list)
         known = self._timings()
         if key not in known:
-            self.refuse_absurd(run)
+            self.refuse_absurd([run])
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:

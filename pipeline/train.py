@@ -31,8 +31,7 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
     missing = plan.missing
     if not missing:
         return
-    for run in missing.values():
-        plan.refuse_absurd(run)
+    plan.refuse_absurd(missing.values())
     checkpoints = Checkpoints(plan.store.checkpoints, new_session())
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
     if here:
