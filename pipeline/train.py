@@ -31,12 +31,10 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
     missing = plan.missing
     if not missing:
         return
-    plan.refuse_absurd(missing.values())
+    _refuse(plan, here)
     checkpoints = Checkpoints(plan.store.checkpoints, new_session())
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
-    if here:
-        choose_device(plan.cluster.device)
-    total = sum(map(plan.steps, missing.values()))  # with the device, all that can be refused is refused here
+    total = sum(map(plan.steps, missing.values()))
     with _progress() as progress:
         watch = _Watch(plan, tracker, title, progress, total, missing)
         if here:
@@ -55,6 +53,13 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
     # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
     checkpoints.remove(*plan.rows)
     checkpoints.close()
+
+
+def _refuse(plan: Plan, here: bool) -> None:
+    """Refuse what cannot be trained before anything is: a network without the memory for it, a device that is not there."""
+    plan.refuse_absurd(plan.missing.values())
+    if here:
+        choose_device(plan.cluster.device)
 
 
 def say(line: str) -> None:

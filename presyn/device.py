@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,18 @@ def memory_of(run: Run, data: Dataset) -> int:
     per_weight = FLOATS_PER_WEIGHT * Network(sizes).n_weights
     order = 6 * 8 * len(data.train_y) * (tasks.tasks if kind.joint else 1)  # an epoch's order, and what sorting it takes
     return 4 * (per_sample + per_weight) * kind.traits_of(run.options).draws + order
+
+
+def refuse_mixed(runs: Sequence[Run], data: Dataset) -> None:
+    """Raise a PresynError for what cannot be trained as one cohort on these images."""
+    if not isinstance(data, Dataset):
+        raise PresynError(f"A cohort takes images, as load reads them, not {data!r}.")
+    if len({run.shape() for run in runs}) != 1:
+        raise PresynError("The runs of a cohort must share everything but seeds and varying options.")
+    benchmark = runs[0].benchmark
+    if data.name != benchmark.dataset:
+        raise PresynError(f"{benchmark.name} is on {benchmark.dataset}, not on {data.name}: load('{benchmark.dataset}').")
+    refuse_absurd(runs[0], data)
 
 
 def memory_here() -> int:

@@ -8,19 +8,47 @@ from typing import Any
 
 import torch
 
+RECOMPILATIONS = 256
+"""Of one function. Dynamo's own limit of 8 falls back to eager steps in silence; cohorts of many sizes are normal here."""
+
+
+_notes: dict[str, list[str]] = {}
+
+
+def note(kind: str, words: str) -> bool:
+    """Remember how devices of a kind train in this process other than they should; True if it is new."""
+    known = _notes.setdefault(kind, [])
+    if words in known:
+        return False
+    known.append(words)
+    return True
+
+
+def notes_on(kind: str) -> list[str]:
+    """How devices of a kind train in this process other than they should: unfused, not captured; for the rows."""
+    return list(_notes.get(kind, ()))
+
 
 @cache
-def compiler_available() -> bool:
-    """Whether torch.compile works here, tried once on a trifle; says on stderr when it does not."""
+def trouble(kind: str) -> str:
+    """Why torch.compile does not work for devices of a kind here, such as cpu or cuda; empty if it does.
+
+    Tried once on a trifle on such a device; what is wrong is said on stderr, once, and noted for the rows.
+    """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a missing GPU
-    # The built-in limit of recompilations falls back to eager mode in silence; cohorts of many sizes are normal here.
-    torch._dynamo.config.cache_size_limit = 256
     try:
-        torch.compile(_increment)(torch.zeros(8))
-    except Exception:  # whatever a missing or broken compiler leads to
-        print("presyn: no working C++ compiler, so updates run unfused: same results, several times slower.", file=sys.stderr)
-        return False
-    return True
+        torch.compile(_increment)(torch.zeros(8, device=kind))
+    except Exception as e:  # whatever a missing or broken compiler, or a cache that cannot be written, leads to
+        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+        why = lines[0] if lines else type(e).__name__
+        needs = "no working C++ compiler" if kind == "cpu" else "no working Triton"
+        note(kind, "unfused")
+        print(
+            f"presyn: {needs} ({why[:200]}), so updates run unfused on {kind}: same results, several times slower.",
+            file=sys.stderr,
+        )
+        return why
+    return ""
 
 
 def _increment(x: torch.Tensor) -> torch.Tensor:
@@ -32,6 +60,23 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function)
 
 
-def fused(function: Callable[..., Any], enabled: bool) -> Callable[..., Any]:
-    """The function compiled into one pass if asked for and possible, else the function itself."""
-    return _compiled(function) if enabled and compiler_available() else function
+def fused(function: Callable[..., Any], enabled: bool, device: torch.device | None = None) -> Callable[..., Any]:
+    """The function compiled into one pass if asked for and possible, else the function itself.
+
+    Args:
+        function: Of tensors.
+        enabled: Whether to.
+        device: Where the tensors are; None for the CPU.
+    """
+    if not enabled or trouble(device.type if device else "cpu"):
+        return function
+    _allow_sizes()
+    return _compiled(function)
+
+
+def _allow_sizes() -> None:
+    """Raise Dynamo's limits in this thread: its configuration is a context variable, so a new thread has the defaults."""
+    config = torch._dynamo.config
+    for name, least in (("recompile_limit", RECOMPILATIONS), ("accumulated_recompile_limit", 64 * RECOMPILATIONS)):
+        if getattr(config, name) < least:
+            setattr(config, name, least)

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from presyn.fuse import fused
+from presyn.graph import Replayed
 from presyn.methods.base import Method, State
 from presyn.network import Backprop, Network
-from presyn.stream import Stream, inputs
+from presyn.stream import Stream, inputs, into_device
 from presyn.streams import Purpose, keys
-
-EAGER = 3  # steps that a GPU makes before it captures one: they compile, and let the libraries allocate
 
 
 class Steps:
@@ -46,7 +45,7 @@ class Steps:
         self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=stream.device)
         self._at = torch.zeros(1, dtype=torch.long, device=stream.device)
         self._loss = torch.zeros(members * traits.draws, device=stream.device)
-        self._inputs = fused(_inputs, fuse)
+        self._inputs = fused(_inputs, fuse, stream.device)
         self._weights, self._biases = method.transmit(state, self._keys[0])
         self._backprop = Backprop(network, self._weights, self._biases, traits.trains_biases, batch)
         # Of the members, when each of them has several sampled networks that see the same images.
@@ -54,7 +53,9 @@ class Steps:
             self._backprop.x if traits.draws == 1 else self._backprop.x.new_empty(members, *self._backprop.x.shape[1:])
         )
         self._raised: Tensor | None = None
-        self._graph: torch.cuda.CUDAGraph | None = None
+        # An epoch whose loss nobody reads does not compute it; so there are two programs.
+        self._plain = Replayed(lambda: self._step(False), stream.device)
+        self._with_loss = Replayed(lambda: self._step(True), stream.device)
 
     def count_raises(self) -> Tensor:
         """From now on count the steps that push a synapse to release more often; returns the counter, (K, n_weights)."""
@@ -68,7 +69,7 @@ class Steps:
         self._image = _into(self._image, batches.image)
         if isinstance(batches.task, Tensor):
             self._mixed = _into(self._mixed, batches.task)
-        self._keys.copy_(keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1)))
+        into_device(self._keys, keys(s.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1)))
         self._at.zero_()
         for mine, theirs in zip((self._weights, self._biases), self.method.transmit(self.state, self._keys[0]), strict=True):
             if mine is not theirs:
@@ -77,11 +78,7 @@ class Steps:
     def advance(self, steps: int, measure_loss: bool = True) -> Tensor:
         """Make the next steps of the loaded epoch; returns their mean loss, (K,), which means nothing if not measured."""
         self._loss.zero_()
-        if self.stream.device.type == "cuda":
-            self._replay(steps)
-        else:
-            for _ in range(steps):
-                self._step(measure_loss)
+        (self._with_loss if measure_loss else self._plain)(steps)
         return self._loss.view(-1, self.method.traits.draws).mean(dim=1) / steps
 
     def _step(self, measure_loss: bool) -> None:
@@ -122,17 +119,6 @@ class Steps:
             for part, (start, end) in zip(spent, pairwise(marks), strict=True):
                 spent[part] += (end - start) / steps
         return spent
-
-    def _replay(self, steps: int) -> None:
-        eager = 0 if self._graph else min(steps, EAGER)
-        for _ in range(eager):
-            self._step(True)
-        if steps > eager and self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):  # records, makes no step
-                self._step(True)
-        for _ in range(steps - eager):
-            self._graph.replay()  # type: ignore[union-attr]
 
 
 def _into(buffer: Tensor | None, values: Tensor) -> Tensor:

@@ -14,6 +14,16 @@ from presyn.schedule import Schedule
 from presyn.streams import Purpose, keys, permutation, uniform
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values that the host made, on the device, without waiting for what the device is doing."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+def into_device(buffer: Tensor, values: Tensor) -> None:
+    """The same into a buffer that stays where it is."""
+    buffer.copy_(values.pin_memory() if buffer.is_cuda else values, non_blocking=True)
+
+
 @dataclass
 class Batches:
     """The minibatches of an epoch: image (S, K, B) int64 rows, and task (S, K, B) int64 or one task for all."""
@@ -73,7 +83,7 @@ class Stream:
         return torch.from_numpy(np.flatnonzero(classes // 2 == task)).to(self.device)
 
     def _keys(self, purpose: Purpose, *counters: int) -> Tensor:
-        return keys(self.seeds, purpose, *counters).to(self.device)
+        return to_device(keys(self.seeds, purpose, *counters), self.device)
 
     def _permutations(self) -> Tensor | None:
         """(K, tasks, pixels) int64: input j of a task is pixel permutations[k, task, j]."""

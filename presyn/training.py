@@ -13,32 +13,21 @@ import torch
 from torch import Tensor
 
 from presyn.datasets import Dataset
-from presyn.device import TEST_BATCH, refuse_absurd
+from presyn.device import TEST_BATCH, refuse_mixed
 from presyn.errors import PresynError
+from presyn.graph import EAGER, OnBuffers
 from presyn.measures import MEASURES, Moment, check
 from presyn.methods import kind_of
 from presyn.methods.base import Examples, Method, State
 from presyn.network import Network
 from presyn.record import Record
 from presyn.runs import Run
-from presyn.steps import EAGER, Steps
-from presyn.stream import Stream, inputs
+from presyn.steps import Steps
+from presyn.stream import Stream, inputs, to_device
 from presyn.streams import Purpose, keys
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
 FUSE_FROM = 1e8
-
-
-def _check(runs: Sequence[Run], data: Dataset) -> None:
-    """Raise a PresynError for what cannot be trained as one cohort on these images."""
-    if not isinstance(data, Dataset):
-        raise PresynError(f"A cohort takes images, as load reads them, not {data!r}.")
-    if len({run.shape() for run in runs}) != 1:
-        raise PresynError("The runs of a cohort must share everything but seeds and varying options.")
-    benchmark = runs[0].benchmark
-    if data.name != benchmark.dataset:
-        raise PresynError(f"{benchmark.name} is on {benchmark.dataset}, not on {data.name}: load('{benchmark.dataset}').")
-    refuse_absurd(runs[0], data)
 
 
 class Cohort:
@@ -63,7 +52,7 @@ class Cohort:
         saved: Sequence[dict[str, Any]] | None = None,
         fuse: bool | None = None,
     ) -> None:
-        _check(runs, data)
+        refuse_mixed(runs, data)
         self.runs = list(runs)
         self.records = [Record() for _ in runs]
         self.removed: list[tuple[Run, Record]] = []
@@ -77,6 +66,7 @@ class Cohort:
         self.fuse = ahead >= FUSE_FROM if fuse is None else fuse
         self.method = self._method()
         self.state = self._restore(saved) if saved else self._start()
+        self._tests = OnBuffers(self._right, device)
         check(self.benchmark.measures, self.runs[0].method, self.state)
 
     def _stream(self, data: Dataset) -> Stream:
@@ -123,7 +113,8 @@ class Cohort:
             self.method.end_task(self.state, self.network, self._examples(task))
         figures = self._measured(part, None if raised is None else raised / (steps.count * len(epochs)))
         counter = part if self.stream.joint else task
-        tested = {j: self._test_task(counter, j).tolist() for j in self.schedule.tested_tasks(part)}
+        waiting = {j: self._test_task(counter, j) for j in self.schedule.tested_tasks(part)}
+        tested = {j: share.tolist() for j, share in waiting.items()}  # when all are on their way
         self._record(part, loss, figures, tested, began)
 
     def _measured(self, part: int, raised: Tensor | None) -> dict[str, list[Any]]:
@@ -172,9 +163,14 @@ class Cohort:
 
     def _test_batch(self, part: int, task: int, batch: int, rows: Tensor) -> Tensor:
         """How many of these test images each member gets right, (K,)."""
-        s, samples = self.stream, self.method.traits.test_samples
-        x = inputs(s.test_x, rows.expand(len(self.runs), -1), s.pixel_index(task), s.scale, s.offset)
-        key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, batch, np.arange(samples)).to(self.device)
+        samples = np.arange(self.method.traits.test_samples)
+        key = to_device(keys(self.stream.seeds, Purpose.TEST_RELEASE, part, task, batch, samples), self.device)
+        return self._tests(rows, self.stream.pixel_index(task), key)
+
+    def _right(self, rows: Tensor, pixel: Tensor | None, key: Tensor) -> Tensor:
+        """The same for pixels (K, 1, pixels) and a key for each sampled network, (samples, K, 2)."""
+        s, samples = self.stream, len(key)
+        x = inputs(s.test_x, rows.expand(len(self.runs), -1), pixel, s.scale, s.offset)
         if self.method.traits.averages == "accuracy":
             each = [(self._probabilities(x, key[i]).argmax(dim=-1) == s.test_y[rows]).float() for i in range(samples)]
             return torch.stack(each).mean(dim=(0, 2)).sum(dim=-1)
@@ -223,6 +219,7 @@ class Cohort:
             self.state = {name: t[members] for name, t in self.state.items()}
             self.stream = self.stream.keep(members)
             self.method = self._method()
+            self._tests = OnBuffers(self._right, self.device)
 
     def results(self) -> list[tuple[Run, Record]]:
         """The runs that have come to an end, by finishing, being dropped or diverging."""

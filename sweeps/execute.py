@@ -103,14 +103,13 @@ def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster,
     device = prepare(cluster)
     most = cluster.max_members or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
     for members in pack(_going(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
-        place = where(device, len(members), cluster.tf32)
         # Batched products are split between threads by network, which changes no bit; a single network gains nothing.
         torch.set_num_threads(min(cores, len(members)))
 
-        def report(steps: int, ended: Ended, place: dict[str, Any] = place) -> tuple[()]:
+        def report(steps: int, ended: Ended, size: int = len(members)) -> tuple[()]:
             on_steps(steps)
             for run_id, record in ended:
-                on_end(run_id, record, place)
+                on_end(run_id, record, where(device, size, cluster.tf32))
             return ()
 
         train_members(members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report)

@@ -33,11 +33,10 @@ def turn(config: dict[str, Any], driver: Driver, work: Any) -> None:
                 time.sleep(0.5)
                 continue
             driver.checkpoints.check_shared()
-            place = where(device, len(cohort), driver.cluster.tf32)
 
-            def report(steps: int, ended: Ended, place: dict[str, Any] = place) -> Collection[str]:
+            def report(steps: int, ended: Ended, size: int = len(cohort)) -> Collection[str]:
                 if ended:
-                    tune.report({"ended": ended, "where": place})
+                    tune.report({"ended": ended, "where": where(device, size, driver.cluster.tf32)})
                 return ask("part", me, steps, [run_id for run_id, _ in ended])
 
             _train(cohort, driver, device, report)

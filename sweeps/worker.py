@@ -9,6 +9,7 @@ import torch
 from presyn import MEASURES, Benchmark, PresynError, Run, cohort_of
 from presyn.datasets import Dataset
 from presyn.device import memory_of
+from presyn.graph import out_of_memory
 from presyn.measures import figures_of
 from sweeps.checkpoints import Checkpoints, parts_of, read
 from sweeps.packing import Member
@@ -120,7 +121,9 @@ def _train_group(members: Sequence[Member], checkpoints: Checkpoints, load: Load
             steps = 0
             if set(left) & (set(ids.values()) - kept) and not cohort.done:
                 return SOME_LEFT
-    except torch.OutOfMemoryError:
+    except RuntimeError as e:
+        if not out_of_memory(e):
+            raise
         return NO_MEMORY
     return DONE
 

@@ -89,7 +89,7 @@ def _stream_through(w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor) -> 
 
 def floor(cohort: Cohort) -> Steps:
     """The products, and one pass over what an update must read and write: 4 numbers in and 3 out for each synapse."""
-    multiply, stream = products(cohort), fused(_stream_through, True)
+    multiply, stream = products(cohort), fused(_stream_through, True, cohort.device)
     tensors = [torch.zeros_like(cohort.state["weights"]) for _ in range(4)]
 
     def steps(count: int) -> None:

@@ -50,8 +50,8 @@ class BGD(Method[BGDOptions]):
 
     def __init__(self, members: Sequence[BGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
-        self._sample = fused(_sample, fuse)
-        self._update = fused(_update, fuse)
+        self._sample = fused(_sample, fuse, device)
+        self._update = fused(_update, fuse, device)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         wide = {f"{n}_sigma": self.h.sigma0.expand_as(t).clone() for n, t in (("weights", weights), ("biases", biases))}

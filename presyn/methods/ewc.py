@@ -47,7 +47,7 @@ class EWC(SGD):
 
     def __init__(self, members: Sequence[EWCOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
-        self._pull = fused(_pull, fuse)
+        self._pull = fused(_pull, fuse, device)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         state = super().start(weights, biases)

@@ -104,8 +104,8 @@ class Presynaptic(Method[PresynapticOptions]):
         # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
         self.h.p_freeze = torch.where(self.h.p_freeze < 1, self.h.p_freeze, torch.inf)
         self._silent = torch.tensor(SILENT, device=device)
-        self._transmit = fused(_transmit, fuse)
-        self._update = fused(_update, fuse)
+        self._transmit = fused(_transmit, fuse, device)
+        self._update = fused(_update, fuse, device)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         o = self.options

@@ -50,7 +50,7 @@ class SGD(Method[SGDOptions]):
     def __init__(self, members: Sequence[SGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
         self._decays = any(m.l2 for m in members)
-        self._adam = fused(_adam, fuse)
+        self._adam = fused(_adam, fuse, device)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         state = {"weights": weights.clone(), "biases": biases.clone()}

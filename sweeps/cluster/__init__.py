@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from presyn import PresynError, choose_device
+from presyn.fuse import notes_on
 
 
 class NodeError(PresynError):
@@ -66,9 +67,9 @@ class Cluster:
 
 
 def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
-    """The provenance of a run that this process trains."""
-    precision = ", tf32" if tf32 and device.type == "cuda" else ""
-    return {"host": socket.gethostname(), "device": f"{device}{precision}", "cohort": members, "torch": torch.__version__}
+    """The provenance of a run that this process trains, with what it lacks, such as a compiler."""
+    how = [str(device), *(["tf32"] if tf32 and device.type == "cuda" else []), *notes_on(device.type)]
+    return {"host": socket.gethostname(), "device": ", ".join(how), "cohort": members, "torch": torch.__version__}
 
 
 def prepare(cluster: Cluster, device_name: str | None = None) -> torch.device:
