@@ -1,9 +1,11 @@
 """The runs that stages want, what is known of them, and how long the rest takes on this machine."""
 
 import json
+import multiprocessing
 import socket
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -98,12 +100,7 @@ class Plan:
         known = self._timings()
         if key not in known:
             self.refuse_absurd([run])
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                known[key] = cohort_of([run] * 2, tasks.load(self.cluster.data), device).measure()
-            finally:
-                torch.set_num_threads(threads)
+            known[key] = (apart if device.type == "cuda" else measure)(run, self.cluster.data, str(device))
             self.store.write(self.store.root / "timings.json", json.dumps(known))
         step, image = known[key]
         schedule = self.schedule(run)
@@ -133,6 +130,22 @@ class Plan:
     def schedule(self, run: Run) -> Schedule:
         """How a run is cut into parts, steps and tests."""
         return _schedule(run.benchmark, kind_of(run.method).joint, self.cluster.data)
+
+
+def measure(run: Run, data: str | None, device: str) -> tuple[float, float]:
+    """Seconds that a member of a small cohort takes for a step and for testing an image, on one core or a GPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return cohort_of([run] * 2, run.benchmark.load(data), torch.device(device)).measure()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def apart(run: Run, data: str | None, device: str) -> tuple[float, float]:
+    """The same in a process of its own: this one would keep a context on a GPU that workers need."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, run, data, device).result()
 
 
 @cache

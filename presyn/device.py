@@ -86,6 +86,32 @@ def _group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
     return found
 
 
+MARGIN = 768 << 20
+"""Bytes of a GPU that are left alone: for the contexts of processes, the libraries' workspaces, and fragments."""
+
+
+def usable(free: int, total: int, held: int, in_use: int, share: float = 1.0) -> int:
+    """Bytes of a GPU that a cohort of this process may take.
+
+    Args:
+        free: What nobody holds now, other processes included.
+        total: What the GPU has.
+        held: What this process has taken from it, in use or kept by torch for later.
+        in_use: Of that, what is in use.
+        share: Of the GPU, which this process was given.
+    """
+    kept = held - in_use  # torch gives it to the next cohort
+    return max(0, min(free + kept, int(share * total) - in_use) - MARGIN)
+
+
+def usable_on(device: torch.device, share: float = 1.0) -> int | None:
+    """The same, as it is now, so that it is true after a neighbour came or died; None on a CPU, whose cohorts are small."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return usable(free, total, torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device), share)
+
+
 def choose_device(name: str | torch.device | None) -> torch.device:
     """The device of that name; without a name, cuda if there is one, else cpu.
 
@@ -100,6 +126,10 @@ def choose_device(name: str | torch.device | None) -> torch.device:
         raise PresynError(f"device must be a word such as cpu or cuda, not {name!r}.")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():  # without a context, which would stay on a worker's GPU
+            if (device.index or 0) >= torch.cuda.device_count():
+                raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs")
+            return device
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as e:
         raise PresynError(f"device {name!r} is not usable here ({str(e).splitlines()[0]}). Try --device cpu.") from None

@@ -11,7 +11,7 @@ from torch import Tensor
 from presyn.benchmarks import Benchmark, held_out
 from presyn.datasets import Dataset
 from presyn.schedule import Schedule
-from presyn.streams import Purpose, keys, permutation, uniform
+from presyn.streams import Purpose, bits, keys, permutation, uniform
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -125,13 +125,20 @@ class Stream:
         steps = len(image)
         length = steps * b.epochs  # L, in steps
         width = length / (4 if released else 2)
-        now = torch.arange(steps, device=self.device) + 0.5 + epoch * steps  # steps since the task began
+        now = torch.arange(steps) + 0.5 + epoch * steps  # steps since the task began
         # The chance of the neighbour: the next task at the end of the segment, the last one at its start.
         to_next = ((now - length) / width + 0.5).clamp(0, 1) if task < tasks - 1 else torch.zeros_like(now)
         to_last = (0.5 - now / width).clamp(0, 1) if task > 0 else torch.zeros_like(now)
-        u = self._batched(uniform(self._keys(Purpose.MIXTURE, task, epoch), n), task)
-        mixed = task + (u < to_next[:, None, None]).long() - (u >= 1 - to_last[:, None, None]).long()
+        # Chances are computed by the host and compared as whole numbers, so that tasks are the same on every device.
+        u = self._batched(bits(self._keys(Purpose.MIXTURE, task, epoch), n) & 0xFFFFFF, task)
+        next_below, last_from = (self._in_words(chance) for chance in (to_next, 1 - to_last))
+        mixed = task + (u < next_below).long() - (u >= last_from).long()
         return Batches(image, mixed)
+
+    def _in_words(self, chance: Tensor) -> Tensor:
+        """The words of 24 bits that stand for numbers below a chance, (S,) -> (S, 1, 1) int32 on the device."""
+        words = (chance.double() * (1 << 24)).ceil().to(torch.int32)
+        return to_device(words, self.device)[:, None, None]
 
     def test_images(self, task: int) -> Tensor:
         """Rows of the test set that belong to a task, (N,) int64."""

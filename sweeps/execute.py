@@ -112,7 +112,7 @@ def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster,
                 on_end(run_id, record, where(device, size, cluster.tf32))
             return ()
 
-        train_members(members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report)
+        train_members(members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report, cluster.gpu_share)
 
 
 def _going(runs: dict[str, Run], checkpoints: Checkpoints, on_end: OnEnd) -> list[Member]:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from presyn import PresynError
+from presyn.device import usable_on
 from sweeps.cluster import NodeError, where
 from sweeps.cluster.nodes import Driver, look, prepare_kind
 from sweeps.packing import Member
-from sweeps.worker import Ended, _free_memory, by_parts, standings, train_members
+from sweeps.worker import Ended, by_parts, standings, train_members
 
 
 def turn(config: dict[str, Any], driver: Driver, work: Any) -> None:
@@ -28,7 +29,7 @@ def turn(config: dict[str, Any], driver: Driver, work: Any) -> None:
         look(driver, kind)
         torch.set_num_threads(driver.cluster.cpus)
         device = prepare_kind(driver.cluster, kind)
-        while (cohort := ask("take", me, node, kind, _free_memory(device))) != []:
+        while (cohort := ask("take", me, node, kind, usable_on(device, driver.cluster.gpu_share))) != []:
             if cohort is None:
                 time.sleep(0.5)
                 continue
@@ -50,7 +51,7 @@ def _train(cohort: Sequence[Member], driver: Driver, device: torch.device, repor
     members, ended = standings(cohort, driver.checkpoints, known=True)
     left = set(report(0, ended)) if ended else set()
     for group in by_parts([m for m in members if m.run_id not in left]):
-        train_members(group, driver.checkpoints, driver.load, device, report)
+        train_members(group, driver.checkpoints, driver.load, device, report, driver.cluster.gpu_share)
 
 
 def looked(driver: Driver, kind: str) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from presyn import MEASURES, Benchmark, PresynError, Run, cohort_of
 from presyn.datasets import Dataset
-from presyn.device import memory_of
+from presyn.device import memory_of, usable_on
 from presyn.graph import out_of_memory
 from presyn.measures import figures_of
 from sweeps.checkpoints import Checkpoints, parts_of, read
@@ -46,7 +46,7 @@ def _measured(record: dict[str, Any], run: Run) -> bool:
 
 
 def train_members(
-    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report
+    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report, share: float = 1.0
 ) -> None:
     """Train one cohort to its end, checkpointing after each part; one that runs out of memory goes on in two halves.
 
@@ -57,6 +57,7 @@ def train_members(
         device: Where to train.
         report: Called after each part with the network steps it took and the records of the runs that ended with it; returns
             the ids of runs that are left to another worker from now on.
+        share: Of a GPU, which this process was given.
 
     Raises:
         PresynError: not even one network fits.
@@ -68,7 +69,7 @@ def train_members(
         reported.update(i for i, _ in ended)
         return left
 
-    waiting = _that_fit(members, load, device)
+    waiting = _that_fit(members, load, device, share)
     while waiting:
         group = [m for m in waiting.pop() if m.run_id not in left]
         end = _train_group(group, checkpoints, load, device, once) if group else DONE
@@ -128,19 +129,14 @@ def _train_group(members: Sequence[Member], checkpoints: Checkpoints, load: Load
     return DONE
 
 
-def _that_fit(members: Sequence[Member], load: Load, device: torch.device) -> list[list[Member]]:
+def _that_fit(members: Sequence[Member], load: Load, device: torch.device, share: float) -> list[list[Member]]:
     """The members in groups that the device's free memory holds, by an estimate; what that misjudges is halved later."""
-    free = _free_memory(device)
+    free = usable_on(device, share)
     if free is None:
         return [list(members)]
     run = members[0].run
     most = max(1, free // memory_of(run, load(run.benchmark)))
     return [list(members[i : i + most]) for i in range(0, len(members), most)]
-
-
-def _free_memory(device: torch.device) -> int | None:
-    """Bytes; None on a CPU, whose cohorts are small."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def standings(members: Sequence[Member], checkpoints: Checkpoints, known: bool = False) -> tuple[list[Member], Ended]:

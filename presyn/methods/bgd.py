@@ -86,11 +86,21 @@ def _sample(into: Tensor, mu: Tensor, sigma: Tensor, key: Tensor, first: int, ta
     into.copy_(mu[:, None] + sigma[:, None] * epsilon)
 
 
+def _mean(samples: Tensor) -> Tensor:
+    """The mean over samples (K, draws, n); on a GPU one after the other, whose compiler takes whatever order is fastest."""
+    if not samples.is_cuda:
+        return samples.mean(dim=1)
+    total = samples[:, 0]
+    for i in range(1, samples.shape[1]):
+        total = total + samples[:, i]
+    return total / samples.shape[1]
+
+
 def _update(mu: Tensor, sigma: Tensor, grad: Tensor, theta: Tensor, images: int, eta0: Tensor) -> None:
     """The rule, in place; grad and theta are (K, draws, n), the gradient that of the mean over so many images."""
     epsilon = (theta - mu[:, None]) / sigma[:, None]
-    g = images * grad.mean(dim=1)
-    half = 0.5 * sigma * images * (grad * epsilon).mean(dim=1)  # ½ σ E[gε]
+    g = images * _mean(grad)
+    half = 0.5 * sigma * images * _mean(grad * epsilon)  # ½ σ E[gε]
     new_mu = mu - eta0 * sigma.square() * g
     new_sigma = sigma * (1 + half.square()).sqrt() - sigma * half
     mu.copy_(new_mu)

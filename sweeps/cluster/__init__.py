@@ -84,8 +84,13 @@ def prepare(cluster: Cluster, device_name: str | None = None) -> torch.device:
     """
     torch.set_float32_matmul_precision("high" if cluster.tf32 else "highest")
     device = choose_device(device_name or cluster.device)
-    if device.type == "cuda" and cluster.gpu_share < 1:
-        torch.cuda.set_per_process_memory_fraction(cluster.gpu_share)
+    if device.type == "cuda":
+        try:
+            torch.empty(1, device=device)
+        except RuntimeError as e:
+            raise PresynError(f"device {str(device)!r} is not usable here ({str(e).splitlines()[0]}).") from None
+        if cluster.gpu_share < 1:
+            torch.cuda.set_per_process_memory_fraction(cluster.gpu_share)
     return device
 
 

@@ -5,7 +5,7 @@ import torch
 from reference import BGDTwin
 
 from presyn import Benchmark, Cohort, make_run
-from presyn.methods.bgd import BGD, BGDOptions
+from presyn.methods.bgd import BGD, BGDOptions, _mean
 from presyn.network import Backprop, Network
 from presyn.streams import Purpose, keys, normal, quantiles
 
@@ -82,3 +82,12 @@ def test_normal_numbers_are_normal():
 def test_it_trains_on_minibatches_of_128_as_its_authors_did():
     assert make_run("bgd", "permuted-mnist", 1).benchmark.batch_size == 128
     assert make_run("bgd", "permuted-mnist", 1, {"batch_size": 100}).benchmark.batch_size == 100
+
+
+def test_the_sum_over_samples_one_by_one_is_the_mean():
+    samples = torch.randn(3, 10, 50, generator=torch.Generator().manual_seed(0))
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    torch.testing.assert_close(_mean(samples.as_subclass(OnGpu)).as_subclass(torch.Tensor), samples.mean(dim=1))

@@ -4,7 +4,7 @@ import pytest
 
 import presyn.device
 from presyn import PresynError, choose_device, load, make_run
-from presyn.device import cores, memory_of, refuse_absurd
+from presyn.device import MARGIN, cores, memory_of, refuse_absurd, usable
 
 
 def test_a_network_that_no_machine_holds_is_refused_with_the_memory_it_needs():
@@ -55,3 +55,26 @@ def test_a_device_may_be_a_word_or_a_device(name):
 def test_another_device_is_refused_in_one_line(name):
     with pytest.raises(PresynError, match="device"):
         choose_device(name)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("what", "free", "total", "held", "in_use", "share", "expected"),
+    [
+        ("all of an empty GPU", 80, 80, 0, 0, 1.0, 80),
+        ("what another process left", 30, 80, 0, 0, 1.0, 30),
+        ("what torch kept from the last cohort as well", 20, 80, 60, 0, 1.0, 80),
+        ("not what this process still uses", 20, 80, 60, 10, 1.0, 70),
+        ("its share", 80, 80, 0, 0, 0.25, 20),
+        ("its share, less what it uses", 80, 80, 5, 5, 0.25, 15),
+        ("less than its share, where others took more than theirs", 10, 80, 0, 0, 0.25, 10),
+        ("more again when a neighbour died", 60, 80, 0, 0, 0.75, 60),
+        ("nothing where nothing is left", 0, 80, 0, 0, 1.0, 0),
+        ("nothing where it is over its share", 40, 80, 30, 30, 0.25, 0),
+    ],
+)
+def test_what_a_cohort_may_take_of_a_gpu(what, free, total, held, in_use, share, expected):
+    found = usable(free * GIB, total * GIB, held * GIB, in_use * GIB, share)
+    assert found == max(0, expected * GIB - MARGIN), what

@@ -9,6 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
+from presyn.benchmarks import Benchmark
+from presyn.stream import Stream
 from presyn.streams import Purpose, bits, keys, permutation, uniform
 
 ALPHA = 1e-4
@@ -79,3 +81,25 @@ def test_permutation_is_one_and_uniform():
     # Rows and columns of the table sum to 3000, which leaves 81 degrees of freedom.
     chi2 = ((table - 300) ** 2 / 300).sum() * 9 / 10
     assert ALPHA / 2 < stats.chi2.cdf(chi2, 81) < 1 - ALPHA / 2
+
+
+@pytest.mark.parametrize("transition", ["zeno", "released"])
+def test_tasks_mix_by_whole_numbers_as_by_chances(transition, tiny):
+    """The comparison of words of 24 bits gives what that of the numbers gives, here; and the same on every device."""
+    own = Benchmark.build(
+        {"name": "m", "kind": "continuous", "dataset": "digits", "tasks": 3, "epochs": 2, "hidden": [8], "batch_size": 20,
+         "transition": transition}
+    )  # fmt: skip
+    stream = Stream(own, tiny, [1, 2], False, torch.device("cpu"))
+    for task in range(3):
+        for epoch in range(2):
+            mixed = stream.epoch(task, epoch).task
+            steps = len(mixed)
+            length = steps * own.epochs
+            width = length / (4 if transition == "released" else 2)
+            now = torch.arange(steps) + 0.5 + epoch * steps
+            to_next = ((now - length) / width + 0.5).clamp(0, 1) if task < 2 else torch.zeros_like(now)
+            to_last = (0.5 - now / width).clamp(0, 1) if task > 0 else torch.zeros_like(now)
+            u = stream._batched(uniform(stream._keys(Purpose.MIXTURE, task, epoch), len(stream.train_y)), task)
+            expected = task + (u < to_next[:, None, None]).long() - (u >= 1 - to_last[:, None, None]).long()
+            assert torch.equal(mixed, expected)

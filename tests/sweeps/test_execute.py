@@ -142,7 +142,7 @@ def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_
 
 def test_a_cohort_is_as_large_as_free_memory_allows(runs, tmp_path, monkeypatch):
     each = memory_of(runs["id0"], load("digits"))
-    monkeypatch.setattr("sweeps.worker._free_memory", lambda device: int(2.5 * each))
+    monkeypatch.setattr("sweeps.worker.usable_on", lambda device, share: int(2.5 * each))
     sizes = []
     start = Cohort.__init__
     monkeypatch.setattr(Cohort, "__init__", lambda self, runs, *rest: sizes.append(len(runs)) or start(self, runs, *rest))
