@@ -11,6 +11,8 @@ from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
 PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device")
+LATEST = 1e11
+"""Seconds of unix time, or of a part, that no run reaches."""
 ROUNDED = 1e-4
 """How far a mean may be from that of accuracies which were rounded."""
 _OF_ROWS = {
@@ -157,7 +159,15 @@ def check(row: Row) -> None:
         raise ValueError("its accuracies are not from 0 to 1")
     if not len(r.loss) == len(r.seconds) == len(r.ended) >= len(r.accuracy):
         raise ValueError("its series are not as long as each other")
-    if any(not isinstance(v, list) or not 1 <= len(v) <= r.parts for v in r.figures.values()):
+    if not all(map(_number, r.loss)) or not all(_number(t) and 0 <= t < LATEST for t in (*r.seconds, *r.ended)):
+        raise ValueError("its loss or times are not numbers that they can be")
+    if (
+        not isinstance(r.reason, str)
+        or not isinstance(row.provenance["data_sha256"], str)
+        or int(row.provenance["rules_version"]) < 0
+    ):
+        raise ValueError("its reason or provenance is not what it should be")
+    if any(not isinstance(v, list) or not 1 <= len(v) <= r.parts or not _numbers(v) for v in r.figures.values()):
         raise ValueError("its figures are not series over its parts")
     finished = r.status == "finished"
     if finished and (not r.accuracy or not r.accuracy[-1] or None in r.accuracy[-1]):
@@ -166,6 +176,15 @@ def check(row: Row) -> None:
         raise ValueError("its mean_accuracy is not that of its accuracies")
     if not _near(row.forgetting, r.forgetting, 2 * ROUNDED):
         raise ValueError("its forgetting is not that of its accuracies")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(values: list[Any]) -> bool:
+    """Whether these are numbers, or lists of them."""
+    return all(_numbers(v) if isinstance(v, list) else _number(v) for v in values)
 
 
 def _near(told: float | None, derived: float | None, slack: float) -> bool:

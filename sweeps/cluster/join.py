@@ -62,7 +62,7 @@ def _answers(address: str) -> bool:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         return False
 
 
