@@ -33,7 +33,7 @@ def refuse_mixed(runs: Sequence[Run], data: Dataset) -> None:
     """Raise a PresynError for what cannot be trained as one cohort on these images."""
     if not isinstance(data, Dataset):
         raise PresynError(f"A cohort takes images, as load reads them, not {data!r}.")
-    if len({run.shape() for run in runs}) != 1:
+    if len({run.family() for run in runs}) != 1:
         raise PresynError("The runs of a cohort must share everything but seeds and varying options.")
     benchmark = runs[0].benchmark
     if data.name != benchmark.dataset:

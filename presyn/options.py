@@ -28,6 +28,7 @@ def option(
     varies: bool = False,
     neutral: Any = _NEVER,
     identity: bool = True,
+    mixes: bool = False,
 ) -> Any:
     """A dataclass field with its documentation and limits.
 
@@ -40,6 +41,8 @@ def option(
             all other fields shape the program and are shared by a cohort.
         neutral: Of an option that was added later: the value at which everything is as it was before. There it is left out
             of `as_dict`, so that the identities of earlier runs stay.
+        mixes: Of an option that shapes the program a little: whether members of one cohort may differ in it at the price of a
+            program that does both. That pays on a GPU, where small cohorts leave it idle.
         identity: Whether it is part of what a run is. False for what changes no number of a run, such as what is measured.
     """
     meta = {
@@ -50,6 +53,7 @@ def option(
         "varies": varies,
         "neutral": neutral,
         "identity": identity,
+        "mixes": mixes,
     }
     return dataclasses.field(default=default, metadata=meta)
 
@@ -130,6 +134,11 @@ class Options:
     def varying(cls) -> list[str]:
         """The fields in which members of one cohort may differ."""
         return [f.name for f in dataclasses.fields(cls) if f.metadata.get("varies")]
+
+    @classmethod
+    def mixing(cls) -> list[str]:
+        """The fields in which members of a mixed cohort may differ as well."""
+        return [f.name for f in dataclasses.fields(cls) if f.metadata.get("mixes")]
 
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> Self:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +43,14 @@ class Run:
 
     def shape(self) -> tuple:
         """What members of one cohort share."""
-        shared = {k: v for k, v in self.options.as_dict().items() if k not in self.options.varying()}
+        return self._shared(self.options.varying())
+
+    def family(self) -> tuple:
+        """What members of a mixed cohort share."""
+        return self._shared([*self.options.varying(), *self.options.mixing()])
+
+    def _shared(self, without: Sequence[str]) -> tuple:
+        shared = {k: v for k, v in self.options.as_dict().items() if k not in without}
         return self.method, self.benchmark, tuple(sorted(shared.items()))
 
 

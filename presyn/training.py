@@ -34,7 +34,7 @@ class Cohort:
     """K runs of one shape, trained together.
 
     Args:
-        runs: They share method, benchmark and all options that do not vary; seeds and varying options differ.
+        runs: They share method, benchmark and all options that neither vary nor mix (see `presyn.options.option`).
         data: The benchmark's dataset.
         device: Where to train.
         saved: The state of each run as `save` gave it, all after the same number of parts; None to start afresh.

@@ -14,9 +14,9 @@ from typing import Any
 
 from presyn import PresynError
 from sweeps.cluster.nodes import Driver
-from sweeps.packing import Member
+from sweeps.packing import Member, Size
 from sweeps.turn import last_line, looked
-from sweeps.work import Size, Work
+from sweeps.work import Work
 
 OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
 """Called in the driver with the id of a run that came to an end, its record, and where it ran."""

@@ -18,8 +18,7 @@ from sweeps.cluster import Cluster, prepare, where
 from sweeps.cluster.join import join
 from sweeps.cluster.nodes import Driver, Images, code_digest
 from sweeps.drive import Drive, OnEnd, OnSteps
-from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, pack
-from sweeps.work import Size
+from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size, pack
 from sweeps.worker import Ended, standing, train_members
 
 Say = Callable[[str], None]

@@ -23,6 +23,23 @@ class Member:
     parts: int = 0
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a run takes.
+
+    Attributes:
+        seconds: How long it takes alone, on a core of the driver.
+        parts: How many it has.
+        steps: Training steps.
+        memory: Bytes on a GPU.
+    """
+
+    seconds: float
+    parts: int = 1
+    steps: int = 1
+    memory: int = 1
+
+
 def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int, most: int) -> list[list[Member]]:
     """Cohorts of members that share shape and standing, the longest first.
 

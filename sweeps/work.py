@@ -12,28 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweeps.packing import LEAST_SECONDS, MOST_ON_CPU, MOST_ON_GPU, Member, cohort_size
+from sweeps.packing import LEAST_SECONDS, MOST_ON_CPU, MOST_ON_GPU, Member, Size, cohort_size
 
 MOST = {"cpu": MOST_ON_CPU, "gpu": MOST_ON_GPU}
 """Members of a cohort, by the kind of its device."""
 TRIES = 3  # of a run whose worker died, without a part made in between
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a run takes.
-
-    Attributes:
-        seconds: How long it takes alone, on a core of the driver.
-        parts: How many it has.
-        steps: Training steps.
-        memory: Bytes on a GPU.
-    """
-
-    seconds: float
-    parts: int = 1
-    steps: int = 1
-    memory: int = 1
 
 
 @dataclass
@@ -100,6 +83,8 @@ class Work:
             cohort, self.groups[key] = group[:size], group[size:]
             if not self.groups[key]:
                 del self.groups[key]
+            if kind == "gpu":
+                cohort = cohort + self._relatives(cohort[0], key[1], self._most(kind, memory, self.sizes[key[0]]) - len(cohort))
             self.leases[worker] = Lease(cohort, kind, self.clock(), key[1])
             return cohort
         if self.groups:
@@ -191,12 +176,33 @@ class Work:
         key = max(sizes, key=lambda k: min(sizes[k], len(self.groups[k])) * self.sizes[k[0]].seconds, default=None)
         return (key, sizes[key]) if key is not None and sizes[key] else (None, 0)
 
+    def _relatives(self, member: Member, parts: int, room: int) -> list[Member]:
+        """Whole groups that can share a program with a member: small cohorts leave a GPU idle.
+
+        As far as there is room, and as long as every GPU without work still finds a group.
+        """
+        found: list[Member] = []
+        idle = self.slots.get("gpu", 1) - sum(lease.kind == "gpu" for lease in self.leases.values()) - 1
+        for key in list(self.groups):
+            group = self.groups[key]
+            if (
+                len(self.groups) > max(0, idle)
+                and key[1] == parts
+                and len(group) <= room - len(found)
+                and group[0].run.family() == member.run.family()
+            ):
+                found += self.groups.pop(key)
+        return found
+
+    def _most(self, kind: str, memory: int | None, takes: Size) -> int:
+        """Members that a cohort may have."""
+        most = self.most or MOST[kind]
+        return most if memory is None else max(1, min(most, memory // takes.memory))
+
     def _size(self, key: tuple, kind: str, memory: int | None) -> int:
         """Members of the next cohort of a group: as few cohorts as keep all slots busy; 0 if it is not worth it."""
         takes, group, slots = self.sizes[key[0]], self.groups[key], max(1, self.slots.get(kind, 1))
-        most = self.most or MOST[kind]
-        if memory is not None:
-            most = max(1, min(most, memory // takes.memory))
+        most = self._most(kind, memory, takes)
         if kind == "cpu" and self.slots.get("gpu"):
             return self._beside_gpus(takes, most)
         cut = (key, kind, slots, most)

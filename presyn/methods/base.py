@@ -72,7 +72,7 @@ class Method(ABC, Generic[C]):
         return Traits()
 
     def __init__(self, members: Sequence[C], device: torch.device, fuse: bool, batch: int = 1) -> None:
-        """A rule for members that share all options that do not vary; batch is the images in a minibatch."""
+        """A rule for members that share all options that neither vary nor mix; batch is the images in a minibatch."""
         self.options: C = members[0]
         self.traits = self.traits_of(self.options)
         self.batch = batch

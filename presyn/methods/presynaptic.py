@@ -14,7 +14,7 @@ References: Schug, Benzing & Steger (2021), eLife 10:e69884, Methods.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,17 +39,20 @@ class PresynapticOptions(MethodOptions):
     g_lim: float = option(0.001, "a gradient from here on is large", low=0.0, high=1e6, varies=True)
     p_freeze: float = option(0.9353, "p is frozen once it has reached this; 1 never freezes", low=0.0, high=1.0, varies=True)
     p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True)
-    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0 (Eq. 5)")
+    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0 (Eq. 5)", mixes=True)
     p_step: str = option("scaled", "whether the step of p is multiplied by 1 - p", choices=("scaled", "additive"))
     threshold: str = option("ge", "whether |g| = g_lim counts as large", choices=("ge", "gt"))
     bias: str = option("fixed", "biases: none, random and fixed, or trained", choices=("none", "fixed", "trained"))
     release: float | None = option(
-        None, "release with this probability while a ghost p evolves; none releases with p", low=0.01, high=1.0
+        None, "release with this probability while a ghost p evolves; none releases with p", low=0.01, high=1.0, mixes=True
     )
     ghost_scale: str = option(
-        "ghost", "with release set: divide by the release probability or by the ghost p", choices=("release", "ghost")
+        "ghost",
+        "with release set: divide by the release probability or by the ghost p",
+        choices=("release", "ghost"),
+        mixes=True,
     )
-    normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄")
+    normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄", mixes=True)
     samples: int = option(10, "sampled networks that a test averages over", low=1, high=1000)
     l2: float = option(
         0.0,
@@ -100,6 +103,7 @@ class Presynaptic(Method[PresynapticOptions]):
 
     def __init__(self, members: Sequence[PresynapticOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
+        self._mixed = _mixed(members, device)
         self._l2 = self.h.l2 if any(m.l2 for m in members) else None  # without a penalty the program is as it was before
         # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
         self.h.p_freeze = torch.where(self.h.p_freeze < 1, self.h.p_freeze, torch.inf)
@@ -108,13 +112,19 @@ class Presynaptic(Method[PresynapticOptions]):
         self._update = fused(_update, fuse, device)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
-        o = self.options
-        if not o.normalise:  # without the division by p the initial strengths are scaled up instead
-            weights = weights / (self.h.p_min if o.release is None else o.release)
+        o, m = self.options, self._mixed
+        # The ghost p starts at the release probability, as in the released code.
+        if m is not None:
+            initial_p = torch.where(m.fixed, m.release, self.h.p_min)
+        else:
+            initial_p = self.h.p_min if o.release is None else torch.full_like(self.h.p_min, o.release)
+        # Without the division by p the initial strengths are scaled up instead.
+        if m is not None:
+            weights = torch.where(m.normalised, weights, weights / initial_p)
+        elif not o.normalise:
+            weights = weights / initial_p
         if o.bias == "none":
             biases = torch.zeros_like(biases)
-        # The ghost p starts at the release probability, as in the released code.
-        initial_p = self.h.p_min if o.release is None else torch.full_like(self.h.p_min, o.release)
         return {"weights": weights.clone(), "biases": biases.clone(), "p": initial_p.expand_as(weights).clone()}
 
     def randomise(self, state: State, key: Tensor) -> None:
@@ -123,14 +133,15 @@ class Presynaptic(Method[PresynapticOptions]):
             p.copy_(self.h.p_min + (1 - self.h.p_min) * uniform(key, p.shape[1]))
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        return self._transmit(self.options, state["weights"], state["p"], key, self._silent), state["biases"]
+        sent = self._transmit(self.options, self._mixed, state["weights"], state["p"], key, self._silent)
+        return sent, state["biases"]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         h = self.h
         self._update(
-            self.options, state["weights"], state["p"], grad, weights, next_key,
+            self.options, self._mixed, state["weights"], state["p"], grad, weights, next_key,
             h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0, self._silent, self._l2,
         )  # fmt: skip
         if bias_grad is not None:
@@ -139,7 +150,7 @@ class Presynaptic(Method[PresynapticOptions]):
             state["biases"].sub_(h.eta0 * bias_grad)
 
     def raised(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
-        return _large(self.options, _gradient(self.options, state["p"], grad, weights), self.h.g_lim)
+        return _large(self.options, _gradient(self.options, self._mixed, state["p"], grad, weights), self.h.g_lim)
 
     def describe(self, state: State) -> dict[str, Tensor]:
         p = state["p"]
@@ -158,20 +169,52 @@ def _released(transmitted: Tensor) -> Tensor:
     return transmitted.view(torch.int32) != torch.iinfo(torch.int32).min  # the bits of -0.0
 
 
-def _scale(o: PresynapticOptions, p: Tensor) -> Tensor | float:
+class Mixed(NamedTuple):
+    """The options of members that differ in them, each (K, 1): bool, but for the release probability."""
+
+    modulated: Tensor
+    normalised: Tensor
+    fixed: Tensor  # whether they release with a fixed probability
+    release: Tensor
+    by_release: Tensor  # and divide by it
+
+
+def _mixed(members: Sequence[PresynapticOptions], device: torch.device) -> Mixed | None:
+    """The options of a mixed cohort; None where all members agree, whose program is as short as it can be."""
+    names = PresynapticOptions.mixing()
+    if len({tuple(getattr(m, name) for name in names) for m in members}) == 1:
+        return None
+
+    def column(values: Sequence[Any], kind: torch.dtype = torch.bool) -> Tensor:
+        return torch.tensor([[v] for v in values], dtype=kind, device=device)
+
+    return Mixed(
+        column([m.modulate_lr for m in members]),
+        column([m.normalise for m in members]),
+        column([m.release is not None for m in members]),
+        column([m.release or 0.0 for m in members], torch.float32),
+        column([m.release is not None and m.ghost_scale == "release" for m in members]),
+    )
+
+
+def _scale(o: PresynapticOptions, mixed: Mixed | None, p: Tensor) -> Tensor | float:
     """What a transmitted weight is divided by."""
+    if mixed is not None:
+        return torch.where(mixed.normalised, torch.where(mixed.by_release, mixed.release, p), 1.0)
     return (p if o.release is None or o.ghost_scale == "ghost" else o.release) if o.normalise else 1.0
 
 
-def _transmit(o: PresynapticOptions, w: Tensor, p: Tensor, key: Tensor, silent: Tensor) -> Tensor:
-    chance = p if o.release is None else o.release
+def _transmit(o: PresynapticOptions, mixed: Mixed | None, w: Tensor, p: Tensor, key: Tensor, silent: Tensor) -> Tensor:
+    chance: Tensor | float = p if o.release is None else o.release
+    if mixed is not None:
+        chance = torch.where(mixed.fixed, mixed.release, p)
     r = uniform(key, p.shape[1]) < chance
-    return torch.where(r, w / _scale(o, p), silent)
+    return torch.where(r, w / _scale(o, mixed, p), silent)
 
 
-def _gradient(o: PresynapticOptions, p: Tensor, grad: Tensor, transmitted: Tensor) -> Tensor:
+def _gradient(o: PresynapticOptions, mixed: Mixed | None, p: Tensor, grad: Tensor, transmitted: Tensor) -> Tensor:
     """g, by w̄, from the gradient by the transmitted weight."""
-    return torch.where(_released(transmitted), grad / _scale(o, p), 0.0)
+    return torch.where(_released(transmitted), grad / _scale(o, mixed, p), 0.0)
 
 
 def _large(o: PresynapticOptions, g: Tensor, g_lim: Tensor) -> Tensor:
@@ -179,19 +222,21 @@ def _large(o: PresynapticOptions, g: Tensor, g_lim: Tensor) -> Tensor:
 
 
 def _update(
-    o: PresynapticOptions, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, next_key: Tensor,
+    o: PresynapticOptions, mixed: Mixed | None, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, next_key: Tensor,
     p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor, silent: Tensor,
     l2: Tensor | None,
 ) -> None:  # fmt: skip
     """The rule, the next masks and the next transmitted weights in one pass over memory; in place."""
-    g = _gradient(o, p, grad, transmitted)
+    g = _gradient(o, mixed, p, grad, transmitted)
     large = _large(o, g, g_lim)
     step = torch.where(large, p_up, -p_down)
     if o.p_step == "scaled":
         step = step * (1 - p)
     new_p = torch.where(p >= p_freeze, p, torch.maximum(p + step, p_min).clamp(max=1.0))  # Eq. 4
     eta = eta0 * (1 - p) if o.modulate_lr else eta0  # Eq. 5
+    if mixed is not None:
+        eta = torch.where(mixed.modulated, eta0 * (1 - p), eta0)
     new_w = w - eta * (g if l2 is None else g + l2 * w)  # Eq. 3
-    transmitted.copy_(_transmit(o, new_w, new_p, next_key, silent))
+    transmitted.copy_(_transmit(o, mixed, new_w, new_p, next_key, silent))
     w.copy_(new_w)
     p.copy_(new_p)

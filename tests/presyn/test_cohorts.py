@@ -108,3 +108,31 @@ def test_testing_on_new_tasks_alone_changes_nothing_but_the_gaps(tiny):
     assert gaps.accuracy[-1] == full.accuracy[-1]
     assert gaps.accuracy[1] == [None, full.accuracy[1][1], None]
     assert gaps.mean_accuracy == full.mean_accuracy
+
+
+PARTS = [
+    {},
+    {"modulate_lr": False},
+    {"p_freeze": 1.0, "modulate_lr": False},
+    {"release": 0.5, "ghost_scale": "ghost"},
+    {"release": 0.5, "ghost_scale": "release"},
+    {"release": 0.4, "normalise": False},
+    {"normalise": False, "p_up": 0.07},
+]
+
+
+@pytest.mark.parametrize("benchmark", ["permuted-digits", "split-digits"])
+def test_members_of_a_mixed_cohort_are_the_same_bits_as_in_cohorts_of_their_own(benchmark, tiny):
+    settings = {"epochs": 1, "tasks": 2, "hidden": [16], "eta0": 0.02}
+    runs = [make_run("presynaptic", benchmark, 3 + i, {**settings, **part}) for i, part in enumerate(PARTS)]
+    assert len({run.shape() for run in runs}) > 1 and len({run.family() for run in runs}) == 1
+    together = train(runs, tiny)
+    for run, record in zip(runs, together, strict=True):
+        (alone,) = train([run], tiny)
+        assert record.accuracy == alone.accuracy and record.loss == alone.loss and record.figures == alone.figures, run.options
+
+
+def test_what_shapes_the_program_is_not_mixed(tiny):
+    odd = [make_run("presynaptic", "split-digits", 1, {"bias": bias}) for bias in ("fixed", "trained")]
+    with pytest.raises(PresynError, match="share everything"):
+        train(odd, tiny)

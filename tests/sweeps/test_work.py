@@ -3,8 +3,8 @@
 import random
 
 from presyn import make_run
-from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member
-from sweeps.work import TRIES, Size, Work
+from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size
+from sweeps.work import TRIES, Work
 
 
 def members(n, method="sgd", parts=0):
@@ -157,3 +157,40 @@ def test_whatever_happens_every_run_ends_or_is_given_up_once():
         state = work.status({"cpu": 3})
         assert len(ended) == len(set(ended)), seed
         assert sorted([*ended, *state["failed"]]) == sorted(m.run_id for m in everybody), seed
+
+
+def variants(numbers):
+    """Runs of the full rule and of ablations of it, so many of each."""
+    settings = [{}, {"modulate_lr": False}, {"normalise": False}, {"p_step": "additive"}]
+    return [
+        Member(f"{i}-{s}", make_run("presynaptic", "split-digits", s, settings[i]))
+        for i, n in enumerate(numbers)
+        for s in range(n)
+    ]
+
+
+def sized(everybody):
+    return {m.run.shape(): Size(100.0, 2, 10, 1) for m in everybody}
+
+
+def test_small_cohorts_that_differ_in_what_mixes_are_one_on_a_gpu_and_not_on_a_core():
+    everybody = variants([3, 3, 3, 3])
+    for kind, expected in (("gpu", [9, 3]), ("cpu", [3, 3, 3, 3])):
+        work = Work(everybody, sized(everybody))
+        work.status({kind: 1})
+        sizes = []
+        while cohort := work.take(str(len(sizes)), "n", kind):
+            sizes.append(len(cohort))
+            work.leases.clear()
+        assert sorted(sizes, reverse=True) == expected, kind
+
+
+def test_merging_keeps_to_the_memory_and_leaves_idle_gpus_their_work():
+    everybody = variants([3, 3, 3])
+    work = Work(everybody, sized(everybody))
+    work.status({"gpu": 1})
+    assert len(work.take("a", "n", "gpu", memory=6)) == 6
+    work = Work(everybody, sized(everybody))
+    work.status({"gpu": 3})
+    taken = [work.take(name, "n", "gpu") for name in "abc"]
+    assert [len(t) for t in taken] == [3, 3, 3] or sum(map(len, taken)) == 9 and all(taken)
