@@ -226,11 +226,9 @@ class Cohort:
         return [*self.removed, *((r, d) for r, d in zip(self.runs, self.records, strict=True) if d.status == "finished")]
 
     def save(self) -> list[dict[str, Any]]:
-        """The state of each run still training, from which it continues in any packing."""
-        return [
-            {"record": record.as_dict(), "state": {n: t[k].cpu().clone() for n, t in self.state.items()}}
-            for k, record in enumerate(self.records)
-        ]
+        """The state of each run still training, on the host, from which it continues in any packing; views of one copy."""
+        state = {n: t.to("cpu", copy=True) for n, t in self.state.items()}
+        return [{"record": r.as_dict(), "state": {n: t[k] for n, t in state.items()}} for k, r in enumerate(self.records)]
 
     def _restore(self, saved: Sequence[dict[str, Any]]) -> State:
         self.records = [Record.from_dict(s["record"]) for s in saved]

@@ -67,6 +67,11 @@ class Far:
         with self.system.open_input_stream(self.at) as file:
             return file.read()
 
+    def read_head(self, most: int) -> bytes:
+        """The first bytes of a file, at most so many."""
+        with self.system.open_input_stream(self.at) as file:
+            return file.read(most)
+
     def write_bytes(self, content: bytes) -> None:
         with self.system.open_output_stream(self.at) as file:
             file.write(content)

@@ -48,7 +48,7 @@ def turn(config: dict[str, Any], driver: Driver, work: Any) -> None:
 
 
 def _train(cohort: Sequence[Member], driver: Driver, device: torch.device, report: Any) -> None:
-    members, ended = standings(cohort, driver.checkpoints, known=True)
+    members, ended = standings(cohort, driver.checkpoints)
     left = set(report(0, ended)) if ended else set()
     for group in by_parts([m for m in members if m.run_id not in left]):
         train_members(group, driver.checkpoints, driver.load, device, report, driver.cluster.gpu_share)

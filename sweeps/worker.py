@@ -2,16 +2,17 @@
 
 import gc
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 
-from presyn import MEASURES, Benchmark, PresynError, Run, cohort_of
+from presyn import MEASURES, Benchmark, Cohort, PresynError, Run, cohort_of
 from presyn.datasets import Dataset
 from presyn.device import memory_of, usable_on
 from presyn.graph import out_of_memory
 from presyn.measures import figures_of
-from sweeps.checkpoints import Checkpoints, parts_of, read
+from sweeps.checkpoints import Checkpoints, forget, read
 from sweeps.packing import Member
 
 Ended = list[tuple[str, dict[str, Any]]]
@@ -31,10 +32,10 @@ def standing(
         paths: Those that it has, the latest first, if they are known.
     """
     for path in checkpoints.paths(run_id) if paths is None else paths:
-        saved = read(path)
+        saved = (read(path) or {}).get(run_id)
         if saved is not None and _measured(saved["record"], run):
             ended = saved["record"] if saved["state"] is None else None
-            return Member(run_id, run, path, parts_of(path)), ended
+            return Member(run_id, run, path, len(saved["record"]["ended"])), ended
     return Member(run_id, run), None
 
 
@@ -94,39 +95,78 @@ def _free(group: Sequence[Member], device: torch.device) -> None:
 DONE, NO_MEMORY, SOME_LEFT = "done", "no memory", "some left"
 
 
+class _Parts:
+    """The parts of a cohort on their way: the checkpoint of one is written while the next one is trained.
+
+    A part is reported as soon as its checkpoint is written.
+    """
+
+    def __init__(self, members: Sequence[Member], checkpoints: Checkpoints, report: Report, beside: Executor) -> None:
+        self.ids = {id(m.run): m.run_id for m in members}
+        self.checkpoints, self.report, self.beside = checkpoints, report, beside
+        self.left = set[str]()
+        self.steps = 0
+        self._written: Future | None = None
+        self._made: tuple[int, Ended] = (0, [])
+
+    def settle(self, wait: bool) -> None:
+        """Report the latest part if its checkpoint is written."""
+        if self._written is not None and (wait or self._written.done()):
+            written, self._written = self._written, None
+            written.result()
+            self.left.update(self.report(*self._made))
+
+    def write(self, cohort: Cohort) -> set[str]:
+        """Begin to write the part that a cohort has made; returns the runs that go on."""
+        self.settle(wait=True)
+        ended = {self.ids[id(run)]: record.as_dict() for run, record in cohort.results()}
+        states = {self.ids[id(run)]: saved for run, saved in zip(cohort.runs, cohort.save(), strict=True)}
+        keep = {i: states[i]["state"] for i in states.keys() & ended.keys() if cohort.benchmark.keep}
+        going = states.keys() - ended.keys()
+        states |= {run_id: {"record": record, "state": None} for run_id, record in ended.items()}
+        self._written = self.beside.submit(_save, self.checkpoints, states, sorted(self.ids.values()), keep)
+        self._made, self.steps = (self.steps, list(ended.items())), 0
+        return going
+
+
 def _train_group(members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report) -> str:
     """Train members as one program, to their end if the device has memory for that and none is left to another worker."""
-    saved = [read(m.checkpoint) for m in members if m.checkpoint]
-    ids = {id(m.run): m.run_id for m in members}
-    kept: set[str] = set()  # whose end is in a checkpoint
-    steps = 0
+    with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as beside:
+        parts = _Parts(members, checkpoints, report, beside)
 
-    def count(more: int) -> None:
-        nonlocal steps
-        steps += more * len(cohort.runs)
+        def count(steps: int) -> None:
+            parts.steps += steps * len(cohort.runs)
+            parts.settle(wait=False)
 
-    try:
-        cohort = cohort_of([m.run for m in members], load(members[0].run.benchmark), device, saved or None)  # type: ignore[arg-type]
-        while not cohort.done:
-            cohort.train_part(count)
-            ended = {ids[id(run)]: record.as_dict() for run, record in cohort.results()}
-            for run, state in zip(cohort.runs, cohort.save(), strict=True):
-                if ids[id(run)] not in ended:
-                    checkpoints.save(ids[id(run)], state)
-                elif run.benchmark.keep:
-                    checkpoints.keep(ids[id(run)], state["state"])
-            for run_id in ended.keys() - kept:
-                checkpoints.save(run_id, {"record": ended[run_id], "state": None})
-            kept |= ended.keys()
-            left = report(steps, list(ended.items()))
-            steps = 0
-            if set(left) & (set(ids.values()) - kept) and not cohort.done:
-                return SOME_LEFT
-    except RuntimeError as e:
-        if not out_of_memory(e):
-            raise
-        return NO_MEMORY
+        try:
+            cohort = cohort_of([m.run for m in members], load(members[0].run.benchmark), device, _saved(members) or None)
+            while not cohort.done:
+                cohort.train_part(count)
+                going = parts.write(cohort)
+                if cohort.done or parts.left & going:
+                    parts.settle(wait=True)
+                if parts.left & going:
+                    return SOME_LEFT
+        except RuntimeError as e:
+            if not out_of_memory(e):
+                raise
+            return NO_MEMORY
     return DONE
+
+
+def _saved(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """What the checkpoints of members hold of them."""
+    found = [(read(m.checkpoint) or {})[m.run_id] for m in members if m.checkpoint]
+    forget()
+    return found
+
+
+def _save(
+    checkpoints: Checkpoints, states: dict[str, Any], cohort: list[str], keep: dict[str, dict[str, torch.Tensor]]
+) -> None:
+    for run_id, state in keep.items():
+        checkpoints.keep(run_id, {name: values.clone() for name, values in state.items()})
+    checkpoints.save(states, cohort)
 
 
 def _that_fit(members: Sequence[Member], load: Load, device: torch.device, share: float) -> list[list[Member]]:
@@ -139,31 +179,18 @@ def _that_fit(members: Sequence[Member], load: Load, device: torch.device, share
     return [list(members[i : i + most]) for i in range(0, len(members), most)]
 
 
-def standings(members: Sequence[Member], checkpoints: Checkpoints, known: bool = False) -> tuple[list[Member], Ended]:
-    """Where a cohort stands now (a worker of it may have died): members to go on with, and records of those that ended.
-
-    Args:
-        members: The cohort.
-        checkpoints: Where they may have some.
-        known: Whether the members say where they stood not more than a part ago; then the folder is not looked through.
-    """
+def standings(members: Sequence[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
+    """Where a cohort stands now (a worker of it may have died): members to go on with, and records of those that ended."""
     going: list[Member] = []
     ended: Ended = []
+    index = checkpoints.index()
     for m in members:
-        member, record = standing(m.run_id, m.run, checkpoints, _likely(m, checkpoints) if known else None)
-        if known and m.parts and not member.checkpoint:  # it is damaged or gone
-            member, record = standing(m.run_id, m.run, checkpoints)
+        member, record = standing(m.run_id, m.run, checkpoints, index.get(m.run_id, ()))
         if record:
             ended.append((m.run_id, record))
         else:
             going.append(member)
     return going, ended
-
-
-def _likely(member: Member, checkpoints: Checkpoints) -> list[Any]:
-    """The checkpoints of a member that stood after some part not long ago, the latest first."""
-    mine = [checkpoints.path(member.run_id, parts) for parts in (member.parts + 1, member.parts)]
-    return [*(p for p in mine if p.exists()), *([member.checkpoint] if member.checkpoint else [])]
 
 
 def by_parts(members: list[Member]) -> list[list[Member]]:

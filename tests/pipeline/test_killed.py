@@ -72,9 +72,8 @@ def progress(home):
     """run id -> the times at which its parts ended, by its newest checkpoint."""
     newest = {}
     for path in sorted((home / ".presyn" / "checkpoints").glob("*/*.pt"), key=parts_of):
-        saved = read(path)
-        if saved:
-            newest[path.stem.rsplit("-", 1)[0]] = saved["record"]["ended"]
+        for run_id, saved in (read(path) or {}).items():
+            newest[run_id] = saved["record"]["ended"]
     return newest
 
 

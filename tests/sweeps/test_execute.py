@@ -1,12 +1,14 @@
 """Execution without Ray: checkpoints, and going on from whatever a killed session left behind."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 from presyn import Cohort, PresynError, load, make_run
 from presyn.device import memory_of
-from sweeps.checkpoints import KEEP, Checkpoints, parts_of, read
+from sweeps.checkpoints import KEEP, Checkpoints, forget, parts_of, read
 from sweeps.cluster import Cluster
 from sweeps.execute import train_here
 from sweeps.packing import Member
@@ -37,8 +39,7 @@ def interrupted(runs, checkpoints, parts):
     checkpoints.open()
     for _ in range(parts):
         cohort.train_part()
-        for run_id, saved in zip(runs, cohort.save(), strict=True):
-            checkpoints.save(run_id, saved)
+        checkpoints.save(dict(zip(runs, cohort.save(), strict=True)), list(runs))
 
 
 def test_another_session_goes_on_from_the_last_part_and_ends_alike(runs, tmp_path):
@@ -75,12 +76,19 @@ def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again(runs
 def test_sessions_write_apart_and_keep_two_parts(runs, tmp_path):
     interrupted(runs, Checkpoints(tmp_path, "one"), 3)
     names = [p.name for p in (tmp_path / "one").iterdir()]
-    assert len(names) == KEEP * len(runs) and {parts_of(tmp_path / n) for n in names} == {2, 3}
+    assert len(names) == KEEP and {parts_of(tmp_path / n) for n in names} == {2, 3}, "one file of all for each part"
     before = sorted((tmp_path / "one").iterdir())
     interrupted(runs, Checkpoints(tmp_path, "two"), 1)
     assert sorted((tmp_path / "one").iterdir()) == before
+    whole = {i: read(paths[0])[i] for i, paths in Checkpoints(tmp_path, "two").index().items()}
     Checkpoints(tmp_path, "two").remove("id0")
-    assert not list(tmp_path.glob("*/id0-*"))
+    index = Checkpoints(tmp_path, "two").index()
+    assert sorted(index) == ["id1", "id2"], "the others of its cohort stay"
+    for run_id, (newest, *_) in index.items():
+        state = read(newest)[run_id]["state"]
+        assert all(torch.equal(state[name], t) for name, t in whole[run_id]["state"].items())
+    Checkpoints(tmp_path, "two").remove("id1", "id2")
+    assert not list(tmp_path.glob("*/*.pt"))
 
 
 def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path):
@@ -89,7 +97,7 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
     finished = Cohort([runs["id2"]], load("digits"), CPU)
     while not finished.done:
         finished.train_part()
-    mine.save("id2", {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None})
+    mine.save({"id2": {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None}})
     going, ended = standings([Member(i, r) for i, r in runs.items()], mine)
     assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
     assert [i for i, _ in ended] == ["id2"]
@@ -116,7 +124,7 @@ def test_a_checkpoint_that_vanished_costs_a_part_and_not_the_cohort(runs, tmp_pa
     members = [standing(i, r, killed)[0] for i, r in runs.items()]
     members[0].checkpoint.unlink()
     going, _ = standings(members, killed)
-    assert [m.parts for m in going] == [1, 2, 2]
+    assert [m.parts for m in going] == [1, 1, 1]
 
 
 def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_path, monkeypatch):
@@ -166,19 +174,55 @@ def test_a_checkpoint_with_any_bit_flipped_is_read_whole_or_not_at_all(tmp_path)
     saved = {"record": {"status": "training", "ended": [1.0, 2.0]}, "state": {"weights": torch.arange(40.0)}}
     checkpoints = Checkpoints(tmp_path, "s")
     checkpoints.open()
-    checkpoints.save("run", saved)
+    checkpoints.save({"run": saved})
     (path,) = checkpoints.paths("run")
     whole = path.read_bytes()
-    assert read(path)["state"]["weights"].equal(torch.arange(40.0))
+    assert read(path)["run"]["state"]["weights"].equal(torch.arange(40.0))
     rng = np.random.default_rng(0)
     for at in [*range(64), *rng.integers(0, len(whole), 150).tolist()]:
         damaged = bytearray(whole)
         damaged[at] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-        found = read(path)  # raises nothing
-        assert (
-            found is None or found["state"]["weights"].equal(saved["state"]["weights"]) and found["record"] == saved["record"]
-        )
+        forget()
+        assert read(path) is None  # and raises nothing
+        assert set(checkpoints.index()) <= {"run"} or at < 16
     for odd in ([], {}, {"record": {}, "state": None}, {"record": {"status": "training", "ended": [1.0]}, "state": {}}, 3):
         torch.save(odd, path)
-        assert read(path) is None
+        forget()
+        assert read(path) is None and checkpoints.index() == {}
+
+
+def test_the_checkpoint_of_a_part_is_written_while_the_next_one_is_trained(runs, tmp_path, monkeypatch):
+    """The write of the first part ends only when the second one is in training, which would hang if it came before it."""
+    training, events = threading.Event(), []
+    save, part = Checkpoints.save, Cohort.train_part
+
+    def slow(self, saved, cohort=None):
+        events.append("write")
+        assert len(events) > 3 or training.wait(60)
+        events.append("written")
+        return save(self, saved, cohort)
+
+    def train_part(cohort, tick):
+        events.append(f"part {cohort.part + 1}")
+        if cohort.part == 1:
+            training.set()
+        part(cohort, tick)
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    monkeypatch.setattr(Cohort, "train_part", train_part)
+    assert len(finish(runs, Checkpoints(tmp_path, "s"))) == 3
+    assert events.index("part 2") < events.index("written") and events.count("written") == 3
+
+
+def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path):
+    of = {
+        f"id{s}": make_run("sgd", "permuted-digits", s, {**SETTINGS, "eta0": 0.03 if s else 0.0, "drop_below": 0.3})
+        for s in range(3)
+    }
+    checkpoints = Checkpoints(tmp_path, "s")
+    records = finish(of, checkpoints)
+    assert records["id0"]["status"] == "dropped" and records["id1"]["status"] == "finished"
+    newest = checkpoints.paths("id1")[0]
+    assert {i: s["state"] for i, s in read(newest).items()} == dict.fromkeys(of)
+    assert standing("id0", of["id0"], checkpoints)[1]["status"] == "dropped"
