@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.records.server import address, hidden
 from pipeline.records.store import Store
 from presyn import PresynError
+from presyn.datasets import expanded
 from sweeps.cluster import Cluster
 from sweeps.far import folder_at
 from sweeps.files import database_in
@@ -60,7 +61,7 @@ class Workspace:
         """
         data = data or os.environ.get("PRESYN_DATA")
         cluster = Cluster(
-            data=str(Path(data).expanduser().absolute()) if data else None,  # workers have working folders of their own
+            data=str(expanded(data).absolute()) if data else None,  # workers have working folders of their own
             device=device or os.environ.get("PRESYN_DEVICE") or None,
             gpu_share=gpu_share,
             cpus=cpus,
@@ -85,7 +86,7 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
     Raises:
         PresynError: it cannot be written, or would be gone with a Ray session.
     """
-    folder = Path(root or os.environ.get("PRESYN_STORE") or ".presyn").expanduser().absolute()
+    folder = expanded(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
     if "runtime_resources" in folder.parts:
         raise PresynError(
             f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "

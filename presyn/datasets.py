@@ -115,10 +115,22 @@ def moments(x: np.ndarray) -> tuple[float, float, float]:
     return 255, round(float(x.mean()) / 255, 4), round(float(x.std()) / 255, 4) or 1.0
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """A path, with ~ as the home folder that it stands for.
+
+    Raises:
+        PresynError: there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PresynError(f"{path} begins with the home folder of a user who has none here. Write the folder out.") from None
+
+
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The data folder: the argument, else $PRESYN_DATA, else a cache folder."""
     cache_home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(root or os.environ.get("PRESYN_DATA") or cache_home / "presyn" / "data").expanduser()
+    return expanded(root or os.environ.get("PRESYN_DATA") or cache_home / "presyn" / "data")
 
 
 def load(name: str, root: str | os.PathLike | None = None) -> Dataset:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from presyn import PresynError
+from presyn.datasets import expanded
 
 
 def folder_at(place: str | Path) -> Any:
@@ -18,7 +19,7 @@ def folder_at(place: str | Path) -> Any:
         PresynError: there is no such file system.
     """
     if isinstance(place, Path) or "://" not in place:
-        return Path(place).expanduser().absolute()
+        return expanded(place).absolute()
     from pyarrow import ArrowInvalid, ArrowNotImplementedError
     from pyarrow.fs import FileSystem, FileType
 

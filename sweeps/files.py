@@ -9,6 +9,7 @@ import yaml
 
 from presyn import BENCHMARKS, Benchmark, PresynError
 from presyn.benchmarks import PATTERNS, named
+from presyn.datasets import expanded
 from presyn.options import reject_unknown
 
 
@@ -91,7 +92,7 @@ def read_benchmark(name: str) -> Benchmark:
     try:
         values = {"name": path.stem, **read_yaml(path)}
         if isinstance(values.get("source"), str):  # relative to the file that names it
-            values["source"] = str((path.parent / Path(values["source"]).expanduser()).resolve())
+            values["source"] = str((path.parent / expanded(values["source"])).resolve())
             values.setdefault("dataset", Path(values["source"]).stem)
         benchmark = Benchmark.build(values)
         if benchmark.name in known:

@@ -164,8 +164,9 @@ def _stages_in(module: str) -> list[Stage]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.import_module(module)
-    except ImportError as e:
-        raise PresynError(f"--module {module} cannot be imported ({e}). Is its folder here, or on PYTHONPATH?") from None
+    except Exception as e:  # what somebody's module raises is anything
+        why = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise PresynError(f"--module {module} cannot be imported ({why}). Is its folder here, or on PYTHONPATH?") from None
     stages = [value for value in vars(found).values() if isinstance(value, Stage)]
     if not stages:
         raise PresynError(f"--module {module} holds no stage: make one in it, such as MINE = MyStage().")
