@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from presyn import Cohort, Dataset, PresynError, load, make_run
+from presyn.methods.presynaptic import Presynaptic, PresynapticOptions
 from presyn.streams import Purpose, bits, keys, permutation
 
 FALSE_ALARM = 0.001  # of the comparison of accuracies between devices
@@ -33,6 +34,30 @@ def step_difference(data: Dataset, device: torch.device, k: int = 4, steps: int 
     return float((ends[0] - ends[1]).abs().max() / ends[0].abs().max())
 
 
+def fused_update_bits(device: torch.device, k: int = 4, n: int = 199_000) -> bool:
+    """Whether the fused update of the rule is the plain one, bit by bit, where the compiler keeps to the rules of rounding.
+
+    Usually it contracts a product and a sum into one operation, which rounds once, and divides by reciprocals; those
+    differences are left to the statistics.
+    """
+    options = PresynapticOptions(eta0=0.01)
+    generator = torch.Generator().manual_seed(0)
+    w, grad = (torch.randn(k, n, generator=generator).to(device) * s for s in (0.05, 0.002))
+    p = (0.25 + 0.7 * torch.rand(k, n, generator=generator)).to(device)
+    key, ends = keys(range(k), Purpose.RELEASE, np.arange(2)).to(device), []
+    known = torch._inductor.config._config  # type: ignore[attr-defined]
+    exact = {name: True for name in ("emulate_precision_casts", "eager_numerics.division_rounding") if name in known}
+    for fuse in (False, True):
+        with torch._inductor.config.patch(exact):
+            method = Presynaptic([options] * k, device, fuse)
+            state = {"weights": w.clone(), "biases": torch.zeros(k, 1, device=device), "p": p.clone()}
+            sent, biases = method.transmit(state, key[0])
+            sent = sent.clone()
+            method.update(state, grad, None, sent, biases, key[1])
+            ends.append([state["weights"], state["p"], sent])
+    return all(torch.equal(a.view(torch.int32), b.view(torch.int32)) for a, b in zip(*ends, strict=True))
+
+
 def accuracy_p(device: torch.device, seeds: int = 32) -> float:
     """p of a paired t test of the mean accuracies of the same seeds on a device and on the CPU."""
     here, there = (_accuracies(seeds, *how) for how in ((torch.device("cpu"), False), (device, True)))
@@ -55,6 +80,7 @@ def check(data: Dataset, device: torch.device) -> dict[str, Any]:
     """
     found = {
         **same_bits(device),
+        "fused update, bit by bit": fused_update_bits(device),
         "step, relative difference": step_difference(data, device),
         "accuracies, p": accuracy_p(device),
     }

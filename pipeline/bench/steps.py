@@ -19,6 +19,7 @@ from presyn import Cohort, Dataset, PresynError, load, make_run
 from presyn.datasets import data_root
 from presyn.device import TEST_BATCH
 from presyn.fuse import fused
+from presyn.graph import Replayed
 from presyn.methods.presynaptic import PresynapticOptions
 
 SIZES = (1, 3, 16, 64)
@@ -62,23 +63,26 @@ def our_steps(cohort: Cohort) -> Steps:
 
 
 def products(cohort: Cohort) -> Steps:
-    """The matrix products of steps, and nothing else."""
+    """The matrix products of steps, and nothing else; on a GPU as a captured graph, as the steps are."""
+    return Replayed(_products(cohort), cohort.device)
+
+
+def _products(cohort: Cohort) -> Callable[[], None]:
     k, sizes = len(cohort.runs), cohort.network.sizes
     weights = cohort.network.layers(cohort.state["weights"])
     grads = cohort.network.layers(torch.empty_like(cohort.state["weights"]))
     activity = [torch.randn(k, BATCH, n, device=cohort.device) for n in sizes]
     forward, backward = ([torch.empty_like(a) for a in activity] for _ in range(2))
 
-    def steps(count: int) -> None:
-        for _ in range(count):
-            for i, w in enumerate(weights):
-                torch.bmm(activity[i], w, out=forward[i + 1])
-            for i in reversed(range(len(weights))):
-                torch.bmm(activity[i].transpose(1, 2), activity[i + 1], out=grads[i])
-                if i:
-                    torch.bmm(activity[i + 1], weights[i].transpose(1, 2), out=backward[i])
+    def step() -> None:
+        for i, w in enumerate(weights):
+            torch.bmm(activity[i], w, out=forward[i + 1])
+        for i in reversed(range(len(weights))):
+            torch.bmm(activity[i].transpose(1, 2), activity[i + 1], out=grads[i])
+            if i:
+                torch.bmm(activity[i + 1], weights[i].transpose(1, 2), out=backward[i])
 
-    return steps
+    return step
 
 
 def _stream_through(w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor) -> None:
@@ -89,15 +93,14 @@ def _stream_through(w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor) -> 
 
 def floor(cohort: Cohort) -> Steps:
     """The products, and one pass over what an update must read and write: 4 numbers in and 3 out for each synapse."""
-    multiply, stream = products(cohort), fused(_stream_through, True, cohort.device)
+    multiply, stream = _products(cohort), fused(_stream_through, True, cohort.device)
     tensors = [torch.zeros_like(cohort.state["weights"]) for _ in range(4)]
 
-    def steps(count: int) -> None:
-        for _ in range(count):
-            multiply(1)
-            stream(*tensors)
+    def step() -> None:
+        multiply()
+        stream(*tensors)
 
-    return steps
+    return Replayed(step, cohort.device)
 
 
 def times(work: Mapping[Any, Steps], rounds: int, steps: int, wait: Callable[[], object] = lambda: None) -> dict[Any, float]:

@@ -26,7 +26,12 @@ def noise():
 def test_the_cpu_agrees_with_itself(noise, monkeypatch):
     monkeypatch.setattr(checks, "accuracy_p", lambda device: 1.0)  # trains for long; below
     found = checks.check(noise, CPU)
-    assert found["release words"] and found["orders"] and found["step, relative difference"] < 1e-6
+    assert (
+        found["release words"]
+        and found["orders"]
+        and found["fused update, bit by bit"]
+        and found["step, relative difference"] < 1e-6
+    )
 
 
 def test_accuracies_of_the_same_seeds_are_compared_in_pairs(monkeypatch):
@@ -49,11 +54,17 @@ def test_the_accuracies_are_those_of_the_seeds_in_order():
     [
         ("same_bits", {"release words": False, "orders": True}, "release words"),
         ("step_difference", 1e-2, "a step"),
+        ("fused_update_bits", False, "fused update"),
         ("accuracy_p", 1e-9, "accuracies"),
     ],
 )
 def test_a_device_that_computes_something_else_is_not_timed(noise, monkeypatch, broken, value, named):
-    fine = {"same_bits": {"release words": True, "orders": True}, "step_difference": 0.0, "accuracy_p": 1.0}
+    fine = {
+        "same_bits": {"release words": True, "orders": True},
+        "step_difference": 0.0,
+        "accuracy_p": 1.0,
+        "fused_update_bits": True,
+    }
     for name, result in {**fine, broken: value}.items():
         monkeypatch.setattr(checks, name, lambda *a, result=result: result)
     with pytest.raises(PresynError, match=f"does not compute what the CPU does: {named}"):
