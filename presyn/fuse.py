@@ -1,7 +1,9 @@
 """Fuse a function of tensors into one pass over memory with torch.compile, or run it eagerly: same numbers."""
 
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -42,6 +44,9 @@ def trouble(kind: str) -> str:
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
         why = lines[0] if lines else type(e).__name__
         needs = "no working C++ compiler" if kind == "cpu" else "no working Triton"
+        cache_folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or tempfile.gettempdir()
+        if isinstance(e, OSError) and str(e.filename or "").startswith(cache_folder):
+            needs = "no place for compiled code, see TORCHINDUCTOR_CACHE_DIR"
         note(kind, "unfused")
         print(
             f"presyn: {needs} ({why[:200]}), so updates run unfused on {kind}: same results, several times slower.",

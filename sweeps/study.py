@@ -1,5 +1,7 @@
 """The Optuna study of a finished sweep, for Optuna's own tools; a projection of its rows."""
 
+import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,6 +14,8 @@ from sweeps.files import database_in
 from sweeps.manifest import Trial
 from sweeps.space import Space
 
+SPACE = "space"
+"""The attribute of a study that tells spaces of one name apart."""
 STATES = {
     "finished": optuna.trial.TrialState.COMPLETE,
     "dropped": optuna.trial.TrialState.PRUNED,
@@ -28,6 +32,8 @@ def study_of(space: Space, trials: Sequence[Trial], records: Sequence[Record], v
         values: Of its objective.
     """
     study = optuna.create_study(study_name=space.name, direction=space.direction)
+    identity = json.dumps(space.identity(), sort_keys=True, default=str)
+    study.set_user_attr(SPACE, hashlib.sha256(identity.encode()).hexdigest()[:12])
     for trial, record, value in zip(trials, records, values, strict=True):
         first = record.accuracy[0][0] if record.accuracy else None
         study.add_trial(
@@ -54,12 +60,19 @@ def _time(seconds: float) -> datetime:
 
 
 def keep_study(study: optuna.Study, path: Path) -> None:
-    """Put a study into a database, in place of one of the same name; a database that is none is set aside, and said."""
+    """Put a study into a database, in place of one of the same space; a database that is none is set aside, and said.
+
+    A study of another space that has the same name stays; the new one has letters of its own after the name.
+    """
     if path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0"):
         aside = path.with_suffix(".damaged")
         path.replace(aside)
         print(f"presyn: {path.name} was no database; it is set aside as {aside.name}.", file=sys.stderr)
     storage = database_in(path)
-    if study.study_name in [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]:
-        optuna.delete_study(study_name=study.study_name, storage=storage)
-    optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
+    there = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
+    own, name = study.user_attrs[SPACE], study.study_name
+    if there.get(name, {}).get(SPACE, own) != own:
+        name = f"{name} {own}"
+    if name in there:
+        optuna.delete_study(study_name=name, storage=storage)
+    optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage, to_study_name=name)

@@ -213,3 +213,16 @@ def test_a_search_may_name_another_objective(write):
         read_space(write(GOOD + "objective: energie\n"))
     with pytest.raises(PresynError, match="direction must be one of maximize, minimize"):
         read_space(write(GOOD + "direction: up\n"))
+
+
+def test_two_spaces_of_one_name_have_a_study_each(write, tmp_path):
+    path, studies = tmp_path / "optuna.db", []
+    for seed in (1, 2, 1):
+        space = read_space(write(GOOD.replace("trials: 5\nsampler_seed: 3", f"trials: 2\nsampler_seed: {seed}")))
+        trials = draw(space)
+        record = Record("finished", accuracy=[[0.5]], loss=[1.0], seconds=[2.0], ended=[1000.0])
+        keep_study(study_of(space, trials, [record] * 2, [0.5, 0.6]), path)
+        studies.append([s.study_name for s in optuna.get_all_study_summaries(f"sqlite:///{path}")])
+    assert [len(s) for s in studies] == [1, 2, 2]
+    times = optuna.load_study(study_name=studies[0][0], storage=f"sqlite:///{path}").trials[0]
+    assert (times.datetime_start.timestamp(), times.datetime_complete.timestamp()) == (998.0, 1000.0)
