@@ -94,7 +94,10 @@ def _so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, at: Wor
             values[stage.name] = make(asked, values, plan, None)[0].value if asked.complete else stage.recall(at.results)
             continue
         if asked.wishes and not there.wishes:
-            raise PresynError(f"None of the runs of {stage.title} is in the store {at.store.root} yet.")
+            raise PresynError(
+                f"None of the runs of {stage.title} is in the store {at.store.root} yet: train them without --so-far, or name "
+                "another store with --store."
+            )
         refuse(there, at.results)
         made[stage.name], _ = make(there, values, plan, at.results)
         values[stage.name] = made[stage.name].value
