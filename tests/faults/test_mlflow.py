@@ -1,5 +1,6 @@
 """An MLflow server that is away, slow, broken or emptied: training goes on, and in the end MLflow has every run once."""
 
+import base64
 import contextlib
 import http.client
 import os
@@ -52,7 +53,7 @@ class Proxy:
 
     def __init__(self, target):
         self.port, self.target, self.mode, self.requests = free_port(), target, "through", []
-        self.http = None
+        self.http, self.password = None, ""
 
     def start(self):
         proxy = self
@@ -63,9 +64,12 @@ class Proxy:
             def pass_on(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 proxy.requests.append((self.command, self.path))
+                refused = proxy.password and self.headers.get("Authorization") != proxy.password
                 if proxy.mode == "slow":
                     time.sleep(2)
-                if proxy.mode == "broken":
+                if refused:
+                    status, headers, content = 401, [], b"You are not authenticated."
+                elif proxy.mode == "broken":
                     status, headers, content = 500, [], b"{}"
                 else:
                     there = http.client.HTTPConnection("127.0.0.1", proxy.target, timeout=60)
@@ -116,6 +120,7 @@ def presyn(home, proxy):
             started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=home.folder))
         return started[-1]
 
+    start.env = env
     yield start
     for process in started:
         process.kill()
@@ -167,13 +172,34 @@ def test_errors_of_the_server_lose_nothing(home, proxy, presyn):
 
 
 @pytest.mark.parametrize("home", [(6, 8)], indirect=True)
-def test_at_most_three_requests_for_each_run(home, proxy, presyn):
+def test_at_most_four_requests_for_each_run(home, proxy, presyn):
     proxy.start()
     assert presyn(COMMAND).wait(timeout=300) == 0, said(home)
     home.check(uri=uri(proxy))
-    of_runs = [p for _, p in proxy.requests if any(w in p for w in ("runs/create", "runs/log-batch", "runs/update"))]
-    assert len(of_runs) <= 3 * 6 + 8, proxy.requests  # the parent's are beside them, and do not grow with the runs
-    assert len(proxy.requests) <= 3 * 6 + 40
+    of_runs = [
+        p for _, p in proxy.requests if any(w in p for w in ("runs/create", "runs/log-batch", "runs/log-inputs", "runs/update"))
+    ]
+    assert len(of_runs) <= 4 * 6 + 8, proxy.requests  # the parent's are beside them, and do not grow with the runs
+    assert len(proxy.requests) <= 4 * 6 + 40
+
+
+@pytest.mark.parametrize("home", [(7, 8)], indirect=True)
+@pytest.mark.parametrize("way", ["address", "variables"])
+def test_a_server_with_a_password_is_written_and_the_password_is_nowhere(home, proxy, presyn, way):
+    proxy.password = "Basic " + base64.b64encode(b"ada:s3cret@word").decode()
+    proxy.start()
+    assert presyn(COMMAND).wait(timeout=300) == 0, said(home)
+    assert said(home).count("it wants a user and a password") == 1 and len(home.rows()) == 6
+    if way == "address":
+        words = f"sync-mlflow --mlflow http://ada:s3cret%40word@127.0.0.1:{proxy.port}"
+    else:
+        words = "sync-mlflow"
+        presyn.env |= {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "s3cret@word"}
+    assert presyn(words).wait(timeout=120) == 0, said(home, 1)
+    assert presyn(f"{COMMAND} {words.removeprefix('sync-mlflow')}").wait(timeout=300) == 0, said(home, 2)
+    home.check(uri=uri(proxy))
+    files = [p for p in home.folder.rglob("*") if p.is_file() and not p.is_symlink()]
+    assert not [p for p in files if b"s3cret" in p.read_bytes()]
 
 
 def test_a_database_that_was_emptied_is_rebuilt(home):

@@ -12,7 +12,7 @@ import torch
 import pipeline.perform
 from pipeline import cli
 from pipeline.cli.options import workspace
-from pipeline.plan import Plan, describe
+from pipeline.plan import Plan, apart, describe
 from pipeline.records.store import Store
 from presyn import PresynError, make_run
 from sweeps.cluster import Cluster
@@ -257,3 +257,10 @@ def test_the_searches_open_in_optunas_pages_if_they_are_there(home, capsys, monk
     Path(".presyn/optuna.db").write_bytes(b"")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["optuna-dashboard"]) == 1 and "pip install optuna-dashboard" in capsys.readouterr().err
+
+
+def test_steps_can_be_measured_in_a_process_of_its_own():
+    """As they are for GPUs, on which the driver must not keep a context."""
+    run = make_run("sgd", "split-digits", 1, {"epochs": 1, "tasks": 1, "hidden": [8]})
+    step, image = apart(run, None, "cpu")
+    assert image > 0 and 0 < step < 60
