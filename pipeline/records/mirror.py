@@ -42,7 +42,7 @@ class Mirror:
     """
 
     def __init__(self, client: Any, note: Note, store: Store, prefix: str, artifacts: Path | None) -> None:
-        self.client, self.note, self.store = client, note, store
+        self.client, self.note, self.store, self._local = client, note, store, artifacts is not None
         self.parent_id: str | None = None
         self._known: dict[str, _Run] = {}
         self._ids: tuple[list[str], set[str]] = ([], set())
@@ -108,7 +108,12 @@ class Mirror:
         if old is not new:
             kept = max(old, new, key=lambda r: (r.status not in STATUS.values(), r.ended or 0))
             self._known[run_id] = kept
-            self.client.delete_run((new if kept is old else old).id)
+            self._delete((new if kept is old else old).id)
+
+    def _delete(self, run: str) -> None:
+        """Delete a run of this store; one that does not say whose it is stays on a server, where it may be somebody's."""
+        if self._local or "presyn_store" in self.client.get_run(run).data.tags:
+            self.client.delete_run(run)
 
     def has(self, run_id: str) -> bool:
         """Whether a run belongs to the note."""
@@ -167,7 +172,7 @@ class Mirror:
             made = self.client.create_run(self.experiment, int(started * 1000), tags, before.info.run_name if before else name)
             known = self._known[row.run_id] = _Run(made.info.run_id, made.info.status)
             if before is not None:
-                self.client.delete_run(before.info.run_id)
+                self._delete(before.info.run_id)
         return known
 
     def tags(self, row: Row) -> dict[str, str]:
