@@ -77,10 +77,11 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
 def _set_aside(foreseen: Sequence[Asked], plan: Plan, at: Workspace) -> None:
     """Make runs count as not trained; now, so that the same command without fresh goes on where this one was stopped."""
     choose_device(at.cluster.device)  # what cannot be trained here is not set aside
-    for run_id in {i for asked in foreseen for i in asked.ids}:
+    ids = {i for asked in foreseen for i in asked.ids}
+    for run_id in ids:
         plan.rows.pop(run_id, None)
         at.store.set_aside(run_id)
-        Checkpoints(at.store.checkpoints, "").remove(run_id)
+    Checkpoints(at.store.checkpoints, "").remove(*ids)
 
 
 def _so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, at: Workspace) -> dict[str, Made]:

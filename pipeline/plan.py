@@ -144,8 +144,12 @@ def measure(run: Run, data: str | None, device: str) -> tuple[float, float]:
 
 def apart(run: Run, data: str | None, device: str) -> tuple[float, float]:
     """The same in a process of its own: this one would keep a context on a GPU that workers need."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, run, data, device).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(measure, run, data, device).result()
+    except (RuntimeError, OSError) as e:  # no memory left there, or the process was killed
+        why = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise PresynError(f"A few steps could not be measured on {device} ({why}). Is it free? Or use --device cpu.") from None
 
 
 @cache

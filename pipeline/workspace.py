@@ -7,10 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.records.server import address, hidden
+from pipeline.records.server import address
 from pipeline.records.store import Store
 from presyn import PresynError
 from presyn.datasets import expanded
+from presyn.errors import hidden
 from sweeps.cluster import Cluster
 from sweeps.far import folder_at
 from sweeps.files import database_in

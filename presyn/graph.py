@@ -1,13 +1,16 @@
 """A function whose kernels a GPU records once and then replays as one graph; elsewhere, and where that fails, it is called."""
 
 import sys
+import weakref
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from presyn.fuse import note
 
+T = TypeVar("T")
 EAGER = 3  # calls that a GPU makes before it captures one: they compile, and let the libraries allocate
 
 _MEMORY = ("out of memory", "alloc_failed", "cudaerrormemoryallocation", "memoryallocation")
@@ -18,6 +21,16 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY)
     )
+
+
+def weakly(method: Callable[..., T], *arguments: object) -> Callable[..., T]:
+    """A bound method that does not keep its object alive: a cycle would hold a GPU's memory until Python looks for cycles."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*more: object) -> T:
+        return reference()(*arguments, *more)  # type: ignore[misc]
+
+    return call
 
 
 class Replayed:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from presyn.fuse import fused
-from presyn.graph import Replayed
+from presyn.graph import Replayed, weakly
 from presyn.methods.base import Method, State
 from presyn.network import Backprop, Network
 from presyn.stream import Stream, inputs, into_device
@@ -54,8 +54,8 @@ class Steps:
         )
         self._raised: Tensor | None = None
         # An epoch whose loss nobody reads does not compute it; so there are two programs.
-        self._plain = Replayed(lambda: self._step(False), stream.device)
-        self._with_loss = Replayed(lambda: self._step(True), stream.device)
+        self._plain = Replayed(weakly(self._step, False), stream.device)
+        self._with_loss = Replayed(weakly(self._step, True), stream.device)
 
     def count_raises(self) -> Tensor:
         """From now on count the steps that push a synapse to release more often; returns the counter, (K, n_weights)."""

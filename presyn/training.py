@@ -15,7 +15,7 @@ from torch import Tensor
 from presyn.datasets import Dataset
 from presyn.device import TEST_BATCH, refuse_mixed
 from presyn.errors import PresynError
-from presyn.graph import EAGER, OnBuffers
+from presyn.graph import EAGER, OnBuffers, weakly
 from presyn.measures import MEASURES, Moment, check
 from presyn.methods import kind_of
 from presyn.methods.base import Examples, Method, State
@@ -66,7 +66,7 @@ class Cohort:
         self.fuse = ahead >= FUSE_FROM if fuse is None else fuse
         self.method = self._method()
         self.state = self._restore(saved) if saved else self._start()
-        self._tests = OnBuffers(self._right, device)
+        self._tests = OnBuffers(weakly(self._right), device)
         check(self.benchmark.measures, self.runs[0].method, self.state)
 
     def _stream(self, data: Dataset) -> Stream:
@@ -219,7 +219,7 @@ class Cohort:
             self.state = {name: t[members] for name, t in self.state.items()}
             self.stream = self.stream.keep(members)
             self.method = self._method()
-            self._tests = OnBuffers(self._right, self.device)
+            self._tests = OnBuffers(weakly(self._right), self.device)
 
     def results(self) -> list[tuple[Run, Record]]:
         """The runs that have come to an end, by finishing, being dropped or diverging."""

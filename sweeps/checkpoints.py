@@ -5,20 +5,18 @@ write where nobody will look again.
 """
 
 import hashlib
-import io
 import json
 import os
 import socket
 import uuid
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from sweeps.checkpoint_files import first_line, forget, ids_in, parsed, parts_of, runs_in, write
 from sweeps.cluster import NodeError
 from sweeps.far import remove_folder
 
@@ -81,7 +79,7 @@ class Checkpoints:
 
     def _write(self, path: Any, head: bytes, saved: dict[str, Any]) -> None:
         try:
-            _write(path, head, saved)
+            write(path, head, saved)
         except OSError as e:
             raise NodeError(
                 f"a checkpoint cannot be written to {self.folder} ({why(e)}). Free space or fix its permissions, or choose "
@@ -105,19 +103,32 @@ class Checkpoints:
         return self.index().get(run_id, [])
 
     def remove(self, *run_ids: str) -> None:
-        """Forget these runs: a file of no others is deleted, also one that cannot be read; another is written without them."""
+        """Forget these runs: a file of no others is deleted, also one that is damaged; another is written without them.
+
+        A file that cannot be read just now, as while a disk or a bucket does not answer, stays.
+        """
         gone = set(run_ids)
         for path in list(self.folder.glob("*/*.pt")):
-            there = set(runs_in(path))
-            if not there - gone:
-                path.unlink(missing_ok=True)
-            elif there & gone:
-                forget()
-                rest = {i: saved for i, saved in (read(path) or {}).items() if i not in gone}
-                if rest:
-                    self._write(path, json.dumps(sorted(rest)).encode() + b"\n", rest)
-                else:
+            try:
+                there = set(ids_in(first_line(path)))
+                if not there - gone:
                     path.unlink(missing_ok=True)
+                elif there & gone:
+                    self._without(path, gone)
+            except (OSError, MemoryError):
+                continue
+
+    def _without(self, path: Any, gone: set[str]) -> None:
+        saved = parsed(path.read_bytes(), parts_of(path))
+        forget()
+        rest = {i: s for i, s in (saved or {}).items() if i not in gone}
+        for s in rest.values():
+            if s["state"] is not None:  # of its own: views would keep what is removed
+                s["state"] = {name: values.clone() for name, values in s["state"].items()}
+        if rest:
+            self._write(path, json.dumps(sorted(rest)).encode() + b"\n", rest)
+        else:
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove this session's folder, and those of earlier sessions in which nothing is left."""
@@ -128,105 +139,3 @@ class Checkpoints:
 
 def why(e: OSError) -> str:
     return e.strerror or str(e).splitlines()[0]
-
-
-def _write(path: Any, head: bytes, saved: dict[str, Any]) -> None:
-    buffer = io.BytesIO()  # torch's own writer hides why a write failed
-    torch.save(saved, buffer)
-    content = buffer.getbuffer()
-    if not isinstance(path, Path):  # an object store writes whole objects
-        path.write_bytes(head + bytes(content) + _sum(head, content))
-        return
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            for piece in (head, content, _sum(head, content) if head else b""):  # what is kept for people is torch's own
-                file.write(piece)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-MARK = b"crc32:"
-
-
-def _sum(head: Any, content: Any) -> bytes:
-    """What stands at the end of a checkpoint: torch does not notice a bit that flipped among its numbers."""
-    return MARK + b"%08x" % zlib.crc32(content, zlib.crc32(head))
-
-
-def parts_of(path: Any) -> int:
-    """How many parts a checkpoint has behind it."""
-    return int(path.stem.rsplit("-", 1)[1])
-
-
-def runs_in(path: Any) -> list[str]:
-    """The runs that a checkpoint holds, by its first line; none if it is gone or damaged."""
-    try:
-        known = json.loads(_first_line(path))
-    except (OSError, ValueError):
-        return []
-    return known if isinstance(known, list) and all(isinstance(i, str) for i in known) else []
-
-
-def _first_line(path: Any) -> bytes:
-    if not isinstance(path, Path):
-        return path.read_head(HEAD).split(b"\n", 1)[0]
-    with path.open("rb") as file:
-        return file.readline(HEAD)
-
-
-HEAD = 1 << 20  # bytes in which the first line ends
-
-
-def read(path: Any) -> dict[str, dict[str, Any]] | None:
-    """Run id -> what was saved of it, or None if the file is gone or damaged (then an older one will do)."""
-    try:
-        stamp = path.stat().st_mtime_ns if isinstance(path, Path) else 0
-    except OSError:
-        return None
-    key = (str(path), stamp)
-    if key not in _recent:
-        if len(_recent) > 1:
-            _recent.pop(next(iter(_recent)))
-        _recent[key] = _read(path)
-    return _recent[key]
-
-
-_recent: dict[tuple[str, int], dict[str, dict[str, Any]] | None] = {}
-"""What was read last: the members of a cohort are read one after the other from one file."""
-
-
-def _read(path: Any) -> dict[str, dict[str, Any]] | None:
-    try:
-        content = path.read_bytes()
-        end = len(content) - len(MARK) - 8
-        start = content.index(b"\n") + 1
-        if content[end:] != _sum(b"", memoryview(content)[:end]):
-            return None
-        saved = torch.load(io.BytesIO(content[start:end]), weights_only=True)
-        ids = json.loads(content[:start])
-    except Exception:  # a flipped bit can be any error at all in an unpickler
-        return None
-    whole = isinstance(saved, dict) and sorted(saved) == ids and all(_whole(s, parts_of(path)) for s in saved.values())
-    return saved if whole else None
-
-
-def forget() -> None:
-    """Let go of the files that were read last."""
-    _recent.clear()
-
-
-def _whole(saved: Any, parts: int) -> bool:
-    """Whether this is what `save` wrote of a run after so many parts, or at its end before."""
-    if not isinstance(saved, dict) or saved.keys() != {"record", "state"} or not isinstance(saved["record"], dict):
-        return False
-    record, state = saved["record"], saved["state"]
-    if not isinstance(record.get("ended"), list) or "status" not in record:
-        return False
-    if state is None:
-        return len(record["ended"]) <= parts
-    return (
-        len(record["ended"]) == parts and isinstance(state, dict) and all(isinstance(t, torch.Tensor) for t in state.values())
-    )

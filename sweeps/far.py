@@ -10,6 +10,7 @@ from typing import Any
 
 from presyn import PresynError
 from presyn.datasets import expanded
+from presyn.errors import hidden
 
 
 def folder_at(place: str | Path) -> Any:
@@ -27,9 +28,10 @@ def folder_at(place: str | Path) -> Any:
         system, path = FileSystem.from_uri(place)
         there = system.get_file_info(path)
     except (ArrowInvalid, ArrowNotImplementedError, OSError, ValueError) as e:
-        raise PresynError(f"{place} cannot be used for checkpoints: {str(e).splitlines()[0]}") from None
+        why = hidden(str(e).splitlines()[0])
+        raise PresynError(f"{hidden(place)} cannot be used for checkpoints: {why}") from None
     if there.type == FileType.File or not path.strip("/"):
-        raise PresynError(f"{place} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder.")
+        raise PresynError(f"{hidden(place)} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder.")
     return Far(system, path.rstrip("/"))
 
 

@@ -79,12 +79,12 @@ class Work:
             return []
         key, size = self._best(kind, memory)
         if key is not None:
-            group = self.groups[key]
-            cohort, self.groups[key] = group[:size], group[size:]
-            if not self.groups[key]:
-                del self.groups[key]
-            if kind == "gpu":
-                cohort = cohort + self._relatives(cohort[0], key[1], self._most(kind, memory, self.sizes[key[0]]) - len(cohort))
+            cohort: list[Member] = []
+            for kin in self._kin(key, kind):
+                group, room = self.groups[kin], size - len(cohort)
+                cohort, self.groups[kin] = cohort + group[:room], group[room:]
+                if not self.groups[kin]:
+                    del self.groups[kin]
             self.leases[worker] = Lease(cohort, kind, self.clock(), key[1])
             return cohort
         if self.groups:
@@ -167,8 +167,14 @@ class Work:
     # How cohorts are made.
 
     def _waiting(self, kind: str) -> int:
-        sizes = {key: self._size(key, kind, None) for key in self.groups}
-        return sum(math.ceil(len(self.groups[key]) / size) for key, size in sizes.items() if size)
+        """Cohorts that wait for such a device."""
+        left, cohorts = set(self.groups), 0
+        for key in list(self.groups):
+            size = self._size(key, kind, None) if key in left else 0
+            kin = [k for k in self._kin(key, kind) if k in left] if size else []
+            cohorts += math.ceil(sum(len(self.groups[k]) for k in kin) / size) if size else 0
+            left -= set(kin)
+        return cohorts
 
     def _best(self, kind: str, memory: int | None) -> tuple[tuple | None, int]:
         """The group whose next cohort takes longest, and the size of that; none if nothing is worth it."""
@@ -176,23 +182,13 @@ class Work:
         key = max(sizes, key=lambda k: min(sizes[k], len(self.groups[k])) * self.sizes[k[0]].seconds, default=None)
         return (key, sizes[key]) if key is not None and sizes[key] else (None, 0)
 
-    def _relatives(self, member: Member, parts: int, room: int) -> list[Member]:
-        """Whole groups that can share a program with a member: small cohorts leave a GPU idle.
-
-        As far as there is room, and as long as every GPU without work still finds a group.
-        """
-        found: list[Member] = []
-        idle = self.slots.get("gpu", 1) - sum(lease.kind == "gpu" for lease in self.leases.values()) - 1
-        for key in list(self.groups):
-            group = self.groups[key]
-            if (
-                len(self.groups) > max(0, idle)
-                and key[1] == parts
-                and len(group) <= room - len(found)
-                and group[0].run.family() == member.run.family()
-            ):
-                found += self.groups.pop(key)
-        return found
+    def _kin(self, key: tuple, kind: str) -> list[tuple]:
+        """A group, and on a GPU those that can share a program with it, because small cohorts leave one idle."""
+        if kind != "gpu":
+            return [key]
+        family = self.groups[key][0].run.family()
+        others = [k for k, g in self.groups.items() if k != key and k[1] == key[1] and g[0].run.family() == family]
+        return [key, *others]
 
     def _most(self, kind: str, memory: int | None, takes: Size) -> int:
         """Members that a cohort may have."""
@@ -201,13 +197,14 @@ class Work:
 
     def _size(self, key: tuple, kind: str, memory: int | None) -> int:
         """Members of the next cohort of a group: as few cohorts as keep all slots busy; 0 if it is not worth it."""
-        takes, group, slots = self.sizes[key[0]], self.groups[key], max(1, self.slots.get(kind, 1))
+        takes, slots = self.sizes[key[0]], max(1, self.slots.get(kind, 1))
         most = self._most(kind, memory, takes)
         if kind == "cpu" and self.slots.get("gpu"):
             return self._beside_gpus(takes, most)
-        cut = (key, kind, slots, most)
+        cut = (key if kind != "gpu" else (self.groups[key][0].run.family(), key[1]), kind, slots, most)
         if cut not in self._cuts:  # once: a size that shrinks with what is left would end in cohorts of one
-            self._cuts[cut] = cohort_size(len(group), takes.seconds, slots, most)
+            count = sum(len(self.groups[kin]) for kin in self._kin(key, kind))
+            self._cuts[cut] = cohort_size(count, takes.seconds, slots, most)
         return self._cuts[cut]
 
     def _beside_gpus(self, takes: Size, most: int) -> int:
@@ -233,7 +230,7 @@ class Work:
 
     def _seconds_left(self, lease: Lease) -> float:
         takes = self.sizes[lease.members[0].run.shape()] if lease.members else Size(0.0)
-        to_go = max(0, takes.parts - lease.parts - 1)  # the part that is being made is not split
+        to_go = max(0, takes.parts - lease.parts - 2)  # not the part that is being made while one is written, nor that one
         steps, seconds = self.pace[lease.kind]
         each = takes.steps * seconds / steps if steps else takes.seconds
         return len(lease.members) * each * to_go / takes.parts

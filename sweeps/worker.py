@@ -12,7 +12,8 @@ from presyn.datasets import Dataset
 from presyn.device import memory_of, usable_on
 from presyn.graph import out_of_memory
 from presyn.measures import figures_of
-from sweeps.checkpoints import Checkpoints, forget, read
+from sweeps.checkpoint_files import forget, read
+from sweeps.checkpoints import Checkpoints
 from sweeps.packing import Member
 
 Ended = list[tuple[str, dict[str, Any]]]
@@ -150,6 +151,7 @@ def _train_group(members: Sequence[Member], checkpoints: Checkpoints, load: Load
         except RuntimeError as e:
             if not out_of_memory(e):
                 raise
+            parts.settle(wait=True)
             return NO_MEMORY
     return DONE
 

@@ -9,8 +9,8 @@ import threading
 
 from pipeline.cli.stages import STAGES
 from pipeline.cli.upkeep import UPKEEP
-from pipeline.records.server import hidden
 from presyn import PresynError
+from presyn.errors import hidden
 
 COMMANDS = {**STAGES, **UPKEEP}
 

@@ -46,7 +46,7 @@ def _sync_options(p: opt.Parser) -> None:
 
 def _sync(args: Args) -> int:
     from pipeline.records.mlflow import sync
-    from pipeline.records.server import hidden
+    from presyn.errors import hidden
 
     at = opt.workspace(args)
     with at.store.locked(f"presyn {args.command}"):
@@ -64,14 +64,19 @@ def _ui_options(p: opt.Parser) -> None:
 
 def _ui(args: Args) -> int:
     from pipeline.records.pages import latest_table, serve
-    from pipeline.records.server import client_of, hidden
+    from pipeline.records.server import client_of, remedy
+    from presyn.errors import hidden
 
     at = opt.workspace(args)
     page = f"/#/experiments{latest_table(at.store, at.uri, at.prefix)}?workflowType=machine_learning"
     if at.uri.startswith("http"):
         print(f"{hidden(at.uri).rstrip('/')}{page}")
         return 0
-    client_of(at.uri, at.store.root / "mlflow.db")  # the store's own is made whole, or mended
+    try:
+        client_of(at.uri, at.store.root / "mlflow.db")  # the store's own is made whole, or mended
+    except Exception as e:  # whatever MLflow or its backend raises
+        why, fix = remedy(e, at.uri)
+        raise PresynError(f"MLflow at {hidden(at.uri)} cannot be opened ({why}). {fix}") from None
     words = ["mlflow", "ui", "--backend-store-uri", at.uri, "--host", args.host, "--port", str(args.port)]
     return serve(words, args.host, args.port, page)
 

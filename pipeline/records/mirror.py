@@ -39,18 +39,19 @@ class Mirror:
         store: Whose note it is.
         prefix: Before the experiment's name.
         artifacts: The folder for artifacts of a new experiment; None leaves them to the server.
+        own: Whether the database is the store's own.
     """
 
-    def __init__(self, client: Any, note: Note, store: Store, prefix: str, artifacts: Path | None) -> None:
-        self.client, self.note, self.store, self._local = client, note, store, artifacts is not None
+    def __init__(self, client: Any, note: Note, store: Store, prefix: str, artifacts: Path | None, own: bool = False) -> None:
+        self.client, self.note, self.store, self._own = client, note, store, own
         self.parent_id: str | None = None
         self._known: dict[str, _Run] = {}
         self._ids: tuple[list[str], set[str]] = ([], set())
         self.experiment = self._experiment(f"{prefix}/{note.experiment}" if prefix else note.experiment, artifacts)
         if note.name:
             self.parent_id = self._parent()
-        own = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
-        for run in self._search(own):
+        children = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
+        for run in self._search(children):
             if self.parent_id or "mlflow.parentRunId" not in run.data.tags:
                 self._remember(run)
 
@@ -70,7 +71,9 @@ class Mirror:
         return found.experiment_id
 
     def _parent(self) -> str:
-        parents = self._search(f"tags.presyn_parent = '{self.note.identity}'")
+        # Compared here: a name with an apostrophe would end the words of a search.
+        there = self._search("tags.presyn_parent != ''")
+        parents = [run for run in there if run.data.tags["presyn_parent"] == self.note.identity]
         if parents:
             parent = parents[0].info
             if parent.status == "FAILED" and not self.note.failed:  # the same command was given again
@@ -112,7 +115,7 @@ class Mirror:
 
     def _delete(self, run: str) -> None:
         """Delete a run of this store; one that does not say whose it is stays on a server, where it may be somebody's."""
-        if self._local or "presyn_store" in self.client.get_run(run).data.tags:
+        if self._own or "presyn_store" in self.client.get_run(run).data.tags:
             self.client.delete_run(run)
 
     def has(self, run_id: str) -> bool:
@@ -206,14 +209,18 @@ class Mirror:
             if k not in there.params:
                 self.client.log_param(parent, k, v)
         for k, v in note.metrics.items():
-            if v == v:  # the same time again replaces, and doubles nothing
-                self.client.log_metric(parent, plain(k), v, step=0, timestamp=0)
+            if v == v and there.metrics.get(plain(k)) != v:  # of several at a step the latest counts
+                self.client.log_metric(parent, plain(k), v, step=0)
         for file in map(Path, filter(os.path.exists, note.files)):
             base = Path(note.files[0]).parent  # what lies in a folder beside the first keeps it, so that links hold
             inside = file.parent != base and file.parent.is_relative_to(base)
             self.client.log_artifact(parent, str(file), file.parent.relative_to(base).as_posix() if inside else None)
         if note.table and Path(note.table).exists():
             present = {a.path for a in self.client.list_artifacts(parent)}
-            if "table.json" not in present:  # log_table appends
-                self.client.log_table(parent, pd.read_csv(note.table).astype(object), "table.json")
+            table = pd.read_csv(note.table).astype(object)
+            if "table.json" not in present:
+                self.client.log_table(parent, table, "table.json")
+            else:  # log_table would append
+                table = table.where(table.notna(), None)
+                self.client.log_dict(parent, {"columns": list(table), "data": table.to_numpy().tolist()}, "table.json")
         self.client.set_terminated(parent, "FINISHED")

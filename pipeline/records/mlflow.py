@@ -8,8 +8,10 @@ from typing import Any
 from pipeline.records.mirror import Mirror
 from pipeline.records.notes import Note, notes
 from pipeline.records.row import Row
-from pipeline.records.server import AWAY, PROBE_SECONDS, answers, client_of, hidden, is_away, remedy
+from pipeline.records.server import AWAY, PROBE_SECONDS, answers, client_of, is_away, remedy
 from pipeline.records.store import Store
+from presyn.errors import hidden
+from sweeps.files import database_in
 
 
 class Tracker:
@@ -27,6 +29,7 @@ class Tracker:
         self.uri, self.store, self.prefix, self.quiet = uri, store, prefix, quiet
         self.client: Any = None
         self._mirrors: dict[str, Mirror] = {}
+        self._own = uri == database_in(store.root / "mlflow.db")
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
         if not answers(uri):
             self._lost(f"{AWAY[0]} within {PROBE_SECONDS:.0f} s", AWAY[1])
@@ -43,7 +46,7 @@ class Tracker:
         with self._guarded():
             key = f"{note.experiment} {note.identity}"
             if key not in self._mirrors:
-                self._mirrors[key] = Mirror(self.client, note, self.store, self.prefix, self._artifacts)
+                self._mirrors[key] = Mirror(self.client, note, self.store, self.prefix, self._artifacts, self._own)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -10,9 +10,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from presyn import PresynError
+from presyn.errors import hidden
 from sweeps.files import database_in
 
 PROBE_SECONDS = 3.0
@@ -29,11 +30,8 @@ def address(uri: str) -> str:
     Raises:
         PresynError: MLflow has no server or database at such an address.
     """
-    try:
-        parts = urlsplit(uri)
-        host, _ = parts.hostname, parts.port
-    except ValueError as e:
-        raise PresynError(f"--mlflow {hidden(uri)} is no address ({e}). Write it like http://host:5000.") from None
+    parts = _parts(uri)
+    host = parts.hostname
     scheme = parts.scheme.split("+")[0]
     if uri == "databricks":
         return uri
@@ -58,16 +56,18 @@ def address(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def hidden(words: str) -> str:
-    """Words with the user and password of every address in them hidden."""
-    shown = []
-    for word in words.split(" "):
-        before, slashes, rest = word.partition("://")
-        host, slash, path = rest.partition("/")
-        if slashes and "@" in host:
-            word = f"{before}://***@{host.rpartition('@')[2]}{slash}{path}"
-        shown.append(word)
-    return " ".join(shown)
+def _parts(uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.hostname, parts.port
+        if parts.scheme not in ("http", "https") or "@" in parts.netloc or "@" not in uri:
+            return parts
+    except ValueError:
+        pass
+    raise PresynError(
+        f"--mlflow {hidden(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as %2F %23 %3F "
+        "%40 %3A; or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+    )
 
 
 def answers(uri: str) -> bool:

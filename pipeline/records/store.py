@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,16 @@ class Store:
         """What tells this store from others that write to the same MLflow; it stays when the store is moved."""
         path = self.root / "id"
         try:
-            with path.open("x") as f:
-                f.write(uuid.uuid4().hex[:12])
-        except FileExistsError:
-            pass
+            if path.exists() and not path.read_text().strip():  # left by a kill or a full disk
+                path.unlink()
+            if not path.exists():
+                new = write_whole(path.with_name(f".id-{os.getpid()}"), uuid.uuid4().hex[:12])
+                with suppress(FileExistsError):  # made by another process just now
+                    os.link(new, path)
+                new.unlink()
+            return path.read_text().strip()
         except OSError as e:
             raise self._unwritable(e) from None
-        return path.read_text().strip()
 
     def _unwritable(self, e: OSError) -> PresynError:
         return PresynError(

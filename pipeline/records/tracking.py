@@ -7,8 +7,8 @@ import time
 from pipeline.records.mlflow import Tracker
 from pipeline.records.notes import Note
 from pipeline.records.row import Row
-from pipeline.records.server import hidden
 from pipeline.records.store import Store
+from presyn.errors import hidden
 
 KEPT = 1000  # rows that wait in memory; more are read from the store when their turn comes
 RETRY_SECONDS = 30.0  # between two tries to reach a server that is away
@@ -95,7 +95,7 @@ class Tracking:
             return
         with self._new:
             notes, run_id = list(self._notes), next(iter(self._rows), None)
-            row = self._rows[run_id] if run_id else None
+            row = self._rows.pop(run_id) if run_id else None  # one that is written again meanwhile comes once more
             ends = list(self._ends)
         for note in notes:
             tracker.follow(note)
@@ -107,11 +107,12 @@ class Tracking:
             tracker.finish(*ends)
         if tracker.client is None:
             self._tried = time.monotonic()
+            if run_id:
+                with self._new:
+                    self._rows.setdefault(run_id, row)
             return
         with self._new:
-            if run_id:
-                self._rows.pop(run_id, None)
-            else:
+            if not run_id:
                 self._ends = self._ends[len(ends) :]
 
     def _reached(self) -> Tracker | None:

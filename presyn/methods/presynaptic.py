@@ -180,9 +180,13 @@ class Mixed(NamedTuple):
 
 
 def _mixed(members: Sequence[PresynapticOptions], device: torch.device) -> Mixed | None:
-    """The options of a mixed cohort; None where all members agree, whose program is as short as it can be."""
+    """The options of a mixed cohort; None where all members agree, whose program is as short as it can be.
+
+    With a fixed release they are columns all the same: a GPU divides by a number in another way than by a tensor, and a run
+    must not depend on who is packed with it.
+    """
     names = PresynapticOptions.mixing()
-    if len({tuple(getattr(m, name) for name in names) for m in members}) == 1:
+    if len({tuple(getattr(m, name) for name in names) for m in members}) == 1 and members[0].release is None:
         return None
 
     def column(values: Sequence[Any], kind: torch.dtype = torch.bool) -> Tensor:

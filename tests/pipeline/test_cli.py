@@ -264,3 +264,5 @@ def test_steps_can_be_measured_in_a_process_of_its_own():
     run = make_run("sgd", "split-digits", 1, {"epochs": 1, "tasks": 1, "hidden": [8]})
     step, image = apart(run, None, "cpu")
     assert image > 0 and 0 < step < 60
+    with pytest.raises(PresynError, match="could not be measured on no-such-device"):
+        apart(run, None, "no-such-device")

@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.plan import Plan
 from pipeline.records.store import Store
-from sweeps.checkpoints import Checkpoints, parts_of, read
+from sweeps.checkpoint_files import parts_of, read
+from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 from sweeps.execute import train_here
 from sweeps.manifest import draw, runs_of

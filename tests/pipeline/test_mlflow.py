@@ -20,10 +20,11 @@ from pipeline.cli import main
 from pipeline.records.mlflow import Tracker, sync
 from pipeline.records.notes import Note
 from pipeline.records.pages import latest_table
-from pipeline.records.server import address, hidden, own_wrong
+from pipeline.records.server import address, own_wrong
 from pipeline.records.store import Store
 from pipeline.workspace import Workspace
 from presyn import PresynError, Record, make_run
+from presyn.errors import hidden
 from sweeps.files import database_in
 
 ONE = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1", "tasks=1"]
@@ -165,6 +166,9 @@ def test_a_prefix_comes_from_the_environment_too(home, own, monkeypatch):
         ("http://", "names no host"),
         ("http://host:port", "is no address"),
         (f"ftp://ada:{SECRET}@host/x", "ftp://***@host/x is no tracking server"),
+        (f"http://ada:{SECRET}/pa@host:5000", "in a password as %2F"),
+        (f"http://ada:{SECRET}#pa@host:5000", "in a password as %2F"),
+        (f"http://ada:{SECRET}?pa@host:5000", "in a password as %2F"),
     ],
 )
 def test_an_address_that_is_none_is_refused_before_anything_runs(home, capsys, uri, words):
@@ -199,7 +203,11 @@ def test_a_password_reaches_the_server_and_nobody_else(home, web, monkeypatch, c
 def test_addresses_are_shown_without_their_users():
     assert hidden("presyn run --mlflow http://a:b@c:1/x") == "presyn run --mlflow http://***@c:1/x"
     assert hidden("postgresql://a:b%40@c/db failed") == "postgresql://***@c/db failed"
-    assert hidden("mail a@b, see http://c/d@e") == "mail a@b, see http://c/d@e"
+    for word in ("http://u:pa/ss@host:1/x", "http://u:a#b?c@host:1/x", "'http://u:pa ss@host:1/x'"):
+        assert "u:" not in hidden(word) and "host:1/x" in hidden(word) and "ss@" not in hidden(word)
+    assert hidden("s3://k:s@b/f?endpoint_override=http://u:p@h") == "s3://***@b/f?endpoint_override=http://***@h"
+    assert hidden("postgresql://h/db?user=u&password=se&x=1") == "postgresql://h/db?user=u&password=***&x=1"
+    assert hidden("mail a@b, see http://c/d") == "mail a@b, see http://c/d"
     assert address("http://c:1/x") == "http://c:1/x"
 
 
@@ -314,11 +322,63 @@ def test_notes_that_are_damaged_in_any_way_are_set_aside(home, own, capsys):
     assert capsys.readouterr().err.count("is set aside") == 5 and not list(store.stages.glob("*.json"))
 
 
+def test_an_id_that_was_left_empty_is_made_again(home):
+    store = Store(home / "x")
+    (home / "x" / "id").write_text("")
+    assert len(store.id) == 12 and not list((home / "x").glob(".id-*"))
+
+
+def test_names_with_an_apostrophe_and_numbers_that_fall_are_written(home, own):
+    store = Store(home / ".presyn")
+    for value in (0.9, 0.5, 0.5):
+        note = Note("search", "search/bob's", "Search bob's", [], metrics={"best": value})
+        tracker = Tracker(own, store, note)
+        tracker.finish()
+    (run,) = runs_of(own, "search")
+    assert run.data.metrics["best"] == 0.5 and run.info.run_name == "Search bob's"
+
+
+def test_a_table_that_changed_is_shown_as_it_is(home, own, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
+    table = tmp_path / "table.csv"
+    for n in (1, 2, 3):
+        table.write_text("a,b\n" + f"{n},\n" * n)
+        note = Note("table1", "t", "a table", [], files=[str(table)], table=str(table))
+        Tracker(own, Store(home / ".presyn"), note).finish()
+    (run,) = runs_of(own, "table1")
+    assert MlflowClient(own).load_table(run.info.experiment_id, "table.json", [run.info.run_id]).a.tolist() == [3, 3, 3]
+
+
+def test_a_row_that_is_written_again_while_it_is_written_comes_once_more(home, own, monkeypatch):
+    from pipeline.records.tracking import Tracking
+
+    store, started, go = Store(home / ".presyn"), threading.Event(), threading.Event()
+    told = []
+
+    def slow(self, row):
+        told.append(row.run_id)
+        started.set()
+        assert go.wait(60)
+
+    monkeypatch.setattr(Tracker, "write", slow)
+    tracking, row = Tracking(own, store), row_of(store)
+    tracking.write(row)
+    assert started.wait(60)
+    tracking.write(row)
+    go.set()
+    assert tracking.close(60) and told == [row.run_id] * 2
+
+
+def test_pages_of_a_database_of_noise_are_refused_in_one_line(home, capsys):
+    (home / "noise.db").write_bytes(os.urandom(3000))
+    assert main(["mlflow-ui", "--mlflow", database_in(home / "noise.db"), "--port", "5959"]) == 1
+    assert "cannot be opened (its database is damaged or half made)" in capsys.readouterr().err
+
+
 def test_an_own_id_is_the_stores_for_ever(home):
     assert Store(home / "x").id == Store(home / "x").id != Store(home / "y").id
+    store = Store(home / "z")
+    shutil.rmtree(home / "z")
+    (home / "z").write_text("in the way")
     with pytest.raises(PresynError, match="cannot be written"):
-        (home / "z").mkdir()
-        store = Store(home / "z")
-        (home / "z" / "results").rmdir()
-        (home / "z").rmdir()
         _ = store.id

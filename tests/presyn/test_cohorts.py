@@ -116,6 +116,7 @@ PARTS = [
     {"p_freeze": 1.0, "modulate_lr": False},
     {"release": 0.5, "ghost_scale": "ghost"},
     {"release": 0.5, "ghost_scale": "release"},
+    {"release": 0.3, "ghost_scale": "release"},
     {"release": 0.4, "normalise": False},
     {"normalise": False, "p_up": 0.07},
 ]

@@ -6,7 +6,9 @@ of bits shows.
 """
 
 import contextlib
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -331,3 +333,20 @@ def test_the_compiler_is_tried_on_the_device_that_it_is_for(monkeypatch, capsys)
         assert "no working Triton (Triton is broken), so updates run unfused on meta" in capsys.readouterr().err
     finally:
         presyn.fuse.trouble.cache_clear()
+
+
+def test_steps_and_cohorts_are_gone_when_nobody_holds_them(tiny):
+    """On a GPU what a cycle holds is memory that the next cohort lacks."""
+    gc.collect()
+    gc.disable()
+    try:
+        cohort = cohort_of(runs_of("presynaptic", "split"), tiny, CPU)
+        steps = cohort.steps_of(0)
+        steps.load(0, 0)
+        steps.advance(2)
+        cohort.train_part()
+        held = [weakref.ref(steps), weakref.ref(cohort)]
+        del steps, cohort
+        assert [ref() for ref in held] == [None, None]
+    finally:
+        gc.enable()

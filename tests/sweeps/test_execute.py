@@ -8,7 +8,8 @@ import torch
 
 from presyn import Cohort, PresynError, load, make_run
 from presyn.device import memory_of
-from sweeps.checkpoints import KEEP, Checkpoints, forget, parts_of, read
+from sweeps.checkpoint_files import forget, parts_of, read
+from sweeps.checkpoints import KEEP, Checkpoints
 from sweeps.cluster import Cluster
 from sweeps.execute import train_here
 from sweeps.packing import Member
@@ -226,3 +227,26 @@ def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path)
     newest = checkpoints.paths("id1")[0]
     assert {i: s["state"] for i, s in read(newest).items()} == dict.fromkeys(of)
     assert standing("id0", of["id0"], checkpoints)[1]["status"] == "dropped"
+
+
+def test_a_file_that_cannot_be_read_just_now_is_not_taken_for_a_damaged_one(runs, tmp_path, monkeypatch):
+    interrupted(runs, Checkpoints(tmp_path, "s"), 1)
+    (path,) = tmp_path.glob("*/*.pt")
+    checkpoints = Checkpoints(tmp_path, "t")
+    for name in ("sweeps.checkpoints.first_line", "sweeps.checkpoints.parsed"):
+        with monkeypatch.context() as m:
+            m.setattr(name, lambda *_: (_ for _ in ()).throw(OSError("the disk does not answer")))
+            checkpoints.remove("another", "id0")
+        assert path.exists() and sorted(checkpoints.index()) == sorted(runs)
+    path.write_bytes(b"noise")
+    checkpoints.remove("another")
+    assert not path.exists()
+
+
+def test_what_is_removed_leaves_the_file(runs, tmp_path):
+    checkpoints = Checkpoints(tmp_path, "s")
+    interrupted(runs, checkpoints, 1)
+    (path,) = tmp_path.glob("*/*.pt")
+    before = path.stat().st_size
+    checkpoints.remove("id0", "id1")
+    assert path.stat().st_size < before / 2 and list(read(path)) == ["id2"]
