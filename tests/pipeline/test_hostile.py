@@ -338,11 +338,11 @@ def _make_whole(home, whole):
 
 
 PARTS = {
-    "commands": (commands, 300),
-    "variables": (variables, 200),
+    "commands": (commands, 200),
+    "variables": (variables, 150),
     "fields": (fields_of_runs, 1000),
     "yaml files": (yaml_files, 2000),
-    "files of the store": (files_of_the_store, 40),
+    "files of the store": (files_of_the_store, 30),
 }
 """What is tried, and in how many cases at a time."""
 
