@@ -145,7 +145,7 @@ class Cohort:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
         program = self.steps_of(0)
         program.load(0, 0)
-        program.advance(min(2 * EAGER, program.count))  # compiles, and captures on a GPU
+        program.advance(min(2 * EAGER, program.count), measure_loss=False)  # compiles, and captures on a GPU
         program.load(0, 0)
         steps = min(steps, program.count)
         rows = self.stream.test_images(0)[:TEST_BATCH]

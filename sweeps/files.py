@@ -1,6 +1,7 @@
 """Read YAML files of users: search spaces and benchmarks, with errors that name the file, the field and the fix."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,19 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMB
 def database_in(path: Path) -> str:
     """The address of an SQLite database in a file, whatever signs are in the names of its folders."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def set_aside(path: Path, was: str, then: str) -> None:
+    """Give a damaged file another name, and say so.
+
+    Args:
+        path: The file.
+        was: What it was, in words after its name.
+        then: What comes of it, in words after the new name.
+    """
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    print(f"presyn: {path.name}{was}; it is set aside as {aside.name}{then}", file=sys.stderr)
 
 
 def parse_yaml(text: str) -> Any:

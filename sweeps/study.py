@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import optuna
 
 from presyn import Record
-from sweeps.files import database_in
+from sweeps.files import database_in, set_aside
 from sweeps.manifest import Trial
 from sweeps.space import Space
 
@@ -65,9 +64,7 @@ def keep_study(study: optuna.Study, path: Path) -> None:
     A study of another space that has the same name stays; the new one has letters of its own after the name.
     """
     if path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0"):
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        print(f"presyn: {path.name} was no database; it is set aside as {aside.name}.", file=sys.stderr)
+        set_aside(path, " was no database", ".")
     storage = database_in(path)
     there = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
     own, name = study.user_attrs[SPACE], study.study_name

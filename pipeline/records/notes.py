@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pipeline.records.store import Store
+from sweeps.files import set_aside
 
 
 @dataclass
@@ -70,11 +70,6 @@ def notes(store: Store) -> list[Note]:
         try:
             found.append(Note(**json.loads(path.read_text())))
         except (ValueError, TypeError, RecursionError):
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            print(
-                f"presyn: {path.name}, a note of what a stage is in MLflow, was damaged; it is set aside as {aside.name}, "
-                "and the command of that stage writes it again.",
-                file=sys.stderr,
-            )
+            what = ", a note of what a stage is in MLflow, was damaged"
+            set_aside(path, what, ", and the command of that stage writes it again.")
     return found

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import sqlite3
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from presyn import PresynError
 from presyn.errors import hidden
-from sweeps.files import database_in
+from sweeps.files import database_in, set_aside
 
 PROBE_SECONDS = 3.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -146,13 +145,8 @@ def _set_aside_if_damaged(path: Path) -> None:
         return
     wrong = own_wrong(path)
     if wrong:
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        print(
-            f"presyn: {path.name} was {wrong}; it is set aside as {aside.name} and made again. Runs of earlier commands are "
-            "written to it by: presyn sync-mlflow",
-            file=sys.stderr,
-        )
+        then = " and made again. Runs of earlier commands are written to it by: presyn sync-mlflow"
+        set_aside(path, f" was {wrong}", then)
 
 
 def own_wrong(path: Path) -> str:

@@ -22,6 +22,7 @@ import filelock
 from pipeline.records.files import write_whole
 from pipeline.records.row import Row
 from presyn import RULES_VERSION, PresynError, Run
+from sweeps.files import set_aside
 
 
 @cache
@@ -161,13 +162,8 @@ class Store:
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError) as e:
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
             why = f" ({e})" if str(e).startswith("it") else ""
-            print(
-                f"presyn: {path.name} was damaged{why}; it is set aside as {aside.name} and the run is trained again.",
-                file=sys.stderr,
-            )
+            set_aside(path, f" was damaged{why}", " and the run is trained again.")
             return None
 
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
