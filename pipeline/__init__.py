@@ -1,1 +1,3 @@
 """What the paper needs, as stages: search, transfer, table; the result store; MLflow; the command line."""
+
+__version__ = "0.1.0"

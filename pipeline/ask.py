@@ -1,16 +1,19 @@
-"""What stages ask for: each in order, again while its rows are known, and with stand-ins for what is not made yet."""
+"""What stages ask for: each in order, again while its rows are there, and with stand-ins for what is not made yet."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pipeline.plan import Plan
-from pipeline.records.csvs import frame_of, read_rows, refuse_to_drop, refuse_twice
+from pipeline.records.csvs import RowsFile, as_cell, read_file, refuse_to_drop, refuse_twice, rows_csv, text_frame
 from pipeline.records.files import write_whole
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.records.results import Results
+from pipeline.records.row import Row, reserved_label
+from pipeline.stage import Known, Labels, Made, Stage, Wish
 from presyn import PresynError
 
 
@@ -20,12 +23,14 @@ class Asked:
 
     Attributes:
         wishes: With the id of each run.
-        complete: Whether all their rows are known and it asks for nothing more.
+        first: Ids of the runs that it asked for before any row was known; they tell it from others in MLflow.
+        complete: Whether all their rows are there and it asks for nothing more.
         certain: Whether it asked with what the stages that it needs made, and not with stand-ins.
     """
 
     stage: Stage
     wishes: Sequence[tuple[Wish, str]]
+    first: Sequence[str]
     complete: bool
     certain: bool = True
 
@@ -34,96 +39,116 @@ class Asked:
         return sorted({run_id for _, run_id in self.wishes})
 
     def labels(self) -> dict[str, dict[str, str]]:
-        """Run id -> what the stage calls it, in words; a run that it calls two things has both."""
-        found: dict[str, dict[str, str]] = {}
+        """Run id -> the labels that the stage gives it, as text; a run that has two values of one label has both."""
+        labels_by_id: dict[str, dict[str, str]] = {}
         for wish, run_id in self.wishes:
-            of = found.setdefault(run_id, {})
+            labels = labels_by_id.setdefault(run_id, {})
             for name, value in wish.labels.items():
-                words = f"{value:g}" if isinstance(value, float) else str(value)
-                if name != "stage" and words not in of.get(name, "").split(", "):
-                    of[name] = f"{of[name]}, {words}" if name in of else words
-        return found
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                if name != "stage" and text not in labels.get(name, "").split(", "):
+                    labels[name] = f"{labels[name]}, {text}" if name in labels else text
+        return labels_by_id
 
-    def rows(self, plan: Plan) -> list[tuple[dict[str, Any], Any]]:
+    def rows(self, plan: Plan) -> list[tuple[Labels, Row]]:
         """The rows that are there, with their labels."""
         return [(wish.labels, plan.rows[run_id]) for wish, run_id in self.wishes if run_id in plan.rows]
 
+    def line_keys(self) -> list[tuple]:
+        """The values of the stage's columns for each of its wishes."""
+        keys = []
+        for wish, run_id in self.wishes:
+            run = wish.run
+            columns = {"method": run.method, "benchmark": run.benchmark.name, "seed": run.seed, "run_id": run_id}
+            keys.append(tuple({**columns, **wish.labels}[column] for column in self.stage.columns))
+        return keys
+
 
 def in_order(stages: Iterable[Stage]) -> list[Stage]:
-    """Stages and all that they need, each once, after what it needs.
+    """Stages and all that they need, each once, after what it needs; those that read the results of others come last.
 
     Raises:
         PresynError: two different stages have one name.
     """
-    found: dict[str, Stage] = {}
+    by_name: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
         for needed in stage.needs:
             visit(needed)
-        if found.setdefault(stage.name, stage) != stage:
+        if by_name.setdefault(stage.name, stage) != stage:
             raise PresynError(f"Two stages are called {stage.name}: rename a benchmark, a space or an ablation of one of them.")
 
     for stage in stages:
         visit(stage)
-    return list(found.values())
+    return sorted(by_name.values(), key=lambda stage: stage.reads_results)
 
 
-def collect(stage: Stage, values: Mapping[str, Any], plan: Plan) -> Asked:
-    """Ask a stage, and again while the rows of all that it asked for are known."""
+def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Results | None = None) -> Asked:
+    """Ask a stage, and again while the rows of all that it asked for are there.
+
+    Args:
+        stage: Whom to ask.
+        values: Of the stages that it needs.
+        plan: Gets the runs.
+        results: The rows of other stages, for one that reads them; None as long as these are not written.
+    """
     wishes: list[tuple[Wish, str]] = []
+    first: list[str] = []
     while True:
         rows = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes]
-        new = [(wish, plan.add(wish.run)) for wish in stage.ask(Known(rows, values))]
+        wanted = stage.ask(Known(rows, values, results))
+        _refuse_labels(stage, wanted)
+        new = [(wish, plan.add(wish.run)) for wish in wanted]
+        first = first or sorted({run_id for _, run_id in new})
         if not new:
-            return Asked(stage, wishes, True)
-        if {i for _, i in new} <= {i for _, i in wishes}:
+            return Asked(stage, wishes, first, True)
+        if {run_id for _, run_id in new} <= {run_id for _, run_id in wishes}:
             raise PresynError(f"The stage {stage.name} asks again for runs that it has: its `ask` must end with nothing.")
         wishes += new
-        if not plan.rows.keys() >= {i for _, i in wishes}:
-            return Asked(stage, wishes, False)
+        if not plan.rows.keys() >= {run_id for _, run_id in wishes}:
+            return Asked(stage, wishes, first, False)
 
 
-def foresee(order: Sequence[Stage], plan: Plan) -> list[Asked]:
+def _refuse_labels(stage: Stage, wishes: Sequence[Wish]) -> None:
+    for name in dict.fromkeys(name for wish in wishes for name in wish.labels):
+        if reserved_label(name):
+            raise PresynError(
+                f"The stage {stage.name} calls a label {name!r}, which is the name of a column that every row has: "
+                "give the label another name."
+            )
+
+
+def foresee(order: Sequence[Stage], plan: Plan, results: Results) -> list[Asked]:
     """What stages will ask for, with stand-ins for values that are not made yet."""
     values: dict[str, Any] = {}
+    written = results if all(stage.reads_results for stage in order) else None
     foreseen: dict[str, Asked] = {}
     for stage in order:
-        known = {need.name: values[need.name] for need in stage.needs}
+        needed = {need.name: values[need.name] for need in stage.needs}
         certain = all(foreseen[need.name].complete and foreseen[need.name].certain for need in stage.needs)
-        asked = collect(stage, known, plan)
-        foreseen[stage.name] = Asked(stage, asked.wishes, asked.complete, certain)
-        if asked.complete and certain:
-            values[stage.name] = make(foreseen[stage.name], known, plan, None)[0].value
+        asked = foreseen[stage.name] = replace(collect(stage, needed, plan, written), certain=certain)
+        if asked.complete and certain and not stage.reads_results:
+            values[stage.name] = make(asked, needed, plan, None)[0].value
         else:
-            values[stage.name] = stage.stand_in(Known((), known))
+            values[stage.name] = stage.stand_in(Known((), needed))
     return list(foreseen.values())
 
 
 def rounds(foreseen: Sequence[Asked]) -> list[list[Asked]]:
-    """What is trained together, and after what it needs."""
+    """Stages in groups that train together, each group after those that it needs."""
     depth: dict[str, int] = {}
     for asked in foreseen:
         depth[asked.stage.name] = 1 + max((depth[need.name] for need in asked.stage.needs), default=0)
     return [[a for a in foreseen if depth[a.stage.name] == d and a.wishes] for d in sorted(set(depth.values()))]
 
 
-def _told_apart(asked: Asked) -> list[tuple]:
-    """The values of a stage's columns for each of its wishes."""
-    lines = []
-    for wish, run_id in asked.wishes:
-        own = {"method": wish.run.method, "benchmark": wish.run.benchmark.name, "seed": wish.run.seed, "run_id": run_id}
-        lines.append(tuple({**own, **wish.labels}[column] for column in asked.stage.columns))
-    return lines
-
-
-def _others(asked: Asked, path: Path | None) -> pd.DataFrame | None:
-    """Lines of a stage's CSV that it does not ask about, which stay."""
-    column, columns = asked.stage.extends, list(asked.stage.columns)
-    if column is None or path is None or not path.exists():
+def _other_lines(asked: Asked, file: RowsFile | None) -> pd.DataFrame | None:
+    """Cells of the lines of a stage's CSV that it does not ask about, which stay."""
+    column = asked.stage.extends
+    if column is None or file is None:
         return None
-    there = read_rows(path, columns)
-    about = {line[columns.index(column)] for line in _told_apart(asked)}
-    return there[~there[column].isin(about)]
+    at = asked.stage.columns.index(column)
+    asked_about = {as_cell(key[at]) for key in asked.line_keys()}
+    return file.cells[~file.cells[column].map(as_cell).isin(asked_about)]
 
 
 def refuse(asked: Asked, results: Path) -> None:
@@ -132,20 +157,51 @@ def refuse(asked: Asked, results: Path) -> None:
     if path is None or not asked.wishes:
         return
     asked.stage.refuse(results)
-    others, columns = _others(asked, path), list(asked.stage.columns)
+    if not path.exists():
+        return
+    columns = list(asked.stage.columns)
+    file = read_file(path, columns)
+    others = _other_lines(asked, file)
     kept = [] if others is None else others[columns].itertuples(index=False, name=None)
-    refuse_to_drop(path, columns, [*_told_apart(asked), *kept])
+    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept])
 
 
 def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | None) -> tuple[Made, list[Path]]:
     """What a stage makes of the rows that are there, and the files that were written; without a folder, nothing is."""
     stage, rows = asked.stage, asked.rows(plan)
     path = stage.file(results) if results and rows else None
-    frame = refuse_twice(frame_of(rows, _others(asked, path)), stage.columns if rows else (), path or stage.name)
-    files = [write_whole(path, frame)] if path else []
-    made = stage.make(frame, Known(rows, values))
+    others = _other_lines(asked, read_file(path, stage.columns) if path and path.exists() else None)
+    text = rows_csv(rows, others) if rows else ""
+    frame = refuse_twice(text_frame(text), stage.columns if rows else (), path or stage.name)
+    files = [write_whole(path, text)] if path else []
+    known = Known(rows, values, Results(results) if results and stage.reads_results else None)
+    if len(frame) and not stage.shows_lost and not (frame.status == "finished").any():
+        made = lost_runs(stage, frame)
+    else:
+        made = stage.make(frame, known)
     if results:
         files += [write_whole(stage.folder(results) / name, content) for name, content in made.files.items()]
-        drawn = [(results / "figures" / f"{n}.{kind}", figure) for n, figure in made.figures.items() for kind in ("png", "svg")]
-        files += [write_whole(path, figure) for path, figure in drawn]
+        files += _draw(made, results / "figures")
     return made, files
+
+
+def _draw(made: Made, folder: Path) -> list[Path]:
+    """Write figures as PNG and SVG; one that cannot be drawn is said, and holds up nothing."""
+    files = []
+    for name, figure in made.figures.items():
+        try:
+            files += [write_whole(folder / f"{name}.{suffix}", figure) for suffix in ("png", "svg")]
+        except OSError:
+            raise
+        except Exception as e:  # whatever matplotlib raises
+            why = str(e).splitlines()[0] if str(e) else type(e).__name__
+            print(f"presyn: the figure {name} cannot be drawn ({why}); everything else is written.", file=sys.stderr)
+    return files
+
+
+def lost_runs(stage: Stage, frame: pd.DataFrame) -> Made:
+    """What comes of a stage of which every run was lost: a table of how many were, and how."""
+    columns = [c for c in stage.columns if c not in ("seed", "run_id")] or ["method", "benchmark"]
+    table = frame.groupby([*columns, "status"], sort=False).size().rename("lost").reset_index()
+    message = f"{stage.title}: all {len(frame)} runs were lost, so there is nothing to show but how many."
+    return Made(None, {"table.csv": table}, "table.csv", message=message, shown=table)

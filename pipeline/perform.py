@@ -1,13 +1,16 @@
 """The one function that carries experiments out: it asks stages for runs, trains what is missing, and writes what they make."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
 from pipeline.plan import Plan, console, describe
-from pipeline.records.notes import Note, digest, notes
-from pipeline.records.tracking import Tracking
+from pipeline.records.files import lock_folder
+from pipeline.records.mlflow.background import BackgroundWriter
+from pipeline.records.mlflow.notes import Note, digest_words, read_notes
+from pipeline.records.results import Results
 from pipeline.stage import Made, Stage
 from pipeline.train import reach, train
 from pipeline.workspace import Workspace
@@ -15,27 +18,30 @@ from presyn import PresynError, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.study import keep_study
 
-WORTH_SAYING = 20  # runs that wait for MLflow
+MANY_WAITING = 20
+"""Runs that wait for MLflow at the end of a command, from which on that is worth a line."""
 
 
 def perform(
     stages: Sequence[Stage],
-    at: Workspace,
+    workspace: Workspace,
     *,
     dry_run: bool = False,
     so_far: bool = False,
     here: bool = False,
     fresh: bool = False,
+    show: Callable[[Stage, Made], None] = lambda stage, made: None,
 ) -> dict[str, Made]:
     """Carry stages out, and those that they need.
 
     Args:
         stages: What to carry out.
-        at: Where.
+        workspace: Where.
         dry_run: Print the plan and stop.
         so_far: Make the stages of the rows that are in the store; nothing is trained, and MLflow waits for the whole.
         here: Train in this process, instead of on a Ray cluster.
         fresh: Train again what is in the store.
+        show: Called with each of these stages and what it made, when all are made and before MLflow is waited for.
 
     Returns:
         Name of a stage -> what it made; of a dry run, nothing.
@@ -44,19 +50,28 @@ def perform(
         PresynError: bad input, a run could not be trained, or rows of other runs would be lost.
     """
     order = in_order(stages)
-    plan = Plan(at.store, at.cluster)
-    foreseen = foresee(order, plan)
+    plan = Plan(workspace.store, workspace.cluster)
+    foreseen = foresee(order, plan, Results(workspace.results))
     if dry_run:
         for together in rounds(foreseen):
             _describe(together, plan, here)
         return {}
-    if so_far:
-        return _so_far(order, stages, plan, at)
-    for asked in foreseen:
-        refuse(asked, at.results)
-    if fresh:
-        _set_aside(foreseen, plan, at)
-    return _Performance(order, plan, at, here).run()
+    with lock_folder(workspace.results, [stage.file(workspace.results) for stage in order]):
+        if so_far:
+            made = _make_so_far(order, stages, plan, workspace)
+            _show(stages, made, show)
+            return made
+        for asked in foreseen:
+            refuse(asked, workspace.results)
+        if fresh:
+            _set_aside(foreseen, plan, workspace)
+        return _Performance(order, plan, workspace, here, lambda made: _show(stages, made, show)).run()
+
+
+def _show(stages: Sequence[Stage], made: dict[str, Made], show: Callable[[Stage, Made], None]) -> None:
+    for stage in stages:
+        if stage.name in made:
+            show(stage, made[stage.name])
 
 
 def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
@@ -64,43 +79,44 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     asking = [a for a in together if a.wishes and a.stage.title]
     if not asking:
         return ""
-    searches = all(a.stage.experiment == "search" for a in asking)
+    searches = all(a.stage.mlflow_experiment == "search" for a in asking)
     title = asking[0].stage.title if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"
     uncertain = "" if all(a.certain for a in asking) else " (with a stand-in for what is not searched yet)"
-    part = plan.part(i for a in asking for i in a.ids)
+    needed = plan.restricted(run_id for a in asking for run_id in a.ids)
     if not here:
-        reach(part)
-    describe(part, title + uncertain)
+        reach(needed)
+    describe(needed, title + uncertain)
     return title
 
 
-def _set_aside(foreseen: Sequence[Asked], plan: Plan, at: Workspace) -> None:
+def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> None:
     """Make runs count as not trained; now, so that the same command without fresh goes on where this one was stopped."""
-    choose_device(at.cluster.device)  # what cannot be trained here is not set aside
-    ids = {i for asked in foreseen for i in asked.ids}
+    choose_device(workspace.cluster.device)  # what cannot be trained here is not set aside
+    ids = {run_id for asked in foreseen for run_id in asked.ids}
     for run_id in ids:
         plan.rows.pop(run_id, None)
-        at.store.set_aside(run_id)
-    Checkpoints(at.store.checkpoints, "").remove(*ids)
+        workspace.store.set_aside(run_id)
+    Checkpoints(workspace.store.checkpoints, "").remove(*ids)
 
 
-def _so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, at: Workspace) -> dict[str, Made]:
+def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, workspace: Workspace) -> dict[str, Made]:
     """Stages made of what is there, with values of before where stages that they need are not complete."""
     values: dict[str, Any] = {}
     made: dict[str, Made] = {}
     for stage in order:
         asked = collect(stage, {need.name: values[need.name] for need in stage.needs}, plan)
-        there = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.complete)
         if stage not in wanted:
-            values[stage.name] = make(asked, values, plan, None)[0].value if asked.complete else stage.recall(at.results)
+            complete = asked.complete
+            values[stage.name] = make(asked, values, plan, None)[0].value if complete else stage.recall(workspace.results)
             continue
-        if asked.wishes and not there.wishes:
+        finished = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.first, asked.complete)
+        if asked.wishes and not finished.wishes:
             raise PresynError(
-                f"None of the runs of {stage.title} is in the store {at.store.root} yet: train them without --so-far, or name "
-                "another store with --store."
+                f"None of the runs of {stage.title} is in the store {workspace.store.root} yet: train them without --so-far, "
+                "or name another store with --store."
             )
-        refuse(there, at.results)
-        made[stage.name], _ = make(there, values, plan, at.results)
+        refuse(finished, workspace.results)
+        made[stage.name], _ = make(finished, values, plan, workspace.results)
         values[stage.name] = made[stage.name].value
     return made
 
@@ -108,47 +124,52 @@ def _so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, at: Wor
 class _Performance:
     """Stages on their way: what is ready is asked, trained together, and made."""
 
-    def __init__(self, order: Sequence[Stage], plan: Plan, at: Workspace, here: bool) -> None:
-        self.order, self.plan, self.at, self.here = order, plan, at, here
+    def __init__(
+        self, order: Sequence[Stage], plan: Plan, workspace: Workspace, here: bool, show: Callable[[dict[str, Made]], None]
+    ) -> None:
+        self.order, self.plan, self.workspace, self.here, self.show = order, plan, workspace, here, show
         self.made: dict[str, Made] = {}
         self.notes: dict[str, Note] = {}
-        self.tracking: Tracking | None = None
+        self.mlflow: BackgroundWriter | None = None
 
     def run(self) -> dict[str, Made]:
         try:
-            made = self._run()
+            self._carry_out()
+            self.show(self.made)
         except KeyboardInterrupt:
             raise  # what waits for MLflow is written by the next command
         except BaseException:
             self._close()
             raise
         self._close()
-        return made
+        return self.made
 
     def _close(self) -> None:
         """Wait until MLflow has what was trained, unless its server is away."""
-        if self.tracking is not None:
-            if self.tracking.waiting > WORTH_SAYING:
-                console.print(f"writing {self.tracking.waiting} runs to MLflow …", highlight=False)
-            self.tracking.close()
+        if self.mlflow is not None:
+            if self.mlflow.waiting > MANY_WAITING:
+                console.print(f"writing {self.mlflow.waiting} runs to MLflow …", highlight=False)
+            self.mlflow.close()
 
-    def _run(self) -> dict[str, Made]:
+    def _carry_out(self) -> None:
         while len(self.made) < len(self.order):
             ready = [s for s in self.order if s.name not in self.made and all(n.name in self.made for n in s.needs)]
-            together = [collect(stage, self._values(stage), self.plan) for stage in ready]
+            if not all(s.reads_results for s in ready):  # these wait for all others
+                ready = [s for s in ready if not s.reads_results]
+            results = Results(self.workspace.results)
+            together = [collect(stage, self._needed_values(stage), self.plan, results) for stage in ready]
             title = _describe([a for a in together if a.stage.name not in self.notes], self.plan, self.here)
             for asked in together:
                 self._note(asked)
-            done = [a for a in together if a.complete]  # these do not wait for others that ask again
-            part = self.plan.part(i for a in done or together for i in a.ids)
+            complete = [a for a in together if a.complete]  # these do not wait for others that ask again
+            needed = self.plan.restricted(run_id for a in complete or together for run_id in a.ids)
             asking = ", ".join(a.stage.title for a in together if a.stage.title)
-            with self._failing(done or together):
-                train(part, self._tracker(), title or asking or "runs", self.here)
-            self.plan.rows.update(part.rows)
-            for asked in done:
+            with self._failing(complete or together):
+                train(needed, self._writer(), title or asking or "runs", self.here)
+            self.plan.rows.update(needed.rows)
+            for asked in complete:
                 with self._failing([asked]):
                     self._finish(asked)
-        return self.made
 
     @contextmanager
     def _failing(self, asked: Sequence[Asked]) -> Iterator[None]:
@@ -158,51 +179,66 @@ class _Performance:
         except PresynError as e:
             for note in (self.notes[a.stage.name] for a in asked if a.stage.name in self.notes and a.stage.title):
                 note.failed = str(e)
-                note.save(self.at.store)
-                self._tracker().finish(note)
+                note.save(self.workspace.store)
+                self._writer().finish(note)
             raise
 
-    def _values(self, stage: Stage) -> dict[str, Any]:
+    def _needed_values(self, stage: Stage) -> dict[str, Any]:
         return {need.name: self.made[need.name].value for need in stage.needs}
 
-    def _tracker(self) -> Tracking:
-        if self.tracking is None:
-            self.tracking = Tracking(self.at.uri, self.at.store, self.at.prefix)
+    def _writer(self) -> BackgroundWriter:
+        if self.mlflow is None:
+            self.mlflow = BackgroundWriter(self.workspace.uri, self.workspace.store, self.workspace.prefix)
         for note in self.notes.values():
-            self.tracking.follow(note)
-        return self.tracking
+            self.mlflow.follow(note)
+        return self.mlflow
 
     def _note(self, asked: Asked) -> None:
         """Say in the store what the runs of a stage belong to, before they are trained."""
-        stage, ids = asked.stage, asked.ids
+        stage, ids, store = asked.stage, asked.ids, self.workspace.store
         if not ids:
             return
-        identity = f"{stage.identity}/{digest(ids)}" if stage.title else stage.identity
-        note = self.notes.setdefault(stage.name, Note(stage.experiment, identity, stage.title))
+        identity = f"{stage.identity}/{digest_words(asked.first)}" if stage.title else stage.identity
+        note = self.notes.setdefault(stage.name, Note(stage.mlflow_experiment, identity, stage.title))
         if not stage.title:  # loose runs gather in one note
-            ids = sorted({*ids, *(i for n in notes(self.at.store) if n.identity == identity for i in n.run_ids)})
+            ids = sorted({*ids, *(i for other in read_notes(store) if other.identity == identity for i in other.run_ids)})
         note.run_ids = ids
         note.labels |= asked.labels()
-        note.command, note.folder = self.at.command, str(stage.folder(self.at.results).absolute())
-        note.save(self.at.store)
+        self._say_where(note, stage)
+        note.save(store)
+
+    def _say_where(self, note: Note, stage: Stage) -> None:
+        note.command, note.folder = self.workspace.command, str(stage.folder(self.workspace.results).absolute())
 
     def _finish(self, asked: Asked) -> None:
         """Make, write and log what a stage comes to."""
-        stage = asked.stage
-        made, files = make(asked, self._values(stage), self.plan, self.at.results)
+        stage, workspace = asked.stage, self.workspace
+        made, files = make(asked, self._needed_values(stage), self.plan, workspace.results)
         self.made[stage.name] = made
         if made.study is not None:
-            keep_study(made.study, self.at.store.root / "optuna.db")
-        if stage.name not in self.notes:  # it has no runs of its own, so its table says what it is
+            _keep_study(made.study, workspace)
+        if stage.name not in self.notes:  # it has no runs, so its table says what it is
             text = made.files[made.table].to_csv() if made.table else stage.name
-            self.notes[stage.name] = Note(stage.experiment, f"{stage.identity}/{digest([text])}", stage.title)
+            identity = f"{stage.identity}/{digest_words([text])}"
+            self.notes[stage.name] = Note(stage.mlflow_experiment, identity, stage.title)
         note = self.notes[stage.name]
         if stage.title:
             note.params, note.metrics = dict(made.params), dict(made.metrics)
-            note.command, note.folder = self.at.command, str(stage.folder(self.at.results).absolute())
-            note.files = [str(f.absolute()) for f in files]
-            note.table = str((stage.folder(self.at.results) / made.table).absolute()) if made.table else None
-            note.save(self.at.store)
-            self._tracker().finish(note)
-        if made.words:
-            console.print(made.words, highlight=False)
+            self._say_where(note, stage)
+            note.files = [str(file.absolute()) for file in files]
+            note.table = str((stage.folder(workspace.results) / made.table).absolute()) if made.table else None
+            note.save(workspace.store)
+            self._writer().finish(note)
+        if made.message:
+            console.print(made.message, highlight=False)
+
+
+def _keep_study(study: Any, workspace: Workspace) -> None:
+    """Put a study into the store's optuna.db, which is made of rows and holds nothing up if it cannot be written."""
+    path = workspace.store.root / "optuna.db"
+    try:
+        keep_study(study, path)
+    except Exception as e:  # whatever Optuna or its database raises: locked by a dashboard, of another version
+        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+        why = lines[0][:200] if lines else type(e).__name__
+        print(f"presyn: {path} is not written ({why}). The same command writes it later; nothing else waits.", file=sys.stderr)

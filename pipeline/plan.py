@@ -51,23 +51,23 @@ class Plan:
         run_id = run.run_id(self.sha256(run))
         row = self.rows.get(run_id) if run_id in self.runs else self.store.get(run_id)
         wanted = merged(run, self.runs.get(run_id), row)
-        if row is not None and self._holds(row, wanted):
+        if row is not None and self._is_complete(row, wanted):
             self.rows[run_id] = row
         else:
             self.rows.pop(run_id, None)
         self.runs[run_id] = wanted
         return run_id
 
-    def _holds(self, row: Row, run: Run) -> bool:
+    def _is_complete(self, row: Row, run: Run) -> bool:
         """Whether a row has all that is wanted of its run."""
         if row.status != "finished":
             return True
         kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").kept(row.run_id).exists()
         return kept and figures_of(run.benchmark.measures) <= row.record.figures.keys()
 
-    def part(self, ids: Iterable[str]) -> "Plan":
+    def restricted(self, ids: Iterable[str]) -> "Plan":
         """The plan of some of its runs."""
-        runs = {i: self.runs[i] for i in ids}
+        runs = {run_id: self.runs[run_id] for run_id in ids}
         return Plan(self.store, self.cluster, runs, {i: self.rows[i] for i in runs if i in self.rows})
 
     def sha256(self, run: Run) -> str:
@@ -79,30 +79,21 @@ class Plan:
 
     def refuse_absurd(self, runs: Iterable[Run]) -> None:
         """Raise a PresynError for a network that this machine cannot hold, or that no node of a cluster could."""
-        here = memory_here() if self.cluster.address is None and self.cluster.device in (None, "cpu") else MOST_BYTES
+        here = memory_here() if self.cluster.ray_address is None and self.cluster.device in (None, "cpu") else MOST_BYTES
         for run in runs:
             refuse_absurd(run, run.benchmark.load(self.cluster.data), here)
 
     def seconds(self, run: Run) -> float:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
         options, tasks, device = run.shape()[2], run.benchmark, self.device()
-        shape = [
-            run.method,
-            tasks.dataset,
-            tasks.kind,
-            tasks.hidden or tasks.inputs,
-            tasks.batch_size,
-            options,
-            socket.gethostname(),
-            str(device),
-        ]
-        key = json.dumps([*shape, torch.__version__], default=list)
-        known = self._timings()
-        if key not in known:
+        network = [run.method, tasks.dataset, tasks.kind, tasks.hidden or tasks.inputs, tasks.batch_size, options]
+        key = json.dumps([*network, socket.gethostname(), str(device), torch.__version__], default=list)
+        timings = self._timings()
+        if key not in timings:
             self.refuse_absurd([run])
-            known[key] = (apart if device.type == "cuda" else measure)(run, self.cluster.data, str(device))
-            self.store.write(self.store.root / "timings.json", json.dumps(known))
-        step, image = known[key]
+            timings[key] = (measure_apart if device.type == "cuda" else measure)(run, self.cluster.data, str(device))
+            self.store.write(self.store.root / "timings.json", json.dumps(timings))
+        step, image = timings[key]
         schedule = self.schedule(run)
         return step * self.steps(run) + image * (schedule.images_tested() + measured_images(run, schedule))
 
@@ -116,14 +107,14 @@ class Plan:
         try:
             return choose_device(self.cluster.device)
         except PresynError:
-            if self.cluster.address:
+            if self.cluster.ray_address:
                 return torch.device("cpu")
             raise
 
     def _timings(self) -> dict[str, Any]:
         try:
-            known = json.loads((self.store.root / "timings.json").read_text())
-            return {k: (float(step), float(image)) for k, (step, image) in known.items() if step > 0 and image > 0}
+            timings = json.loads((self.store.root / "timings.json").read_text())
+            return {k: (float(step), float(image)) for k, (step, image) in timings.items() if step > 0 and image > 0}
         except (OSError, ValueError, TypeError, AttributeError):  # they are measured again
             return {}
 
@@ -142,8 +133,8 @@ def measure(run: Run, data: str | None, device: str) -> tuple[float, float]:
         torch.set_num_threads(threads)
 
 
-def apart(run: Run, data: str | None, device: str) -> tuple[float, float]:
-    """The same in a process of its own: this one would keep a context on a GPU that workers need."""
+def measure_apart(run: Run, data: str | None, device: str) -> tuple[float, float]:
+    """`measure` in a process of its own: this one would keep a context on a GPU that workers need."""
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             return pool.submit(measure, run, data, device).result()
@@ -187,8 +178,8 @@ def describe(plan: Plan, title: str) -> float:
         work = sum(plan.seconds(r) for r in missing.values())
     counts = Counter((r.method, r.benchmark.name) for r in missing.values())
     for (method, benchmark), n in counts.items():
-        of_kind = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
-        console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(of_kind) / n)} each", highlight=False)
+        seconds = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
+        console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(seconds) / n)} each", highlight=False)
     device, joined = plan.device(), slots_of(plan.cluster)
     slots = joined or (cpu_slots(plan.cluster) if device.type == "cpu" else 1)
     estimate = work / max(1, min(slots, len(missing)))
@@ -199,8 +190,8 @@ def describe(plan: Plan, title: str) -> float:
         return estimate
     kind = "cores" if plan.cluster.cpus == 1 else f"slots of {plan.cluster.cpus} cores"
     whose = "of the cluster " if joined else ""
-    told = f"  about {pretty(estimate)} on {slots} {kind} {whose}(measured on this machine: {pretty(work)} of work)"
-    console.print(told, highlight=False)
+    line = f"  about {pretty(estimate)} on {slots} {kind} {whose}(measured on this machine: {pretty(work)} of work)"
+    console.print(line, highlight=False)
     return estimate
 
 

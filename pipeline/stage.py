@@ -1,14 +1,15 @@
 """What an experiment is: a stage asks for runs, and makes tables, figures and a value of their rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from pipeline.records.files import Content
+from pipeline.records.results import Results
 from pipeline.records.row import Row
 from presyn import PresynError, Run
 
@@ -26,15 +27,17 @@ class Wish:
 
 @dataclass(frozen=True)
 class Known:
-    """What a stage is told.
+    """What a stage is told when it is asked.
 
     Attributes:
         rows: Of all it has asked for so far, with their labels, in order.
-        values: Name of a needed stage -> the value that it made; None where it is not known yet (see `perform`).
+        values: Name of a needed stage -> the value that it made; None where it is not made yet (see `perform`).
+        results: The rows under the results folder, for a stage that is made of the rows of others.
     """
 
     rows: Sequence[tuple[Labels, Row]] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
+    results: Results | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,11 @@ class Made:
 
     Attributes:
         value: For the stages that need it, such as a search's winner.
-        files: Name in the stage's folder -> what is in it.
+        files: Name in the stage's folder -> its content.
         table: The one of the files that becomes a table in MLflow.
         params, metrics: Of the stage's parent run in MLflow.
-        words: A line for the terminal as soon as it is made.
-        shown: What the terminal shows at the end, for rich to print.
+        message: A line for the terminal as soon as it is made.
+        shown: What the terminal shows at the end: a frame, or something that rich prints.
         study: An Optuna study, for the store's optuna.db.
         figures: Name -> a figure of the paper, which goes to the folder figures of the results, as PNG and as SVG.
     """
@@ -57,34 +60,26 @@ class Made:
     table: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    words: str = ""
+    message: str = ""
     shown: Any = None
     study: Any = None
     figures: Mapping[str, Content] = field(default_factory=dict)
 
 
-def refuse_swept(settings: Mapping[str, Any], swept: Sequence[str], title: str) -> None:
-    """Raise a PresynError for settings of what an experiment sweeps or measures itself, which would mislabel its rows."""
-    for name in settings:
-        if name in swept:
-            raise PresynError(f"--set {name} does not go with {title}, which sets it itself: leave it out.")
+@dataclass(frozen=True)
+class Figure:
+    """A figure as the page shows it: its place in the paper (or "Ours"), and what it shows."""
+
+    place: str
+    caption: str
 
 
-def metrics_of(table: pd.DataFrame, keys: Sequence[str], values: Mapping[str, str] | Sequence[str]) -> dict[str, float]:
-    """The numbers of a table as metrics of MLflow, such as presynaptic.split-mnist.searched.mean; nan is left out.
+@dataclass(frozen=True)
+class PageTable:
+    """A table of a stage as the page shows it."""
 
-    Args:
-        table: A line for each of what the keys tell apart.
-        keys: Columns whose values make the names.
-        values: Columns of numbers, and what they are called.
-    """
-    named = dict(values) if isinstance(values, Mapping) else {name: name for name in values}
-    return {
-        ".".join([*(f"{line[k]:g}" if isinstance(line[k], float) else str(line[k]) for k in keys), name]): float(line[column])
-        for line in table.to_dict("records")
-        for column, name in named.items()
-        if line[column] == line[column]
-    }
+    title: str
+    caption: str
 
 
 class Stage(ABC):
@@ -92,19 +87,25 @@ class Stage(ABC):
 
     Attributes:
         name: Also its folder under the results, such as search/presynaptic-permuted-mnist.
-        experiment: Its MLflow experiment.
         title: Of its parent run in MLflow, and of its plan; empty for runs that have no parent.
         columns: The columns of its CSV that together tell its rows apart.
         needs: Stages whose values it must know.
         extends: A column by which lines of the CSV that the stage did not ask about stay as they are; None replaces all.
+        reads_results: Whether it is made of the rows of other stages under the results folder; it comes after all of them.
+        shows_lost: Whether `make` can be given rows of which every run was lost; else a table of the lost ones is made instead.
+        figures: Name -> what the page says of the figures that it makes.
+        page_table: What the page says of its table.csv; None where it shows none.
     """
 
     name: str
-    experiment: str
     title: str
     columns: tuple[str, ...] = ("run_id",)
     needs: tuple["Stage", ...] = ()
     extends: str | None = None
+    reads_results: bool = False
+    shows_lost: bool = False
+    figures: ClassVar[Mapping[str, Figure]] = {}
+    page_table: ClassVar[PageTable | None] = None
 
     @abstractmethod
     def ask(self, known: Known) -> list[Wish]:
@@ -122,9 +123,19 @@ class Stage(ABC):
             PresynError: nothing can be made of them.
         """
 
+    @classmethod
+    def verdicts(cls, results: Results) -> Iterator[Any]:
+        """What it says of the paper's claims, from the rows under a folder; see `pipeline.report.verdicts.Verdict`."""
+        yield from ()
+
+    @property
+    def mlflow_experiment(self) -> str:
+        """The MLflow experiment that its runs go to."""
+        return self.name
+
     @property
     def identity(self) -> str:
-        """What it is to MLflow, besides the runs it asked for first."""
+        """What tells it from other stages in MLflow, besides the runs that it asks for first."""
         return self.name
 
     def stand_in(self, known: Known) -> Any:
@@ -142,9 +153,42 @@ class Stage(ABC):
             PresynError: something would be lost.
         """
 
+    def remake(self, frame: pd.DataFrame, results: Results) -> Made:
+        """The tables and figures that follow from exported rows alone, as the page shows them and `verify` compares them.
+
+        Args:
+            frame: The lines of its CSV.
+            results: The rows of other stages, for one that reads them.
+        """
+        return self.make(frame, Known(results=results))
+
     def folder(self, results: Path) -> Path:
         return results / self.name
 
     def file(self, results: Path) -> Path | None:
         """The CSV of its rows; None if it keeps none."""
         return self.folder(results) / "runs.csv"
+
+
+def refuse_swept(settings: Mapping[str, Any], swept: Sequence[str], title: str) -> None:
+    """Raise a PresynError for settings of what an experiment sweeps or measures itself, which would mislabel its rows."""
+    for name in settings:
+        if name in swept:
+            raise PresynError(f"--set {name} does not go with {title}, which sets it itself: leave it out.")
+
+
+def table_metrics(table: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str] | Sequence[str]) -> dict[str, float]:
+    """The numbers of a table as metrics of MLflow, such as presynaptic.split-mnist.searched.mean; nan is left out.
+
+    Args:
+        table: A line for each combination of the keys.
+        keys: Columns whose values make the names.
+        columns: Columns of numbers, and what they are called.
+    """
+    names = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+    return {
+        ".".join([*(f"{line[k]:g}" if isinstance(line[k], float) else str(line[k]) for k in keys), name]): float(line[column])
+        for line in table.to_dict("records")
+        for column, name in names.items()
+        if line[column] == line[column]
+    }

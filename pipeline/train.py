@@ -6,7 +6,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.plan import Plan, console, pretty
-from pipeline.records.tracking import Tracking
+from pipeline.records.mlflow.background import BackgroundWriter
 from presyn import Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
@@ -14,12 +14,12 @@ from sweeps.cluster.join import find, join
 from sweeps.execute import execute, train_here
 
 
-def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None:
+def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) -> None:
     """Train what is missing and project every row to MLflow.
 
     Args:
         plan: Its rows are completed.
-        tracker: Receives each row.
+        writer: Receives each row.
         title: Shown beside the progress.
         here: In this process, instead of on a Ray cluster.
 
@@ -27,7 +27,7 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
         PresynError: something could not be trained; what was is in the store.
     """
     for row in plan.rows.values():
-        tracker.write(row)
+        writer.write(row)
     missing = plan.missing
     if not missing:
         return
@@ -36,7 +36,7 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
     total = sum(map(plan.steps, missing.values()))
     with _progress() as progress:
-        watch = _Watch(plan, tracker, title, progress, total, missing)
+        watch = _Watch(plan, writer, title, progress, total, missing)
         if here:
             train_here(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
         else:
@@ -48,7 +48,7 @@ def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None
                 watch.on_end,
                 watch.on_steps,
                 log=plan.store.root / "logs" / f"{checkpoints.session}.log",
-                say=say,
+                say=print_line,
             )
     # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
     checkpoints.remove(*plan.rows)
@@ -62,41 +62,41 @@ def _refuse(plan: Plan, here: bool) -> None:
         choose_device(plan.cluster.device)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True)
 
 
 def reach(plan: Plan) -> None:
     """Join the cluster if there is one and something to train, so that the plan tells how long it takes there."""
-    if plan.missing and find(plan.cluster.address):
-        join(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", say)
+    if plan.missing and find(plan.cluster.ray_address):
+        join(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", print_line)
 
 
 class _Watch:
     """What happens as runs come to an end and steps are made: store, MLflow, progress."""
 
     def __init__(
-        self, plan: Plan, tracker: Tracking, title: str, progress: Progress, total: int, missing: dict[str, Run]
+        self, plan: Plan, writer: BackgroundWriter, title: str, progress: Progress, total: int, missing: dict[str, Run]
     ) -> None:
-        self.plan, self.tracker, self.title, self.progress, self.total = plan, tracker, title, progress, total
+        self.plan, self.writer, self.title, self.progress, self.total = plan, writer, title, progress, total
         self.missing = missing
         self.bar = progress.add_task(title, total=len(missing), left="…")
-        self.began = self.said = time.time()
+        self.began = self.last_line = time.monotonic()
         self.done = 0
 
     def on_steps(self, steps: int) -> None:
         self.done += steps
-        left = pretty((time.time() - self.began) * max(0, self.total - self.done) / self.done) if self.done else "…"
+        left = pretty((time.monotonic() - self.began) * max(0, self.total - self.done) / self.done) if self.done else "…"
         self.progress.update(self.bar, left=left)
-        if not console.is_terminal and time.time() - self.said > 60:  # a log file sees a line a minute
-            self.said = time.time()
+        if not console.is_terminal and time.monotonic() - self.last_line > 60:  # a log file sees a line a minute
+            self.last_line = time.monotonic()
             console.print(f"{self.title}: {self.done / self.total:.0%}, {left} left", highlight=False)
 
     def on_end(self, run_id: str, record: dict[str, Any], place: dict[str, Any]) -> None:
         run = self.missing[run_id]
         row = self.plan.store.put(run_id, run, self.plan.sha256(run), record, place)
         self.plan.rows[run_id] = row
-        self.tracker.write(row)
+        self.writer.write(row)
         self.progress.advance(self.bar)
         if row.status == "diverged":
             console.print(f"{run.method} on {run.benchmark.name} diverged: {row.record.reason}", highlight=False)

@@ -4,10 +4,11 @@ The one place of the pipeline that reads environment variables.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from pipeline.records.server import address
+from pipeline.records.mlflow.server import address
 from pipeline.records.store import Store
 from presyn import PresynError
 from presyn.datasets import expanded
@@ -15,6 +16,26 @@ from presyn.errors import hidden
 from sweeps.cluster import Cluster
 from sweeps.far import folder_at
 from sweeps.files import database_in
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    """Where rows are kept. Each field is an option of the commands."""
+
+    store: str | None = None
+    """results, manifests, checkpoints (PRESYN_STORE; default .presyn)"""
+    checkpoints: str | None = None
+    """where checkpoints go, such as s3://bucket/folder, if nodes share no folder (PRESYN_CHECKPOINTS; default the store)"""
+
+
+@dataclass(frozen=True)
+class MLflowPlace:
+    """Where MLflow is. Each field is an option of the commands."""
+
+    mlflow: str | None = None
+    """address of MLflow (MLFLOW_TRACKING_URI; default SQLite in the store)"""
+    mlflow_prefix: str | None = None
+    """before the names of MLflow's experiments, as in PREFIX/table1 (MLFLOW_EXPERIMENT_NAME; default none)"""
 
 
 @dataclass(frozen=True)
@@ -38,43 +59,36 @@ class Workspace:
     command: str = ""
 
     @classmethod
-    def open(
-        cls,
-        results: Path = Path("results"),
-        *,
-        store: str | None = None,
-        mlflow: str | None = None,
-        data: str | None = None,
-        device: str | None = None,
-        ray_address: str | None = None,
-        gpu_share: float = 1.0,
-        cpus: int = 1,
-        checkpoints: str | None = None,
-        cohort: int | None = None,
-        tf32: bool = False,
-        mlflow_prefix: str | None = None,
-        command: str = "",
-    ) -> "Workspace":
+    def open(cls, results: Path = Path("results"), command: str = "", **options: Any) -> "Workspace":
         """A workspace from options; what is not given is read from the environment, or is its default.
+
+        Args:
+            results: The folder that stages write to.
+            command: The words that were given.
+            options: Fields of StorePlace, MLflowPlace and Cluster.
 
         Raises:
             PresynError: the store cannot be written, or an option is out of range.
         """
-        data = data or os.environ.get("PRESYN_DATA")
-        cluster = Cluster(
+
+        def take(kind: Any) -> Any:
+            return kind(**{f.name: options.pop(f.name) for f in fields(kind) if f.name in options})
+
+        store_place, mlflow_place, cluster = take(StorePlace), take(MLflowPlace), take(Cluster)
+        if options:
+            raise TypeError(f"{next(iter(options))} is no option of a workspace")
+        data = cluster.data or os.environ.get("PRESYN_DATA")
+        cluster = replace(
+            cluster,
             data=str(expanded(data).absolute()) if data else None,  # workers have working folders of their own
-            device=device or os.environ.get("PRESYN_DEVICE") or None,
-            gpu_share=gpu_share,
-            cpus=cpus,
-            max_members=cohort,
-            tf32=tf32,
-            address=ray_address or os.environ.get("RAY_ADDRESS") or None,
+            device=cluster.device or os.environ.get("PRESYN_DEVICE") or None,
+            ray_address=cluster.ray_address or os.environ.get("RAY_ADDRESS") or None,
         )
-        uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI")
-        known = address(uri) if uri else ""
-        opened = open_store(store, checkpoints)
-        prefix = mlflow_prefix or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ""
-        return cls(opened, results, cluster, known or database_in(opened.root / "mlflow.db"), prefix, hidden(command))
+        uri = mlflow_place.mlflow or os.environ.get("MLFLOW_TRACKING_URI")
+        checked = address(uri) if uri else ""
+        store = open_store(store_place.store, store_place.checkpoints)
+        prefix = mlflow_place.mlflow_prefix or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ""
+        return cls(store, results, cluster, checked or database_in(store.root / "mlflow.db"), prefix, hidden(command))
 
 
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
@@ -93,5 +107,5 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
             f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "
             "folder that stays and that all nodes see, with --store or PRESYN_STORE."
         )
-    far = checkpoints or os.environ.get("PRESYN_CHECKPOINTS")
-    return Store(folder, folder_at(far) if far else None)
+    elsewhere = checkpoints or os.environ.get("PRESYN_CHECKPOINTS")
+    return Store(folder, folder_at(elsewhere) if elsewhere else None)

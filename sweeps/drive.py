@@ -75,7 +75,7 @@ class Drive:
         )
         actor: Any = ray.remote(Work)
         actor = actor.options(num_cpus=0, scheduling_strategy=here)
-        self.work: Any = actor.remote(members, sizes, self.cluster.max_members)
+        self.work: Any = actor.remote(members, sizes, self.cluster.cohort)
 
     def run(self) -> dict[str, str]:
         """Train; returns run id -> why, of runs that could not be.

@@ -100,7 +100,7 @@ def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster,
     cores = torch.get_num_threads()
     checkpoints.open()
     device = prepare(cluster)
-    most = cluster.max_members or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
+    most = cluster.cohort or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
     for members in pack(_going(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
         # Batched products are split between threads by network, which changes no bit; a single network gains nothing.
         torch.set_num_threads(min(cores, len(members)))

@@ -1,30 +1,36 @@
 """The command line."""
 
-import argparse
 import io
 import shlex
 import signal
 import sys
 import threading
 
-from pipeline.cli.stages import STAGES
-from pipeline.cli.upkeep import UPKEEP
-from presyn import PresynError
-from presyn.errors import hidden
+from cyclopts import App, CycloptsError, Parameter
 
-COMMANDS = {**STAGES, **UPKEEP}
+from pipeline import __version__
+from pipeline.cli import experiments, upkeep
+from pipeline.cli.command import given_command
+from presyn.errors import PresynError, hidden
+
+COMMANDS = {**experiments.COMMANDS, **upkeep.COMMANDS}
+"""Name -> function; its parameters are the options, its docstring the help."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    top = argparse.ArgumentParser(
-        prog="presyn", description="Presynaptic consolidation (Schug, Benzing & Steger, eLife 2021), reproduced."
+def make_app() -> App:
+    """The application with all commands."""
+    app = App(
+        name="presyn",
+        help="Presynaptic consolidation (Schug, Benzing & Steger, eLife 2021), reproduced.",
+        version=__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative=()),
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        p = commands.add_parser(name, help=command.help, description=command.help[0].upper() + command.help[1:] + ".")
-        command.options(p)
-    return top
+    app.register_install_completion_command()
+    for name, function in COMMANDS.items():
+        app.command(function, name=name)
+    return app
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,31 +39,36 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without the signs of a table loses these, not the table
-    args = parser().parse_args(words)
-    args.command_line = shlex.join(["presyn", *words])
+    given_command.set(shlex.join(["presyn", *words]))
     _terminated.clear()
     if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        return COMMANDS[args.command].do(args)
+        code = make_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        return code if isinstance(code, int) else 0
     except PresynError as e:
-        print(f"presyn: {e}", file=sys.stderr)
-        return 1
+        return _fail(str(e))
+    except CycloptsError as e:
+        return _fail(" ".join(str(e).split()) + " See presyn --help.")
     except OSError as e:
-        print(f"presyn: {e.filename or 'a file'} cannot be read or written ({e.strerror or e}).", file=sys.stderr)
-        return 1
+        return _fail(f"{e.filename or 'a file'} cannot be read or written ({e.strerror or e}).")
     except KeyboardInterrupt:
         if arguments is None:
-            _deaf()
+            _ignore_signals()
         again = hidden(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
 
 
+def _fail(message: str) -> int:
+    print(f"presyn: {message}", file=sys.stderr)
+    return 1
+
+
 _terminated = threading.Event()  # SIGTERM came; what the handler raises can arrive as another KeyboardInterrupt
 
 
-def _deaf() -> None:
+def _ignore_signals() -> None:
     """Hear no more signals: what is left is to end the workers, which takes a moment and must not be cut off."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,131 +1,155 @@
-"""The commands that look after rows, MLflow and the machine: what each takes and what it does."""
+"""The commands that look after rows, MLflow and the machine."""
 
+import importlib
 import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-from pipeline.cli import options as opt
-from pipeline.cli.options import Args, Command
-from pipeline.records.files import refuse_unwritable
-from pipeline.workspace import open_store
+from cyclopts import Parameter
+
+from pipeline.cli.command import given_command, given_name
+from pipeline.cli.experiments import NO_MLFLOW, NO_STORE, MLflowOptions, StoreOptions
+from pipeline.cli.options import REAL_RESULTS, open_workspace
 from presyn import PresynError
 
-
-def _import_options(p: opt.Parser) -> None:
-    p.add_argument("files", type=Path, nargs="*", help="default: all under results/")
-    opt.storage(p, mlflow=False)
+Host = Annotated[str, Parameter(help="address to listen on; 127.0.0.1 is this machine alone")]
 
 
-def _import(args: Args) -> int:
+def import_(*files: Path, store: StoreOptions = NO_STORE) -> int:
+    """Put the runs of CSVs of ours, such as those under results/, into the store.
+
+    Parameters
+    ----------
+    files
+        CSVs of rows; without one, all under results/
+    """
     from pipeline.records.csvs import holds_rows, import_rows
+    from pipeline.workspace import open_store
 
-    files = args.files or [f for f in sorted(opt.REAL.results.rglob("*.csv")) if holds_rows(f)]
-    if not files:
+    paths = list(files) or [path for path in sorted(REAL_RESULTS.rglob("*.csv")) if holds_rows(path)]
+    if not paths:
         raise PresynError("There is no results/ here: name the CSVs to import.")
-    store = open_store(args.store)
-    with store.locked(f"presyn {args.command}"):
-        new, there = import_rows(files, store)
-    print(f"{new} runs imported into {store.root}, {there} were there. Stages read them instead of training.")
+    opened = open_store(store.store, store.checkpoints)
+    with opened.locked(given_name()):
+        new, present = import_rows(paths, opened)
+    print(f"{new} runs imported into {opened.root}, {present} were there. Stages read them instead of training.")
     return 0
 
 
-def _show_options(p: opt.Parser) -> None:
-    p.add_argument("run_id", help="or the first letters of one")
-    opt.storage(p, mlflow=False)
+def show(run_id: str, /, *, store: StoreOptions = NO_STORE) -> int:
+    """Print a run's configuration, results, provenance, and the command that repeats it.
 
+    Parameters
+    ----------
+    run_id
+        the id of a run, or the first letters of one
+    """
+    from pipeline.cli.show import find_row, print_row
+    from pipeline.workspace import open_store
 
-def _show(args: Args) -> int:
-    from pipeline.cli.show import find, show
-
-    show(find(args.run_id, open_store(args.store)))
+    print_row(find_row(run_id, open_store(store.store, store.checkpoints)))
     return 0
 
 
-def _sync_options(p: opt.Parser) -> None:
-    opt.storage(p)
-
-
-def _sync(args: Args) -> int:
-    from pipeline.records.mlflow import sync
+def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW) -> int:
+    """Rebuild MLflow from the store."""
+    from pipeline.records.mlflow.writer import sync
     from presyn.errors import hidden
 
-    at = opt.workspace(args)
-    with at.store.locked(f"presyn {args.command}"):
-        if not sync(at.store, at.uri, at.prefix):
+    workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
+    with workspace.store.locked(given_name()):
+        if not sync(workspace.store, workspace.uri, workspace.prefix):
             return 1
-    print(f"MLflow at {hidden(at.uri)} holds the {len(at.store.ids())} runs of {at.store.root}.")
+    print(f"MLflow at {hidden(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
     return 0
 
 
-def _ui_options(p: opt.Parser) -> None:
-    p.add_argument("--port", type=int, default=5000)
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
-    opt.storage(p)
+def mlflow_ui(
+    *, port: int = 5000, host: Host = "127.0.0.1", store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW
+) -> int:
+    """Open MLflow on the store.
 
-
-def _ui(args: Args) -> int:
-    from pipeline.records.pages import latest_table, serve
-    from pipeline.records.server import client_of, remedy
+    Parameters
+    ----------
+    port
+        port to listen on
+    """
+    from pipeline.cli.pages import latest_table, serve
+    from pipeline.records.mlflow.server import connect, remedy
     from presyn.errors import hidden
 
-    at = opt.workspace(args)
-    page = f"/#/experiments{latest_table(at.store, at.uri, at.prefix)}?workflowType=machine_learning"
-    if at.uri.startswith("http"):
-        print(f"{hidden(at.uri).rstrip('/')}{page}")
+    workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
+    path = f"/#/experiments{latest_table(workspace)}?workflowType=machine_learning"
+    if workspace.uri.startswith("http"):
+        print(f"{hidden(workspace.uri).rstrip('/')}{path}")
         return 0
     try:
-        client_of(at.uri, at.store.root / "mlflow.db")  # the store's own is made whole, or mended
+        connect(workspace.uri, workspace.store)  # the store's own is made whole, or mended
     except Exception as e:  # whatever MLflow or its backend raises
-        why, fix = remedy(e, at.uri)
-        raise PresynError(f"MLflow at {hidden(at.uri)} cannot be opened ({why}). {fix}") from None
-    words = ["mlflow", "ui", "--backend-store-uri", at.uri, "--host", args.host, "--port", str(args.port)]
-    return serve(words, args.host, args.port, page)
+        why, fix = remedy(e, workspace.uri)
+        raise PresynError(f"MLflow at {hidden(workspace.uri)} cannot be opened ({why}). {fix}") from None
+    words = ["mlflow", "ui", "--backend-store-uri", workspace.uri, "--host", host, "--port", str(port)]
+    return serve(words, host, port, path)
 
 
-def _dashboard_options(p: opt.Parser) -> None:
-    p.add_argument("--port", type=int, default=8080)
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
-    opt.storage(p, mlflow=False)
+def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: StoreOptions = NO_STORE) -> int:
+    """Open the searches of the store in optuna-dashboard.
 
-
-def _dashboard(args: Args) -> int:
-    from pipeline.records.pages import serve
+    Parameters
+    ----------
+    port
+        port to listen on
+    """
+    from pipeline.cli.pages import serve
+    from pipeline.workspace import open_store
     from sweeps.files import database_in
 
-    path = open_store(args.store).root / "optuna.db"
+    path = open_store(store.store, store.checkpoints).root / "optuna.db"
     if not path.exists():
         raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise PresynError("optuna-dashboard is not installed here: pip install optuna-dashboard")
-    words = ["optuna_dashboard._cli", database_in(path), "--host", args.host, "--port", str(args.port)]
-    return serve(words, args.host, args.port, "/dashboard")
+    words = ["optuna_dashboard._cli", database_in(path), "--host", host, "--port", str(port)]
+    return serve(words, host, port, "/dashboard")
 
 
-def _bench_options(p: opt.Parser) -> None:
-    p.add_argument("--device", help="cpu (default) or cuda: then it is first checked against the CPU")
-    p.add_argument("--quick", action="store_true", help="fewer repetitions")
-    runs = "one-second runs that measure the orchestration (default 100; 0 skips)"
-    p.add_argument("--runs", type=int, default=100, help=runs)
-    p.add_argument("--results", type=Path, default=Path("results"), help="where bench/ goes (default results)")
+def bench(*, device: str = "cpu", quick: bool = False, runs: int = 100, results: Path = REAL_RESULTS) -> int:
+    """Measure steps, tests, memory and orchestration beside their floors and the usual loop; in a checkout.
 
-
-def _bench(args: Args) -> int:
-    if args.runs < 0:
-        raise PresynError(f"--runs must be at least 0, not {args.runs}.")
-    from pipeline.bench import bench
+    Parameters
+    ----------
+    device
+        cpu, or cuda: then it is first checked against the CPU
+    quick
+        fewer repetitions
+    runs
+        one-second runs that measure the orchestration; 0 skips
+    results
+        where bench/ goes
+    """
+    from pipeline.records.files import refuse_unwritable
     from presyn import choose_device
 
-    refuse_unwritable(args.results, "--results")
-    bench(choose_device(args.device or "cpu"), args.results, args.quick, args.runs)
+    if runs < 0:
+        raise PresynError(f"--runs must be at least 0, not {runs}.")
+    checkout = Path(__file__).parents[2]
+    if not (checkout / "bench" / "__init__.py").exists():
+        raise PresynError("The benchmark is not part of the package: run it in a checkout of the repository.")
+    chosen = choose_device(device)
+    refuse_unwritable(results, "--results")
+    if str(checkout) not in sys.path:
+        sys.path.append(str(checkout))
+    importlib.import_module("bench").bench(chosen, results, quick, runs)
     return 0
 
 
-UPKEEP = {
-    "import": Command("put the runs of CSVs of ours, such as those under results/, into the store", _import_options, _import),
-    "show": Command("a run's configuration, results, provenance, and the command that repeats it", _show_options, _show),
-    "sync-mlflow": Command("rebuild MLflow from the store", _sync_options, _sync),
-    "mlflow-ui": Command("open MLflow on the store", _ui_options, _ui),
-    "optuna-dashboard": Command("open the searches of the store in optuna-dashboard", _dashboard_options, _dashboard),
-    "bench": Command(
-        "measure steps, tests, memory and orchestration beside their floors and the usual loop", _bench_options, _bench
-    ),
+COMMANDS: dict[str, Callable[..., int]] = {
+    "import": import_,
+    "show": show,
+    "sync-mlflow": sync_mlflow,
+    "mlflow-ui": mlflow_ui,
+    "optuna-dashboard": optuna_dashboard,
+    "bench": bench,
 }

@@ -1,48 +1,182 @@
-"""Rows as CSVs that people read: what a stage used, one line per run, enough to follow every number back."""
+"""Rows as CSVs that people read: what a stage used, one line for each run, enough to follow every number back.
 
+The last column is a digest of all that a line says, so that a digit, a label or a seed that was changed is noticed. Files of
+earlier versions have none; they are read, and their lines get one when they are next written.
+"""
+
+import io
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.records.row import Row
+from pipeline.records.row import COLUMNS, LABELS, PROVENANCE, Row, digest
 from pipeline.records.store import Store
 from presyn import PresynError
 
+TEXT = {
+    "method", "benchmark", "status", "accuracy", "run_id", "config", "series", "digest", *PROVENANCE,
+    *LABELS, "model", "setting", "part",
+} - {"trial", "rules_version", "git_dirty"}  # fmt: skip
+"""Columns whose cells are words, even if they look like numbers: a benchmark may be called 2024, 1e3 or null."""
+NUMBERS = ("seed", "mean_accuracy", "forgetting", "seconds", "rules_version", "trial")
+_FORMULA = re.compile(r"'*[=+\-@]")
+"""What a spreadsheet takes for the beginning of a formula, after any apostrophes."""
 
-def frame_of(rows: Sequence[tuple[dict[str, Any], Row]], before: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A line for each row with its labels, after lines that are kept as they were read."""
-    frame = pd.DataFrame([row.line(labels) for labels, row in rows])
-    if before is not None and len(before):
-        frame = pd.concat([before, frame], ignore_index=True)
-    if "series" in frame and frame.series.isna().all():
-        return frame.drop(columns="series")
+
+@dataclass(frozen=True)
+class RowsFile:
+    """A CSV of rows that was read.
+
+    Attributes:
+        cells: As they stand in the file, all of them text.
+        frame: The same with numbers as numbers; missing numbers are nan.
+        rows: A row for each line.
+    """
+
+    cells: pd.DataFrame
+    frame: pd.DataFrame
+    rows: list[Row]
+
+
+def rows_csv(rows: Sequence[tuple[dict[str, Any], Row]], kept: pd.DataFrame | None = None) -> str:
+    """The text of a CSV with a line for each row, each with its labels, after lines that are kept as they were read.
+
+    Args:
+        rows: Labels and row.
+        kept: Cells of a `RowsFile`.
+    """
+    lines = pd.DataFrame([row.line({k: _guarded(v) for k, v in labels.items()}) for labels, row in rows])
+    if len(lines):
+        lines["benchmark"] = lines.benchmark.map(_guarded)
+    cells = _cells(io.StringIO(lines.to_csv(index=False))) if len(lines) else lines
+    if kept is not None and len(kept):
+        cells = pd.concat([kept, cells], ignore_index=True).fillna("")
+    cells = cells.drop(columns=[c for c in ("digest",) if c in cells])
+    if "series" in cells and (cells.series == "").all():
+        cells = cells.drop(columns="series")
+    return cells.assign(digest=[line_digest(line) for line in cells.to_dict("records")]).to_csv(index=False)
+
+
+def line_digest(line: dict[str, str]) -> str:
+    """The digest of a line's cells but for empty ones, so that a column which others need changes none."""
+    return digest({column: cell for column, cell in line.items() if cell != "" and column != "digest"})
+
+
+def _guarded(value: Any) -> Any:
+    """A word that a spreadsheet would calculate, with an apostrophe before it; `_unguarded` takes it away again."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _cells(source: Any) -> pd.DataFrame:
+    return pd.read_csv(source, dtype=str, keep_default_na=False)
+
+
+def text_frame(text: str) -> pd.DataFrame:
+    """The frame that `read_rows` gives of a CSV with this text; an empty one of no text."""
+    return typed(_cells(io.StringIO(text))) if text else pd.DataFrame()
+
+
+def typed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells with numbers as numbers, and words as they were before they were guarded.
+
+    Raises:
+        ValueError: a cell that must be a number is none.
+    """
+    columns: dict[str, Any] = {}
+    for name in cells:
+        column = cells[name]
+        if name in TEXT:
+            columns[name] = column.map(_unguarded) if name not in COLUMNS or name == "benchmark" else column
+        elif name == "git_dirty":
+            columns[name] = column.map({"True": True, "False": False})
+        else:
+            numbers = pd.to_numeric(column.where(column != "", other=float("nan")), errors="coerce")
+            is_number = (numbers.notna() | (column == "") | (column == "nan")).all()
+            if not is_number and name in NUMBERS:
+                raise ValueError(f"{name} {column[numbers.isna() & (column != '')].iloc[0]!r} is no number")
+            columns[name] = numbers if is_number else column.map(_unguarded)
+    frame = pd.DataFrame(columns, index=cells.index)
+    if "series" in frame:
+        frame["series"] = frame.series.where(frame.series != "", other=None)
     return frame
 
 
-def refuse_to_drop(path: Path, columns: Sequence[str], wanted: Iterable[tuple]) -> None:
+def read_rows(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A CSV of runs that presyn wrote, every line of it checked (see `pipeline.records.row.check`), as a frame.
+
+    Raises:
+        PresynError: it is none, lacks one of these columns, or a line of it is not a run or was changed.
+    """
+    return read_file(path, columns).frame
+
+
+def read_file(path: Path, columns: Sequence[str] = ()) -> RowsFile:
+    """The same, with the rows and the cells as they stand in the file."""
+    try:
+        cells = _cells(path)
+    except UnicodeDecodeError:
+        raise PresynError(f"{path} is not a CSV of runs: it is not a text file in UTF-8.") from None
+    except (ValueError, pd.errors.ParserError) as e:
+        raise PresynError(f"{path} is not a CSV of runs ({str(e).splitlines()[0]}).") from None
+    missing = [c for c in (*columns, "run_id", "config") if c not in cells]
+    if missing:
+        raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
+    try:
+        frame = typed(cells)
+    except ValueError as e:
+        raise PresynError(f"{path} is not a CSV of runs that presyn wrote: {e}.") from None
+    rows = []
+    pairs = zip(cells.to_dict("records"), frame.to_dict("records"), strict=True)
+    for number, (line_cells, line) in enumerate(pairs, start=2):
+        try:
+            rows.append(Row.from_line(line))
+            if "digest" in cells and line_cells["digest"] != line_digest(line_cells):
+                raise ValueError("its digest is not that of what it says: something in it was changed")
+        except ValueError as e:
+            raise PresynError(
+                f"{path}, line {number} is not a run that presyn wrote ({e}). Delete the line, or get the file back from where "
+                "it came from."
+            ) from None
+    return RowsFile(cells, frame, rows)
+
+
+def refuse_to_drop(file: RowsFile, path: Path, columns: Sequence[str], wanted: Iterable[tuple]) -> None:
     """Check that writing these runs to a CSV drops none that it holds, before long work starts.
 
     Args:
-        path: The CSV; it may be missing.
+        file, path: The CSV as it is.
         columns: What tells its rows apart.
         wanted: The values of these columns of every row that is to be written.
 
     Raises:
         PresynError: a row would be lost.
     """
-    if not path.exists():
-        return
-    there = read_rows(path, columns)[list(columns)].itertuples(index=False, name=None)
-    kept = set(wanted)
-    lost = [row for row in there if row not in kept]
+    kept = {tuple(map(as_cell, values)) for values in wanted}
+    lines = file.cells[list(columns)].itertuples(index=False, name=None)
+    lost = [line for line in lines if tuple(map(as_cell, line)) not in kept]
     if lost:
-        such = ", ".join(f"{c} {v}" for c, v in zip(columns, lost[0], strict=True))
+        example = ", ".join(f"{c} {_unguarded(v)}" for c, v in zip(columns, lost[0], strict=True))
         raise PresynError(
-            f"{path} holds {len(lost)} runs that this command would drop, such as {such}. Ask for them as well, write "
+            f"{path} holds {len(lost)} runs that this command would drop, such as {example}. Ask for them as well, write "
             "elsewhere (--results, or --rows of presyn run), or delete the file."
         )
+
+
+def as_cell(value: Any) -> str:
+    """A value as it can be compared with that of a CSV, whether it was read as text or is still a number."""
+    text = str(_guarded(value))
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text
 
 
 def refuse_twice(frame: pd.DataFrame, columns: Sequence[str], where: object) -> pd.DataFrame:
@@ -51,48 +185,19 @@ def refuse_twice(frame: pd.DataFrame, columns: Sequence[str], where: object) -> 
     Raises:
         PresynError: two lines are.
     """
-    twice = frame[frame.duplicated(list(columns))] if len(frame) else frame
-    if len(twice):
-        such = ", ".join(f"{c} {twice.iloc[0][c]}" for c in columns)
+    repeated = frame[frame.duplicated(list(columns))] if len(frame) else frame
+    if len(repeated):
+        example = ", ".join(f"{c} {repeated.iloc[0][c]}" for c in columns)
         raise PresynError(
-            f"{where} holds a run twice: {such}. Delete one of the lines, or the file, and run the command again."
+            f"{where} holds a run twice: {example}. Delete one of the lines, or the file, and run the command again."
         )
     return frame
 
 
 def holds_rows(path: Path) -> bool:
     """Whether a CSV is one of runs rather than a table, by its header."""
-    with path.open() as f:
+    with path.open(encoding="utf-8", errors="replace") as f:
         return {"run_id", "config"} <= set(f.readline().strip().split(","))
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV of runs that presyn wrote, every line of it checked (see `pipeline.records.row.check`).
-
-    Raises:
-        PresynError: it is none, lacks one of these columns, or a line of it is not a run or was changed.
-    """
-    return _read(path, columns)[0]
-
-
-def _read(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, list[Row]]:
-    try:
-        frame = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as e:
-        raise PresynError(f"{path} is not a CSV of runs ({e}).") from None
-    missing = [c for c in (*columns, "run_id", "config") if c not in frame]
-    if missing:
-        raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
-    rows = []
-    for number, line in enumerate(frame.to_dict("records"), start=2):
-        try:
-            rows.append(Row.from_line(line))
-        except ValueError as e:
-            raise PresynError(
-                f"{path}, line {number} is not a run that presyn wrote ({e}). Delete the line, or get the file back from where "
-                "it came from."
-            ) from None
-    return frame, rows
 
 
 def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
@@ -102,15 +207,27 @@ def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
         Runs added, and runs that were there.
 
     Raises:
-        PresynError: a line is not a run, or was changed; nothing is added then.
+        PresynError: a line is not a run, was changed, or says something else of a run than another one; nothing is added then.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, tuple[Row, Path]] = {}
     for file in files:
         try:
-            rows |= {row.run_id: row for row in _read(file, [])[1]}
+            for row in read_file(file).rows:
+                other = rows.setdefault(row.run_id, (row, file))
+                if not same_result(row, other[0]):
+                    raise PresynError(f"{file} and {other[1]} say different things of run {row.run_id}: leave one of them out.")
         except PresynError as e:
             raise PresynError(f"{e} Nothing was imported.") from None
-    new = [row for run_id, row in rows.items() if store.get(run_id) is None]
+    new = [row for run_id, (row, _) in rows.items() if store.get(run_id) is None]
     for row in new:
         store.keep(row)
     return len(new), len(rows) - len(new)
+
+
+def same_result(row: Row, other: Row) -> bool:
+    """Whether two rows of one run can both be believed: the same end, on the same kind of machine the same accuracies."""
+    if (row.provenance["device"], row.provenance["torch"], row.provenance["host"]) != (
+        other.provenance["device"], other.provenance["torch"], other.provenance["host"],
+    ):  # fmt: skip
+        return True  # on other machines whole runs agree statistically alone
+    return (row.status, row.record.accuracy) == (other.status, other.record.accuracy)

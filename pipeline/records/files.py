@@ -1,12 +1,15 @@
 """Write a file whole or not at all."""
 
+import contextlib
 import errno
 import io
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import filelock
 import pandas as pd
 
 from presyn import PresynError
@@ -21,7 +24,7 @@ def write_whole(path: Path, content: Content) -> Path:
     Raises:
         OSError: the disk is full or the folder cannot be written; it names the file.
     """
-    data = _bytes(content, path)
+    data = content_bytes(content, path)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,49 @@ def refuse_unwritable(path: Path, option: str, is_file: bool = False) -> None:
         raise PresynError(f"{path} cannot be read or written ({why}). Name another with {option}, or mend that.") from None
 
 
-def _bytes(content: Content, path: Path) -> bytes:
+@contextlib.contextmanager
+def lock_folder(folder: Path, files: Sequence[Path | None] = ()) -> Iterator[None]:
+    """Hold a folder of results, or that of a single file elsewhere, as the only one who writes there.
+
+    Raises:
+        PresynError: another presyn holds it; two that write one folder would lose each other's rows.
+    """
+    single = [file for file in files if file is not None and not file.is_relative_to(folder)]
+    targets = [folder] if not single else [file.parent for file in single]
+    with contextlib.ExitStack() as locks:
+        for target in sorted(set(targets)):
+            name = ".presyn.lock" if target == folder else f".{single[0].name}.lock"
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(file_lock(target / name, timeout=0))
+            except filelock.Timeout:
+                raise PresynError(
+                    f"{target} is being written by another presyn. Wait for it, or write elsewhere with --results."
+                ) from None
+            except OSError as e:
+                raise PresynError(f"{target} cannot be written ({e.strerror}). Name another with --results.") from None
+        yield
+
+
+def file_lock(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
+    """A lock on a file, acquired; where the file system has no locks of its own, by the existence of the file.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+    """
+    try:
+        lock: filelock.BaseFileLock = filelock.FileLock(path)
+        lock.acquire(timeout=timeout)
+    except (NotImplementedError, OSError) as e:
+        if isinstance(e, OSError) and e.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise
+        lock = filelock.SoftFileLock(f"{path}.soft")
+        lock.acquire(timeout=timeout)
+    return lock
+
+
+def content_bytes(content: Content, path: Path) -> bytes:
+    """What is written to a file of this name for some content."""
     if isinstance(content, pd.DataFrame):
         return content.to_csv(index=False).encode()
     if isinstance(content, str):

@@ -1,24 +1,41 @@
 """What a row is: one run, its configuration, where it was trained, and what came out; as JSON and as a line of a CSV."""
 
+import hashlib
 import json
 import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from presyn import Record, Run
+from presyn import MEASURES, Benchmark, Record, Run
+from presyn.measures import figures_of
+from presyn.methods import kind_of
 from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
+"""What a run can come to. The last two are lost: their accuracies are in no table."""
 PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device")
 LATEST = 1e11
-"""Seconds of unix time, or of a part, that no run reaches."""
+"""Seconds of unix time, or of a segment, that no run reaches."""
 ROUNDED = 1e-4
 """How far a mean may be from that of accuracies which were rounded."""
-_OF_ROWS = {
-    *("stage", "trial", "parameters", "ablation", "method", "benchmark", "seed", "status", "mean_accuracy", "forgetting"),
-    *("seconds", "accuracy", "run_id", "config", "series"),
-}
+COLUMNS = (
+    "method", "benchmark", "seed", "status", "mean_accuracy", "forgetting", "seconds", "accuracy", "run_id",
+    *PROVENANCE, "config", "series", "digest",
+)  # fmt: skip
+"""Columns that every line of a CSV of rows has, besides the labels of its stage and the figures that were measured."""
+LABELS = ("stage", "trial", "parameters", "ablation")
+"""Labels of stages that wrote CSVs before labels and figures could be told apart by a line itself."""
+
+
+def digest(values: dict[str, Any]) -> str:
+    """Sixteen letters that stand for values which JSON can hold, whatever the order of their names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def reserved_label(name: str) -> bool:
+    """Whether a stage cannot use this name for a label, because every line of a CSV has a column of that name."""
+    return name in COLUMNS or name in figures_of(MEASURES)
 
 
 @dataclass(frozen=True)
@@ -41,9 +58,21 @@ class Row:
     forgetting: float | None
 
     @classmethod
-    def of(cls, run_id: str, run: Run, provenance: dict[str, Any], record: dict[str, Any]) -> "Row":
+    def from_run(cls, run_id: str, run: Run, provenance: dict[str, Any], record: dict[str, Any]) -> "Row":
         """The row of a run that has just ended, from its record as plain values."""
         return cls.from_dict({"run_id": run_id, "config": run.config(), "provenance": provenance, **record})
+
+    def run(self) -> Run:
+        """The run that it is a row of, measured as it was.
+
+        Raises:
+            PresynError: its benchmark has images of somebody's own, whose place a row does not know.
+        """
+        kind, names = kind_of(self.config["method"]).Options, set(Benchmark.names())
+        measured = [m for m in MEASURES if figures_of([m]) <= self.record.figures.keys()]
+        tasks = {"name": self.config["benchmark"], **{k: v for k, v in self.config.items() if k in names}, "measures": measured}
+        options = {k: v for k, v in self.config.items() if k in kind.names()}
+        return Run(self.config["method"], kind.build(options), Benchmark.build(tasks), self.config["seed"])
 
     def identity(self) -> str:
         """The run id that its configuration, data and rules give it."""
@@ -54,20 +83,23 @@ class Row:
         return self.record.status
 
     def as_dict(self) -> dict[str, Any]:
-        """Flat plain values, as the store keeps them."""
-        own = {"run_id": self.run_id, "config": self.config, "provenance": self.provenance}
-        return {**own, **self.record.as_dict(), "mean_accuracy": self.mean_accuracy, "forgetting": self.forgetting}
+        """Flat plain values, as the store keeps them, with a digest of all of them."""
+        values = {"run_id": self.run_id, "config": self.config, "provenance": self.provenance, **self.record.as_dict()}
+        values |= {"mean_accuracy": self.mean_accuracy, "forgetting": self.forgetting}
+        return {**values, "digest": digest(values)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Row":
-        """The inverse of `as_dict`.
+        """The inverse of `as_dict`. Rows of earlier versions have no digest.
 
         Raises:
             ValueError: they are not those of a row, or were changed; in words that fit after "it is not a run".
         """
-        run_id, config, provenance = (values.get(k) for k in ("run_id", "config", "provenance"))
+        run_id, config, provenance = (values.get(name) for name in ("run_id", "config", "provenance"))
         if not isinstance(config, dict) or not isinstance(provenance, dict):
             raise ValueError("its configuration or provenance is missing")
+        if "digest" in values and values["digest"] != digest({k: v for k, v in values.items() if k != "digest"}):
+            raise ValueError("its digest is not that of what it says: something in it was changed")
         try:
             record = Record.from_dict(values)
             row = cls(str(run_id), config, provenance, record, values.get("mean_accuracy"), values.get("forgetting"))
@@ -78,19 +110,20 @@ class Row:
 
     def line(self, labels: dict[str, Any]) -> dict[str, Any]:
         """A line of a CSV, after its labels; accuracies, series and the configuration are JSON."""
-        r = self.record
-        last = {k: v[-1] for k, v in r.figures.items() if v and not isinstance(v[-1], list)}
+        record = self.record
+        figures = {k: v[-1] for k, v in record.figures.items() if v and not isinstance(v[-1], list)}
+        rounded = [[None if a is None else round(a, 4) for a in tested] for tested in record.accuracy]
         return {
             **labels,
             "method": self.config["method"],
             "benchmark": self.config["benchmark"],
             "seed": self.config["seed"],
-            "status": r.status,
+            "status": record.status,
             "mean_accuracy": self.mean_accuracy,
             "forgetting": self.forgetting,
-            "seconds": round(sum(r.seconds), 1),
-            "accuracy": json.dumps([[None if a is None else round(a, 4) for a in line] for line in r.accuracy]),
-            **{k: round(v, 4) for k, v in last.items()},
+            "seconds": round(sum(record.seconds), 1),
+            "accuracy": json.dumps(rounded),
+            **{k: round(v, 4) for k, v in figures.items()},
             "run_id": self.run_id,
             **{k: self.provenance.get(k) for k in PROVENANCE},
             "config": json.dumps(self.config, sort_keys=True),
@@ -98,30 +131,34 @@ class Row:
         }
 
     def _series(self) -> str | None:
-        """Everything over parts as JSON; None of a row whose series were not kept."""
-        r = self.record
-        if all(math.isnan(v) for v in r.loss):
+        """Everything over segments as JSON; None of a row whose series were not kept."""
+        record = self.record
+        if all(math.isnan(v) for v in record.loss):
             return None
-        series = {"loss": r.loss, "seconds": r.seconds, **r.figures}
-        return json.dumps({k: _short(v) for k, v in series.items()} | {"ended": [round(t, 1) for t in r.ended]})
+        series = {"loss": record.loss, "seconds": record.seconds, **record.figures}
+        shortened = {k: _to_nine_digits(v) for k, v in series.items()}
+        return json.dumps(shortened | {"ended": [round(t, 1) for t in record.ended]})
 
     @classmethod
     def from_line(cls, line: dict[str, Any]) -> "Row":
         """The row that `line` made a line of. An older line has the last of the figures, the sum of the seconds, and no loss.
 
+        Args:
+            line: Column -> value, with numbers as numbers.
+
         Raises:
             ValueError: it is not such a line, or was changed.
         """
         try:
-            return cls._of_line(line)
+            return cls._from_line(line)
         except (LookupError, TypeError, AttributeError, ArithmeticError) as e:
             raise ValueError(f"it is not whole: {type(e).__name__} {e}".strip()) from None
 
     @classmethod
-    def _of_line(cls, line: dict[str, Any]) -> "Row":
+    def _from_line(cls, line: dict[str, Any]) -> "Row":
         config, accuracy = json.loads(line["config"]), json.loads(line["accuracy"])
         finished = line["status"] == "finished"
-        series = _known_series(line) if isinstance(line.get("series"), str) else _last_of_series(line, max(1, len(accuracy)))
+        series = _kept_series(line) if isinstance(line.get("series"), str) else _series_of_last_values(line, len(accuracy))
         reason = "" if finished else "said where it was trained"
         forgetting = None if line["forgetting"] != line["forgetting"] else line["forgetting"]
         mean = line["mean_accuracy"] if finished else None
@@ -130,13 +167,13 @@ class Row:
         if row.run_id != row.identity():
             raise ValueError("its run_id is not that of its configuration")
         check(row)
+        check_provenance(row)
         for name in ("method", "benchmark", "seed"):
             if line[name] != config[name]:
                 raise ValueError(f"its {name} is not that of its configuration")
         for name, values in record.figures.items():
-            told = line.get(name)
-            known = isinstance(told, float) and isinstance(values[-1], float) and told == told
-            if known and not abs(told - values[-1]) <= 6e-5:
+            last, shown = values[-1], line.get(name)
+            if isinstance(shown, float) and isinstance(last, float) and not _rounds_to(last, shown):
                 raise ValueError(f"its {name} is not the last of its series")
         return row
 
@@ -151,76 +188,101 @@ def check(row: Row) -> None:
         ValueError: what is wrong with it.
         LookupError, TypeError, AttributeError, ArithmeticError: it is not whole.
     """
-    r = row.record
-    if r.status not in ENDS:
+    record = row.record
+    if record.status not in ENDS:
         raise ValueError(f"its status is not one of {', '.join(ENDS)}")
-    tested = [a for line in r.accuracy for a in line if a is not None]
+    tested = [a for line in record.accuracy for a in line if a is not None]
     if any(isinstance(a, bool) or not 0 <= a <= 1 for a in tested):
         raise ValueError("its accuracies are not from 0 to 1")
-    if not len(r.loss) == len(r.seconds) == len(r.ended) >= len(r.accuracy):
+    if not len(record.loss) == len(record.seconds) == len(record.ended) >= len(record.accuracy):
         raise ValueError("its series are not as long as each other")
-    if not all(map(_number, r.loss)) or not all(_number(t) and 0 <= t < LATEST for t in (*r.seconds, *r.ended)):
+    if not all(map(_is_number, record.loss)) or not all(map(_is_time, (*record.seconds, *record.ended))):
         raise ValueError("its loss or times are not numbers that they can be")
-    if (
-        not isinstance(r.reason, str)
-        or not isinstance(row.provenance["data_sha256"], str)
-        or int(row.provenance["rules_version"]) < 0
-    ):
+    data_sha256, rules_version = row.provenance["data_sha256"], row.provenance["rules_version"]
+    if not isinstance(record.reason, str) or not isinstance(data_sha256, str) or int(rules_version) < 0:
         raise ValueError("its reason or provenance is not what it should be")
-    if any(not isinstance(v, list) or not 1 <= len(v) <= r.parts or not _numbers(v) for v in r.figures.values()):
-        raise ValueError("its figures are not series over its parts")
-    finished = r.status == "finished"
-    if finished and (not r.accuracy or not r.accuracy[-1] or None in r.accuracy[-1]):
+    if any(not isinstance(v, list) or not 1 <= len(v) <= record.parts or not _are_numbers(v) for v in record.figures.values()):
+        raise ValueError("its figures are not series over its segments")
+    finished = record.status == "finished"
+    if finished and (not record.accuracy or not record.accuracy[-1] or None in record.accuracy[-1]):
         raise ValueError("its accuracies are not those of a run that finished")
-    if (row.mean_accuracy is not None) is not finished or finished and not _near(row.mean_accuracy, r.mean_accuracy, ROUNDED):
+    has_mean = row.mean_accuracy is not None
+    if has_mean is not finished or finished and not _is_near(row.mean_accuracy, record.mean_accuracy, ROUNDED):
         raise ValueError("its mean_accuracy is not that of its accuracies")
-    if not _near(row.forgetting, r.forgetting, 2 * ROUNDED):
+    if not _is_near(row.forgetting, record.forgetting, 2 * ROUNDED):
         raise ValueError("its forgetting is not that of its accuracies")
 
 
-def _number(value: Any) -> bool:
+def check_provenance(row: Row) -> None:
+    """Check what a line of a CSV says of where a row comes from.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    told = row.provenance
+    if not isinstance(told["git_commit"], str) or not told["git_commit"].strip():
+        raise ValueError("its git_commit is empty")
+    if not isinstance(told["git_dirty"], bool):
+        raise ValueError("its git_dirty is neither True nor False")
+    if not isinstance(told["rules_version"], int) or isinstance(told["rules_version"], bool):
+        raise ValueError("its rules_version is not a whole number")
+
+
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _numbers(values: list[Any]) -> bool:
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < LATEST
+
+
+def _are_numbers(values: list[Any]) -> bool:
     """Whether these are numbers, or lists of them."""
-    return all(_numbers(v) if isinstance(v, list) else _number(v) for v in values)
+    return all(_are_numbers(v) if isinstance(v, list) else _is_number(v) for v in values)
 
 
-def _near(told: float | None, derived: float | None, slack: float) -> bool:
-    if told is None or derived is None:
-        return told is derived
-    return not isinstance(told, bool) and abs(told - derived) <= slack
+def _is_near(value: float | None, derived: float | None, slack: float) -> bool:
+    if value is None or derived is None:
+        return value is derived
+    return not isinstance(value, bool) and abs(value - derived) <= slack
 
 
-def _short(values: Any) -> Any:
+def _rounds_to(value: float, rounded: float) -> bool:
+    """Whether a value with nine significant digits can have been rounded to this one with four decimals."""
+    return value != value or rounded != rounded or abs(value - rounded) <= 6e-5 + 1e-8 * abs(value)
+
+
+def _to_nine_digits(values: Any) -> Any:
     """Numbers to nine significant digits, which tell float32 numbers apart; JSON has no nan: None instead."""
     if isinstance(values, list):
-        return [_short(v) for v in values]
+        return [_to_nine_digits(v) for v in values]
     if not math.isfinite(values):
         return None
     return values if isinstance(values, int) or values.is_integer() and abs(values) < 1e6 else float(f"{values:.9g}")
 
 
-def _full(values: Any) -> Any:
-    return [_full(v) for v in values] if isinstance(values, list) else math.nan if values is None else values
+def _nan_for_none(values: Any) -> Any:
+    return [_nan_for_none(v) for v in values] if isinstance(values, list) else math.nan if values is None else values
 
 
-def _known_series(line: dict[str, Any]) -> dict[str, Any]:
-    series = {k: _full(v) for k, v in json.loads(line["series"]).items()}
-    own = {k: series.pop(k) for k in ("loss", "seconds", "ended")}
-    if not len(own["loss"]) == len(own["seconds"]) == len(own["ended"]):
+def _kept_series(line: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a record from the series that a line keeps."""
+    series = {k: _nan_for_none(v) for k, v in json.loads(line["series"]).items()}
+    loss, seconds, ended = (series.pop(k) for k in ("loss", "seconds", "ended"))
+    if not len(loss) == len(seconds) == len(ended):
         raise ValueError("its series are not as long as each other")
-    return {"loss": own["loss"], "figures": series, "seconds": own["seconds"], "ended": own["ended"]}
+    return {"loss": loss, "figures": series, "seconds": seconds, "ended": ended}
 
 
-def _last_of_series(line: dict[str, Any], parts: int) -> dict[str, Any]:
-    known = {*_OF_ROWS, *PROVENANCE}
-    lost = line["status"] == "diverged"  # whose figures are nan, and not those of another method
-    figures = {k: v for k, v in line.items() if k not in known and isinstance(v, float) and (lost or v == v)}
+def _series_of_last_values(line: dict[str, Any], tests: int) -> dict[str, Any]:
+    """Fields of a record from a line without series, in which only the last value of each figure stands."""
+    segments = max(1, tests)
+    diverged = line["status"] == "diverged"  # its figures are nan, and are its own all the same
+    others = {*COLUMNS, *LABELS}
+    figures = {k: v for k, v in line.items() if k not in others and isinstance(v, float) and (diverged or v == v)}
     return {
-        "loss": [math.nan] * parts,
-        "figures": {k: [*[math.nan] * (parts - 1), v] for k, v in figures.items()},
-        "seconds": [0.0] * (parts - 1) + [float(line["seconds"])],
-        "ended": [time.time()] * parts,
+        "loss": [math.nan] * segments,
+        "figures": {k: [*[math.nan] * (segments - 1), v] for k, v in figures.items()},
+        "seconds": [0.0] * (segments - 1) + [float(line["seconds"])],
+        "ended": [time.time()] * segments,
     }

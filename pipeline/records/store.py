@@ -12,14 +12,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from pipeline.records.files import write_whole
+from pipeline.records.files import file_lock, write_whole
 from pipeline.records.row import Row
 from presyn import RULES_VERSION, PresynError, Run
 from sweeps.files import set_aside
@@ -30,23 +30,27 @@ def code_version() -> dict[str, Any]:
     """Commit and cleanliness of the code, and the versions it runs with, as they were when this process started."""
 
     folder = Path(__file__).parents[2]
-    own = (folder / ".git").exists()  # a wheel may lie in somebody else's repository
+    is_checkout = (folder / ".git").exists()  # a wheel may lie in somebody else's repository
 
-    def git(*arguments: str) -> str:
-        if not own:
-            return ""
+    def git(*arguments: str) -> str | None:
+        """What git prints; None if it does not answer."""
+        if not is_checkout:
+            return None
         try:
-            return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20).stdout.strip()
+            answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)
+            return answer.stdout.strip() if answer.returncode == 0 else None
         except (OSError, subprocess.SubprocessError):
-            return ""
+            return None
 
     import numpy
     import torch
 
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "presyn", "sweeps", "pipeline"))
+    changes = git("status", "--porcelain", "--untracked-files=normal", "--", "presyn", "sweeps", "pipeline")
+    commit = git("rev-parse", "HEAD")
     return {
-        "git_commit": git("rev-parse", "HEAD") or os.environ.get("PRESYN_COMMIT") or "unknown",
-        "git_dirty": dirty,
+        "git_commit": commit or os.environ.get("PRESYN_COMMIT") or "unknown",
+        # Where nobody can say that the code is that of the commit, it counts as changed.
+        "git_dirty": changes != "" if is_checkout else "PRESYN_COMMIT" not in os.environ,
         "rules_version": RULES_VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -54,13 +58,26 @@ def code_version() -> dict[str, Any]:
     }
 
 
-def _who(holder: Path) -> str:
-    """Who holds a store, by what it wrote there."""
+def _describe_holder(path: Path) -> str:
+    """The command that holds a store, by what it wrote there."""
     try:
-        h = json.loads(holder.read_text())
-        return f"'{h['command']}' (process {h['pid']} on {h['host']}, since {h['since']})"
+        holder = json.loads(path.read_text())
+        return f"'{holder['command']}' (process {holder['pid']} on {holder['host']}, since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another presyn"
+
+
+def _put_if_absent(new: Path, path: Path) -> None:
+    """Give a new file its name, unless another process has just made one of that name."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            new.replace(path)
+            return
+    new.unlink()
 
 
 class Store:
@@ -98,9 +115,7 @@ class Store:
                 path.unlink()
             if not path.exists():
                 new = write_whole(path.with_name(f".id-{os.getpid()}"), uuid.uuid4().hex[:12])
-                with suppress(FileExistsError):  # made by another process just now
-                    os.link(new, path)
-                new.unlink()
+                _put_if_absent(new, path)
             return path.read_text().strip()
         except OSError as e:
             raise self._unwritable(e) from None
@@ -119,17 +134,17 @@ class Store:
             PresynError: another driver holds it (says which), unless asked to wait.
         """
         holder = self.root / "holder.json"
-        lock = filelock.FileLock(self.root / "lock")
+        path = self.root / "lock"
         try:
-            lock.acquire(timeout=0)
+            lock = file_lock(path, timeout=0)
         except filelock.Timeout:
-            who = _who(holder)
+            holding_command = _describe_holder(holder)
             if not wait:
                 raise PresynError(
-                    f"The store {self.root} is in use by {who}. Wait for it, or use --wait or another --store."
+                    f"The store {self.root} is in use by {holding_command}. Wait for it, or use --wait or another --store."
                 ) from None
-            print(f"presyn: waiting for {who}, who uses the store {self.root}.", file=sys.stderr)
-            lock.acquire()
+            print(f"presyn: waiting for {holding_command}, who uses the store {self.root}.", file=sys.stderr)
+            lock = file_lock(path)
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             entry = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
@@ -168,7 +183,7 @@ class Store:
 
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
         """Store the end of a run; returns its row."""
-        return self.keep(Row.of(run_id, run, {**code_version(), **place, "data_sha256": data_sha256}, record))
+        return self.keep(Row.from_run(run_id, run, {**code_version(), **place, "data_sha256": data_sha256}, record))
 
     def keep(self, row: Row) -> Row:
         """Store a row."""

@@ -20,12 +20,14 @@ class Sample:
     n: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Sample":
+    def from_values(cls, values: Sequence[float]) -> "Sample":
         n = len(values)
+        if not n:
+            return cls(math.nan, math.nan, 0)
         return cls(float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else math.nan, n)
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.standard_error:.2f}" if self.n > 1 else f"{self.mean:.2f} (n = {self.n})"
+        return plus_minus(self.mean, self.standard_error) if self.n > 1 else f"{self.mean:.2f} (n = {self.n})"
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,29 @@ class Difference:
 
     def p_below(self, limit: float) -> float:
         """One-sided p of 'not below limit'."""
-        return Difference(self.mean - limit, self.standard_error, self.df)._lower()
+        shifted = Difference(self.mean - limit, self.standard_error, self.df)
+        return float(stats.t.cdf(shifted.t, self.df)) if self.df == self.df else math.nan
+
+    def p_above(self, limit: float) -> float:
+        """One-sided p of 'not above limit'."""
+        return Difference(-self.mean, self.standard_error, self.df).p_below(-limit)
 
     def p_within(self, margin: float) -> float:
         """p of two one-sided tests of 'not within ± margin' (Schuirmann 1987)."""
-        return max(self.p_below(margin), Difference(-self.mean, self.standard_error, self.df).p_below(margin))
-
-    def _lower(self) -> float:
-        return float(stats.t.cdf(self.t, self.df)) if self.df == self.df else math.nan
+        return max(self.p_below(margin), self.p_above(-margin))
 
     def __str__(self) -> str:
-        return f"{self.mean:+.2f}" + (f" ± {self.standard_error:.2f}" if self.df == self.df else "")
+        return plus_minus(self.mean, self.standard_error, "+.2f", ".2f")
 
 
-def p_words(p: float) -> str:
+def plus_minus(mean: float, error: float, digits: str = ".2f", error_digits: str | None = None) -> str:
+    """A mean with its standard error, as people read them; a dash for a mean that is not known."""
+    if mean != mean:
+        return "–"
+    return f"{mean:{digits}}" + (f" ± {error:{error_digits or digits}}" if error == error else "")
+
+
+def show_p(p: float) -> str:
     """A p value as people write it."""
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
@@ -90,8 +101,8 @@ def unpaired(a: Sample, b: Sample) -> Difference:
 
 def paired(differences: Sequence[float]) -> Difference:
     """The mean of differences of pairs, such as of the same seeds."""
-    s = Sample.of(differences)
-    return Difference(s.mean, s.standard_error, s.n - 1 if s.n > 1 else math.nan)
+    sample = Sample.from_values(differences)
+    return Difference(sample.mean, sample.standard_error, sample.n - 1 if sample.n > 1 else math.nan)
 
 
 def seeds_to_decide(
@@ -119,7 +130,7 @@ def seeds_to_decide(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjustment over a family (Holm 1979); nan stays nan and is not counted."""
     p = np.array(p_values, dtype=float)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
     p[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return p.tolist()

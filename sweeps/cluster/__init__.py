@@ -19,33 +19,30 @@ class NodeError(PresynError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to train.
-
-    Attributes:
-        data: The data folder of the driver, from which other nodes get the images; None for the default.
-        device: As in `choose_device`; None uses the GPUs that the cluster has, and cores beside them where that is worth it.
-        gpu_share: Of a GPU that a cohort takes.
-        cpus: Cores that a cohort takes.
-        max_members: Members of a cohort; None chooses.
-        tf32: Whether a GPU multiplies in TF32 (10 bits of mantissa): faster, less exact.
-        address: Of a Ray cluster; None joins one that runs on this node, else starts a local one.
-    """
+    """Where to train: a Ray cluster or this machine, and what of it a cohort takes. Each field is an option of the commands."""
 
     data: str | None = None
+    """folder of the IDX files, from which other nodes get the images (PRESYN_DATA; default a cache folder, with download)"""
     device: str | None = None
-    gpu_share: float = 1.0
-    cpus: int = 1
-    max_members: int | None = None
+    """cpu, cuda, … (PRESYN_DEVICE; default the GPUs that there are, and cores beside them where that is worth it)"""
     tf32: bool = False
-    address: str | None = None
+    """let a GPU multiply in TF32, with 10 bits of mantissa: faster, less exact"""
+    ray_address: str | None = None
+    """a Ray cluster, or local to start Ray here (RAY_ADDRESS; default one that runs on this node, else Ray is started here)"""
+    cpus: int = 1
+    """cores that a cohort takes"""
+    gpu_share: float = 1.0
+    """share of a GPU that a cohort takes"""
+    cohort: int | None = None
+    """most members of a cohort (default: chosen)"""
 
     def __post_init__(self) -> None:
-        if (self.address or "").startswith("ray://"):
+        if (self.ray_address or "").startswith("ray://"):
             raise PresynError(
                 "Ray Client addresses (ray://) do not work: run presyn on a node of the cluster, with RAY_ADDRESS=auto."
             )
-        if self.max_members is not None and self.max_members < 1:
-            raise PresynError(f"--cohort must be at least 1, not {self.max_members}.")
+        if self.cohort is not None and self.cohort < 1:
+            raise PresynError(f"--cohort must be at least 1, not {self.cohort}.")
         if self.cpus < 1:
             raise PresynError(f"--cpus must be at least 1, not {self.cpus}.")
         if not 0 < self.gpu_share <= 1:

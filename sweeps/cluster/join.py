@@ -79,7 +79,7 @@ def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
     """
     import ray
 
-    address = find(cluster.address)
+    address = find(cluster.ray_address)
     if ray.is_initialized():  # by an earlier stage
         return address is not None
     quiet(log)
@@ -181,7 +181,7 @@ def _cause(said: list[str]) -> str:
 def slots_of(cluster: Cluster) -> int | None:
     """Cohorts that the cluster trains at the same time; None if there is none to join, or it has not been joined yet."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized() or find(cluster.address) is None:
+    if ray is None or not ray.is_initialized() or find(cluster.ray_address) is None:
         return None
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     kind = cluster.kinds(sum(n.get("GPU", 0) for n in nodes))[0]

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import yaml
 
-import pipeline.experiments.ablations
-import pipeline.experiments.variants
+import pipeline.experiments.ablations.variants
 from pipeline.cli import main
-from pipeline.experiments.variants import ABLATIONS, DEPARTURES, RANGES, published_parameters, space_of
-from pipeline.report.ablations import display, make_table
+from pipeline.experiments.ablations.table import make_table, shown
+from pipeline.experiments.ablations.variants import ABLATIONS, DEPARTURES, RANGES, variant_space
+from pipeline.paper.published import authors_parameters
 from presyn import BENCHMARKS as ALL
 from presyn import make_run
 from sweeps.manifest import draw
@@ -21,14 +21,14 @@ BENCHMARKS = ("split-mnist", "permuted-mnist")
 
 def test_what_an_ablation_sets_is_not_searched():
     for name, settings in ABLATIONS.items():
-        space = space_of("presynaptic", settings, name, ALL["permuted-mnist"])
+        space = variant_space("presynaptic", settings, name, ALL["permuted-mnist"])
         assert set(space.search) == set(RANGES) - set(settings)
         assert settings.items() <= space.fixed.items() and space.fixed["validation"] == 10_000
-    assert len({space_of("presynaptic", ABLATIONS[a], a, ALL[b]).name for a in ABLATIONS for b in BENCHMARKS}) == 14
+    assert len({variant_space("presynaptic", ABLATIONS[a], a, ALL[b]).name for a in ABLATIONS for b in BENCHMARKS}) == 14
 
 
 def test_every_ablation_has_the_authors_parameters_and_every_departure_trains():
-    assert set(published_parameters()) == {(a, b) for a in ABLATIONS for b in BENCHMARKS}
+    assert set(authors_parameters()) == {(a, b) for a in ABLATIONS for b in BENCHMARKS}
     for settings in [*ABLATIONS.values(), *DEPARTURES.values()]:
         make_run("presynaptic", "split-mnist", 1, settings)
 
@@ -78,7 +78,9 @@ def test_search_then_reuse(home, here, capsys):
 
 
 def test_columns_of_other_benchmarks_stay_in_the_table(home, here, monkeypatch):
-    monkeypatch.setattr(pipeline.experiments.variants, "DEPARTURES", {k: DEPARTURES[k] for k in ("released", "bias=none")})
+    monkeypatch.setattr(
+        pipeline.experiments.ablations.variants, "DEPARTURES", {k: DEPARTURES[k] for k in ("released", "bias=none")}
+    )
     words = ["ablate", "--departures", "--seeds", "1", "--results", "out", "--benchmarks"]
     path = Path("out/departures/runs.csv")
     assert main([*words, "split-digits"]) == 0
@@ -94,7 +96,7 @@ def test_columns_of_other_benchmarks_stay_in_the_table(home, here, monkeypatch):
 
 def test_a_method_is_searched_where_its_own_space_says():
     def space(method, benchmark, settings):
-        return space_of(method, settings, "it", ALL[benchmark], trials=7)
+        return variant_space(method, settings, "it", ALL[benchmark], trials=7)
 
     ewc = space("ewc", "split-fashion", {"form": "online"})
     assert ewc.search == read_space("ewc-split-mnist").search and ewc.trials == 7
@@ -132,5 +134,5 @@ def test_bad_input_is_named(words, message, home, capsys):
 @pytest.mark.parametrize("folder", ["ablations/published", "ablations/searched", "departures"])
 def test_the_results_page_shows_the_tables_that_the_rows_make(folder):
     root = Path(__file__).parents[2]
-    shown = display(make_table(pd.read_csv(root / "results" / folder / "runs.csv"))).to_markdown(index=False)
-    assert shown in (root / "results" / folder / "table.md").read_text() and shown in (root / "docs" / "results.md").read_text()
+    table = shown(make_table(pd.read_csv(root / "results" / folder / "runs.csv"))).to_markdown(index=False)
+    assert table in (root / "results" / folder / "table.md").read_text() and table in (root / "docs" / "results.md").read_text()

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
-from pipeline.experiments.energy import MODELS
-from pipeline.experiments.perceptron import Perceptrons
-from pipeline.experiments.releases import FixedRelease
+from pipeline.experiments.energy.fixed_release import FixedRelease
+from pipeline.experiments.energy.stage import MODELS
+from pipeline.experiments.energy.summary import by_epoch, by_model, last_epoch
+from pipeline.experiments.perceptron.stage import Perceptrons
+from pipeline.experiments.sparsity.summary import against_shuffles
 from pipeline.perform import perform
-from pipeline.report.energy import by_model, last_epoch, summary
-from pipeline.report.sparsity import against_shuffles
 from pipeline.workspace import Workspace
 from presyn import BENCHMARKS, Cohort, choose_device, load, make_run
 
@@ -95,33 +95,6 @@ def test_perceptrons(out):
     assert {"fig5b", "fig5c"} <= figures(out)
 
 
-def test_measured_release_probabilities(out, monkeypatch, capsys):
-    monkeypatch.setenv("PRESYN_DATA", "data")
-    assert presyn("reproduce release-data --results out") == 1
-    assert "release_data.csv is missing. Make it from Dryad 10.5061/dryad.p286g" in capsys.readouterr().err
-    Path("data").mkdir()
-    file = Path("data/release_data.csv")
-    for content, said in (
-        ("before\n0.1\n", "has no column after"),
-        ("before,after\n0.1,0.2\n0.3,1.5\n", "line 3: a release probability must be a number from 0 to 1"),
-        ("before,after\n0.1,x\n", "line 2: a release probability"),
-        ("before,after\n0.1,0.2\n", "needs at least 4"),
-        ("", "is no CSV"),
-    ):
-        file.write_text(content)
-        assert presyn("reproduce release-data --results out") == 1
-        assert said in capsys.readouterr().err
-    # Made-up numbers: the larger p, the smaller its change.
-    rng = np.random.default_rng(1)
-    before = rng.uniform(0.1, 0.9, 60)
-    after = np.clip(before + (1 - before) * rng.uniform(0, 0.4, 60), 0, 1)
-    pd.DataFrame({"before": before, "after": after}).to_csv(file, index=False)
-    assert presyn("reproduce release-data --results out") == 0
-    table = pd.read_csv(out / "release-data" / "summary.csv")
-    assert table.r.item() == pytest.approx(np.corrcoef(before, after - before)[0, 1]) and table.r.item() < -0.3
-    assert "appendix4" in figures(out)
-
-
 def test_lifelong_reads_the_tables_rows(out, capsys):
     assert presyn("reproduce lifelong --results out --dry-run") == 1
     assert "table1/runs.csv is missing. Make it with: presyn table1" in capsys.readouterr().err
@@ -131,10 +104,17 @@ def test_a_long_summary_has_a_line_for_each_epoch_and_leaves_lost_runs_out():
     def row(status, epochs):
         series = {k: [float(i + 1) for i in range(epochs)] for k in ("energy", "information", "neuronal_energy")}
         series |= {"sampled_accuracy": [0.5] * epochs, "passes": [3] * epochs}
-        return {"model": "fixed", "l2": 0.0, "seed": epochs, "status": status, "series": pd.Series([series]).to_json()[5:-1]}
+        return {
+            "model": "fixed",
+            "l2": 0.0,
+            "seed": epochs,
+            "status": status,
+            "run_id": str(epochs),
+            "series": pd.Series([series]).to_json()[5:-1],
+        }
 
     frame = pd.DataFrame([row("finished", 3), row("diverged", 2)])
-    series = summary(frame)
+    series = by_epoch(frame)
     assert series.epoch.tolist() == [1, 2, 3] and last_epoch(series).per_energy.tolist() == [1000.0]
     assert by_model(series).n.tolist() == [1]
 

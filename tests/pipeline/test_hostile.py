@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import pipeline.perform
-from pipeline.cli import COMMANDS, main, parser
+from pipeline.cli import COMMANDS, main, make_app
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
 from presyn.methods import PERCEPTRONS, kind_of
@@ -116,7 +116,7 @@ values = st.recursive(
 TALLY: Counter = Counter()
 
 
-def _no_training(plan, tracker, title, here):
+def _no_training(plan, writer, title, here):
     """Nothing is trained here: what would be has passed every check, which is a fair end for a value."""
     raise PresynError("would train")
 
@@ -162,8 +162,10 @@ class Home:
 
 
 def options_of(name):
-    actions = parser()._subparsers._group_actions[0].choices[name]._actions  # argparse has no public way
-    return [a for a in actions if a.option_strings and a.dest != "help"], [a for a in actions if not a.option_strings]
+    """The options of a command, each with whether words come after it; and whether the command takes words of its own."""
+    arguments = list(make_app()[name].assemble_argument_collection(parse_docstring=False))
+    options = {n: a.hint is not bool for a in arguments for n in a.names if n.startswith("--")}
+    return options, any(not n.startswith("-") for a in arguments for n in a.names)
 
 
 BASE = {
@@ -178,12 +180,12 @@ BASE = {
 
 def commands(home, data):
     name = data.draw(st.sampled_from([n for n in COMMANDS if n not in SERVERS]))
-    flags, places = options_of(name)
+    options, places = options_of(name)
     words = [name, *BASE.get(name, [])]
-    for action in data.draw(st.lists(st.sampled_from(flags), max_size=3)) if flags else []:
-        words.append(data.draw(st.sampled_from(action.option_strings)))
-        if action.nargs != 0:
-            words += data.draw(st.lists(odd_words, min_size=1, max_size=2 if action.nargs == "+" else 1))
+    for option in data.draw(st.lists(st.sampled_from(sorted(options)), max_size=3)):
+        words.append(option)
+        if options[option]:
+            words += data.draw(st.lists(odd_words, min_size=1, max_size=2))
     if places and data.draw(st.booleans()):
         words.append(data.draw(odd_words))
     if "--wait" not in words:
@@ -326,7 +328,7 @@ def _make_whole(home, whole):
     )
     before, pipeline.perform.train = (
         pipeline.perform.train,
-        lambda plan, tracker, title, here: train(plan, tracker, title, True),
+        lambda plan, writer, title, here: train(plan, writer, title, True),
     )
     try:
         whole.mkdir()

@@ -17,10 +17,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.cli import main
-from pipeline.records.mlflow import Tracker, sync
-from pipeline.records.notes import Note
-from pipeline.records.pages import latest_table
-from pipeline.records.server import address, own_wrong
+from pipeline.cli.pages import latest_table
+from pipeline.records.mlflow.database import what_is_wrong
+from pipeline.records.mlflow.notes import Note
+from pipeline.records.mlflow.server import address
+from pipeline.records.mlflow.writer import Writer, sync
 from pipeline.records.store import Store
 from pipeline.workspace import Workspace
 from presyn import PresynError, Record, make_run
@@ -104,13 +105,13 @@ def test_what_people_wrote_stays_with_fresh_too(home, own):
 def test_a_poorer_or_older_record_replaces_nothing(home, own):
     store = Store(home / ".presyn")
     note = Note("search", "s", "a sweep", [RUN.run_id("sha")])
-    Tracker(own, store, note).write(row_of(store))
+    Writer(own, store, note).write(row_of(store))
     first = [r for r in runs_of(own, "search") if "run_id" in r.data.tags]
     poorer = {"figures": {}, "ended": [2000.0]}
     for changes in (poorer, {"ended": [900.0]}):
-        Tracker(own, store, note).write(row_of(store, **changes))
+        Writer(own, store, note).write(row_of(store, **changes))
         assert [r.info.run_id for r in runs_of(own, "search") if "run_id" in r.data.tags] == [first[0].info.run_id]
-    Tracker(own, store, note).write(row_of(store, ended=[2000.0]))
+    Writer(own, store, note).write(row_of(store, ended=[2000.0]))
     assert first[0].info.run_id not in [r.info.run_id for r in runs_of(own, "search")]
 
 
@@ -125,7 +126,7 @@ def test_a_parent_says_what_it_is_and_holds_the_numbers_of_its_table(home, here,
     child = next(r for r in runs_of(own, "lab/ablations") if "run_id" in r.data.tags)
     (data,) = child.inputs.dataset_inputs
     assert data.dataset.name == "digits" and child.data.tags["data_sha256"].startswith(data.dataset.digest)
-    assert f"/{parent.info.experiment_id}/runs" == latest_table(Store(home / ".presyn"), own, "lab")
+    assert f"/{parent.info.experiment_id}/runs" == latest_table(Workspace.open(mlflow=own, mlflow_prefix="lab"))
 
 
 def test_what_people_wrote_of_a_parent_stays(home, here, own):
@@ -293,12 +294,12 @@ def test_a_kill_while_the_database_is_made_leaves_none(home):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert list(path.parent.glob(".mlflow.db.partial-*")) and not path.exists()
-    assert main(["sync-mlflow"]) == 0 and not own_wrong(path)
+    assert main(["sync-mlflow"]) == 0 and not what_is_wrong(path)
 
 
 def test_with_json_stdout_is_the_object_and_nothing_else(home, capsys, monkeypatch):
-    told = Tracker.write
-    monkeypatch.setattr(Tracker, "write", lambda self, row: (print("View run at http://..."), told(self, row))[1])
+    told = Writer.write
+    monkeypatch.setattr(Writer, "write", lambda self, row: (print("View run at http://..."), told(self, row))[1])
     assert main([*ONE, "--json"]) == 0
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)["runs"]) == 1 and "View run" in captured.err
@@ -332,7 +333,7 @@ def test_names_with_an_apostrophe_and_numbers_that_fall_are_written(home, own):
     store = Store(home / ".presyn")
     for value in (0.9, 0.5, 0.5):
         note = Note("search", "search/bob's", "Search bob's", [], metrics={"best": value})
-        tracker = Tracker(own, store, note)
+        tracker = Writer(own, store, note)
         tracker.finish()
     (run,) = runs_of(own, "search")
     assert run.data.metrics["best"] == 0.5 and run.info.run_name == "Search bob's"
@@ -344,13 +345,13 @@ def test_a_table_that_changed_is_shown_as_it_is(home, own, tmp_path, monkeypatch
     for n in (1, 2, 3):
         table.write_text("a,b\n" + f"{n},\n" * n)
         note = Note("table1", "t", "a table", [], files=[str(table)], table=str(table))
-        Tracker(own, Store(home / ".presyn"), note).finish()
+        Writer(own, Store(home / ".presyn"), note).finish()
     (run,) = runs_of(own, "table1")
     assert MlflowClient(own).load_table(run.info.experiment_id, "table.json", [run.info.run_id]).a.tolist() == [3, 3, 3]
 
 
 def test_a_row_that_is_written_again_while_it_is_written_comes_once_more(home, own, monkeypatch):
-    from pipeline.records.tracking import Tracking
+    from pipeline.records.mlflow.background import BackgroundWriter
 
     store, started, go = Store(home / ".presyn"), threading.Event(), threading.Event()
     told = []
@@ -360,8 +361,8 @@ def test_a_row_that_is_written_again_while_it_is_written_comes_once_more(home, o
         started.set()
         assert go.wait(60)
 
-    monkeypatch.setattr(Tracker, "write", slow)
-    tracking, row = Tracking(own, store), row_of(store)
+    monkeypatch.setattr(Writer, "write", slow)
+    tracking, row = BackgroundWriter(own, store), row_of(store)
     tracking.write(row)
     assert started.wait(60)
     tracking.write(row)

@@ -2,17 +2,24 @@
 
 import re
 import shutil
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from pipeline.experiments.report import FIGURES, report
-from pipeline.report import page
-from pipeline.report.claim_list import by_claim, claim_list
-from pipeline.report.page import content
-from pipeline.report.page.draw import forest
+from pipeline.cli import main
+from pipeline.experiments.catalogue import CLAIMING, report, shown_stages
+from pipeline.experiments.report.content import forest_of
+from pipeline.experiments.report.page import render
+from pipeline.experiments.verdicts.by_claim import by_claim
+from pipeline.experiments.verdicts.conclusions import BEGIN, END, as_markdown, sentence
+from pipeline.experiments.verdicts.stage import all_verdicts
+from pipeline.paper.published import claim_list
+from pipeline.records.results import Results
+from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known
 from presyn import PresynError
 
@@ -36,11 +43,14 @@ class Seen(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made():
+def found():
+    return all_verdicts(Results(RESULTS), CLAIMING)
+
+
+@pytest.fixture(scope="module")
+def made(found):
     """The files of the page, made of the committed rows."""
-    stage = report(RESULTS)
-    verdicts = stage.verify.make(pd.DataFrame(), Known()).value
-    return stage.make(pd.DataFrame(), Known(values={"verify": verdicts})).files
+    return report().make(pd.DataFrame(), Known(values={"verify": found}, results=Results(RESULTS))).files
 
 
 def test_the_committed_page_is_the_one_that_the_rows_make(made):
@@ -60,14 +70,15 @@ def test_it_is_small_and_asks_no_other_host_for_anything(made):
 
 def test_links_lead_somewhere_and_headings_are_in_order(made):
     seen = {name: Seen(made[name]) for name in ("index.html", "runs.html")}
-    for name, of in seen.items():
-        assert len(of.ids) == len(set(of.ids))
-        for link in of.links:
+    for name, page in seen.items():
+        assert len(page.ids) == len(set(page.ids))
+        for link in page.links:
             file, _, id = link.partition("#")
             assert (file or name) in seen and (not id or id in seen[file or name].ids), link
-        assert of.heads[0] == 1 and all(b <= a + 1 for a, b in zip(of.heads, of.heads[1:], strict=False))
+        assert page.heads[0] == 1 and all(b <= a + 1 for a, b in zip(page.heads, page.heads[1:], strict=False))
     pictures = seen["index.html"].pictures
-    assert len(pictures) == len(FIGURES) and all(p["src"] in made and len(p["alt"]) > 20 for p in pictures)
+    figures = {name for stage in shown_stages() for name in stage.figures}
+    assert len(pictures) == len(figures) and all(p["src"] in made and len(p["alt"]) > 20 for p in pictures)
 
 
 def test_every_claim_is_there_with_its_verdict_and_its_command(made):
@@ -75,50 +86,82 @@ def test_every_claim_is_there_with_its_verdict_and_its_command(made):
     claims = pd.read_csv(RESULTS / "claims.csv")
     for c in claims.itertuples():
         row = re.search(rf'<tr id="{c.id}".*?</tr>', text, re.S)[0]
-        assert f'data-verdict="{c.verdict}"' in row and "<code>presyn reproduce " in row
+        assert f'data-verdict="{c.verdict}"' in row
+        assert (f"<code>presyn reproduce --claim {c.id}</code>" in row) == (c.verdict != "not tested")
     assert text.count("<tr id=") == len(claims) == 60
 
 
-def test_what_the_page_says_first_is_what_the_verdicts_say():
-    verdict = pd.read_csv(RESULTS / "claims.csv").set_index("id").verdict
-    assert (verdict[["E2", "E5", "L2", "S5", "S6"]] == "reproduced").all() and verdict["E6"] == "undecided"
+def test_what_came_out_is_said_as_the_verdicts_have_it(found, made):
+    """No sentence on a finding is typed in: with another verdict it says something else."""
+    claims = {c.claim.id: c for c in found.claims}
+    assert "× 1.38 [1.33, 1.44]" in sentence(claims["E2"])
+    shown = re.sub(r"<[^>]+>", "", made["index.html"].split("What came out, part by part")[1].split("The claims")[0])
+    for c in found.claims:
+        assert " ".join(sentence(c).removeprefix(f"{c.claim.id}, ").split())[:60] in " ".join(unescape(shown).split())
+    turned = [replace(v, verdict="not reproduced") if v.id == "E2" else v for v in found.verdicts]
+    energy = as_markdown(by_claim(turned, claim_list())).split("**Sparsity.**")[0]
+    wrong = next(line for line in energy.splitlines() if "*Not reproduced*" in line)
+    assert "E2, plastic" in wrong and "E2, plastic" not in next(line for line in energy.splitlines() if "*Reproduced*" in line)
 
 
-def test_a_row_that_was_changed_is_refused_and_never_shown(tmp_path):
+def test_the_readme_says_what_the_verdicts_say(found):
+    text = (RESULTS.parent / "README.md").read_text()
+    assert text.split(BEGIN)[1].split(END)[0].strip() == as_markdown(found.claims).strip(), "run make report"
+
+
+def test_a_row_that_was_changed_is_refused_and_never_shown(tmp_path, found):
     shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("report", "bench"))
     path = tmp_path / "results" / "energy" / "runs.csv"
     lines = path.read_text().splitlines()
     accuracy = pd.read_csv(path).mean_accuracy[0]
     lines[1] = lines[1].replace(str(accuracy), str(accuracy + 0.01), 1)
     path.write_text("\n".join(lines) + "\n")
-    stage = report(tmp_path / "results")
+    known = Known(values={"verify": found}, results=Results(tmp_path / "results"))
     with pytest.raises(PresynError, match="energy/runs.csv"):
-        stage.make(pd.DataFrame(), Known(values={"verify": pd.read_csv(RESULTS / "verdicts.csv")}))
+        report().make(pd.DataFrame(), known)
 
 
-def test_a_claim_without_runs_is_not_tested_and_says_what_is_missing():
-    verdicts = pd.read_csv(RESULTS / "verdicts.csv", keep_default_na=False)
-    listed = [c for c in claim_list() if c["id"] == "E2"]
-    verdicts["p_margin"] = pd.to_numeric(verdicts.p_margin, errors="coerce")
-    claims = by_claim(verdicts[verdicts.id != "E2"], listed)
-    (claim,) = content.claims_of(claims, verdicts[verdicts.id != "E2"], listed, {})
-    assert claim["verdict"] == "not tested" and claim["note"] == "no rows: presyn reproduce energy"
+def test_whoever_has_table_1_alone_has_a_page(home):
+    """Sections without rows are left out."""
+    shutil.copytree(RESULTS / "table1", "results/table1")
+    assert main(["report"]) == 0 == main(["verify"])
+    text = Path("results/report/index.html").read_text()
+    assert 'id="table1"' in text and not {'id="search"', 'id="figures"', 'id="energy"'} & set(re.findall(r'id="\w+"', text))
+    assert text.count('data-verdict="not tested"') > 20
+
+
+def test_a_claims_command_trains_the_runs_behind_it(home, capsys):
+    shutil.copytree(RESULTS, "results", ignore=shutil.ignore_patterns("report", "bench"))
+    shutil.rmtree("results/seeds")
+    assert main(["import"]) == 0
+    assert main(["reproduce", "--claim", "P2", "--dry-run"]) == 0
+    assert "the runs behind claim P2: 120 runs, 120 in the store, 0 to train" in capsys.readouterr().err
+    assert main(["reproduce", "--claim", "P9"]) == 1 and "Unknown claim 'P9'" in capsys.readouterr().err
+    assert main(["reproduce", "--claim", "B1"]) == 1 and "no runs behind the claim B1" in capsys.readouterr().err
 
 
 def test_words_of_others_are_shown_as_they_are():
     empty = dict.fromkeys(("commits", "torch", "data", "devices", "lines"), [])
-    text = page.render("runs.html", {"runs": {"<b>": {"count": 0, "shared": "<script>", **empty}}, "total_runs": 0})
+    text = render("runs.html", {"runs": {"<b>": {"count": 0, "shared": "<script>", **empty}}, "total_runs": 0})
     assert "<b>" not in text and "&lt;script&gt;" in text
 
 
 @pytest.mark.parametrize(
-    ("interval", "published", "null", "words"),
+    ("fields", "words"),
     [
-        ("× 1.38 [1.33, 1.44]", "", 1.0, "ours 1.38, 95 % interval 1.33 to 1.44; no effect at 1"),
-        ("-0.0065 [-0.09, 0.08]", "", 0.0, "ours -0.0065, 95 % interval -0.09 to 0.08; no effect at 0"),
-        ("83 [82, 84]", "82.90 ± 0.01", None, "ours 83, 95 % interval 82 to 84; published 82.9"),
-        ("nothing", "", None, ""),
+        ({"effect": 1.38, "low": 1.33, "high": 1.44, "unit": "ratio"}, "ours 1.38, 95 % interval 1.33 to 1.44; no effect at 1"),
+        ({"effect": -0.0065, "low": -0.09, "high": 0.08}, "ours -0.0065, 95 % interval -0.09 to 0.08; no effect at 0"),
+        ({"effect": 1.2e-05, "low": -0.1, "high": 0.1}, "ours 1.2e-05, 95 % interval -0.1 to 0.1"),
+        ({"effect": 3.1e3, "low": 2.2, "high": 4.4e6, "unit": "ratio"}, "ours 3100, 95 % interval 2.2 to 4.4e+06"),
+        (
+            {"effect": 83.0, "low": 82.0, "high": 84.0, "kind": "mean", "printed": 82.9, "lost": 2},
+            "ours 83, 95 % interval 82 to 84; published 82.9",
+        ),
     ],
 )
-def test_an_interval_says_in_words_what_it_shows(interval, published, null, words):
-    assert words in forest(interval, published, null)
+def test_an_interval_is_drawn_from_numbers(fields, words):
+    assert words in forest_of(Verdict("E2", "c", "f", **fields))
+
+
+def test_without_an_interval_nothing_is_drawn():
+    assert not forest_of(Verdict("E2", "c", "f", effect=1.0))

@@ -1,14 +1,18 @@
 """Rows come back from the CSVs they were written to, so that nothing that is known has to be trained again."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipeline.cli import main
-from pipeline.experiments.verify import verify
-from pipeline.records.csvs import frame_of, import_rows
+from pipeline.experiments.catalogue import CLAIMING
+from pipeline.experiments.verdicts.stage import all_verdicts
+from pipeline.records.csvs import import_rows, read_file, read_rows, rows_csv, text_frame
+from pipeline.records.results import Results
 from pipeline.records.store import Store
 from presyn import PresynError, Record, make_run
 
@@ -21,7 +25,7 @@ def test_the_committed_rows_come_back_as_they_were(tmp_path, name):
     assert import_rows([RESULTS / name], store) == (len(before), 0)
     assert import_rows([RESULTS / name], store) == (0, len(before))
     kept = [c for c in before if c not in ("stage", "trial")]
-    after = frame_of([({}, store.get(i)) for i in before.run_id])
+    after = text_frame(rows_csv([({}, store.get(i)) for i in before.run_id]))
     pd.testing.assert_frame_equal(after[kept], before[kept], check_dtype=False)
 
 
@@ -112,7 +116,10 @@ def test_verify_believes_no_line_that_was_changed(tmp_path, column, change, said
     frame[column] = frame[column].astype(object)
     frame.loc[at, column] = change(frame.loc[at, column])
     frame.to_csv(tmp_path / "table1" / "runs.csv", index=False)
-    for read in (lambda: verify(tmp_path), lambda: import_rows([tmp_path / "table1" / "runs.csv"], Store(tmp_path / "s"))):
+    for read in (
+        lambda: all_verdicts(Results(tmp_path), CLAIMING),
+        lambda: import_rows([tmp_path / "table1" / "runs.csv"], Store(tmp_path / "s")),
+    ):
         with pytest.raises(PresynError, match=f"line {at + 2} is not a run that presyn wrote .*{said}|line {at + 2} .*{said}"):
             read()
 
@@ -145,3 +152,85 @@ def test_a_row_in_the_store_that_was_changed_is_set_aside(tmp_path, capsys, chan
     path = store.results / f"{own}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert store.get(own) is None and "was damaged" in capsys.readouterr().err and store.ids() == []
+
+
+RUN = make_run("sgd", "permuted-digits", 1, {"tasks": 2})
+FINISHED = Record("finished", accuracy=[[0.5, 0.5]], loss=[1.0], seconds=[1.0], ended=[2.0], figures={"mean_p": [0.3]})
+
+
+def a_row(folder, run=RUN, record=FINISHED):
+    return Store(folder).put(run.run_id("sha"), run, "sha", record.as_dict(), {"host": "h", "device": "cpu"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line | {"series": line["series"].replace("0.3", "0.31")},
+        lambda line: line | {"mean_p": "0.3001"},
+        lambda line: line | {"ablation": "ghost"},
+        lambda line: line | {"seconds": "2.0"},
+        lambda line: line | {"host": "elsewhere"},
+        lambda line: line | {"digest": ""},
+    ],
+    ids=["series", "figure", "label", "seconds", "host", "digest"],
+)
+def test_a_line_says_when_anything_in_it_was_changed(tmp_path, change):
+    """Whatever is consistent with the rest of the line, such as a whole series, only the digest can tell."""
+    path = tmp_path / "rows.csv"
+    path.write_text(rows_csv([({"ablation": "full"}, a_row(tmp_path / "store"))]))
+    assert len(read_rows(path)) == 1
+    cells = read_file(path).cells
+    pd.DataFrame([change(cells.iloc[0].to_dict())]).to_csv(path, index=False)
+    with pytest.raises(PresynError, match="line 2 is not a run that presyn wrote"):
+        read_rows(path)
+
+
+def test_a_file_of_before_is_read_and_gets_digests_when_it_is_written(tmp_path):
+    old = pd.read_csv(RESULTS / "seeds" / "runs.csv", dtype=str, keep_default_na=False).head(3)
+    old.drop(columns="digest", errors="ignore").to_csv(tmp_path / "old.csv", index=False)
+    file = read_file(tmp_path / "old.csv")
+    (tmp_path / "new.csv").write_text(rows_csv([], file.cells))
+    again = read_file(tmp_path / "new.csv")
+    assert again.cells.digest.str.len().eq(16).all() and [r.run_id for r in again.rows] == [r.run_id for r in file.rows]
+
+
+@pytest.mark.parametrize("name", ["null", "NA", "1e3", "2024", "007", "true", "nan", "inf", "=1+2", "+x", "-5", "@a", "'=1"])
+def test_a_name_is_a_name_whatever_it_looks_like(tmp_path, name):
+    run = make_run("sgd", replace(RUN.benchmark, name=name), 1)
+    row, path = a_row(tmp_path / "store", run), tmp_path / "rows.csv"
+    path.write_text(rows_csv([({"ablation": name}, row)]))
+    file = read_file(path)
+    assert file.frame.benchmark[0] == file.frame.ablation[0] == name and file.rows[0].config == row.config
+    assert not re.search(r"(^|,)[=+@]", path.read_text(), re.M), "no spreadsheet takes it for a formula"
+
+
+def test_large_figures_are_believed(tmp_path):
+    record = replace(FINISHED, figures={"neuronal_energy": [123456789.987654]})
+    path = tmp_path / "rows.csv"
+    path.write_text(rows_csv([({}, a_row(tmp_path / "store", record=record))]))
+    assert read_rows(path).neuronal_energy[0] == pytest.approx(123456789.9877)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("rules_version", "1.5", "rules_version is not a whole number"),
+        ("git_dirty", "maybe", "git_dirty is neither"),
+        ("git_commit", "", "git_commit is empty"),
+    ],
+)
+def test_provenance_must_be_some(tmp_path, column, value, said):
+    frame = pd.read_csv(RESULTS / "seeds" / "runs.csv", dtype=str, keep_default_na=False).head(2)
+    frame.drop(columns="digest", errors="ignore").assign(**{column: value}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(PresynError, match=f"line 2 .*{said}|run_id is not that of its configuration"):
+        import_rows([tmp_path / "x.csv"], Store(tmp_path / "s"))
+
+
+def test_two_files_that_contradict_each_other_are_refused(tmp_path):
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text(rows_csv([({}, a_row(tmp_path / "a"))]))
+    other.write_text(rows_csv([({}, a_row(tmp_path / "b", record=replace(FINISHED, accuracy=[[0.5, 0.6]])))]))
+    store = Store(tmp_path / "store")
+    with pytest.raises(PresynError, match="say different things of run"):
+        import_rows([one, other], store)
+    assert store.ids() == []

@@ -14,8 +14,7 @@ import pipeline.plan
 from pipeline.cli import main
 from pipeline.perform import perform
 from pipeline.plan import Plan
-from pipeline.records.csvs import import_rows
-from pipeline.records.row import Row
+from pipeline.records.csvs import import_rows, read_file
 from pipeline.records.store import Store
 from pipeline.stage import Known, Made, Stage, Wish
 from pipeline.workspace import Workspace
@@ -88,8 +87,7 @@ def test_rows_carry_every_series_and_come_back_with_them(at):
     made = perform([One()], at, here=True)["learning"]
     row = made.value[0]
     assert [len(row.record.figures[n]) for n in ("energy", "information", "mean_p")] == [3, 3, 3] and len(row.record.loss) == 3
-    line = pd.read_csv("out/learning/runs.csv").to_dict("records")[0]
-    back = Row.from_line(line)
+    (back,) = read_file(Path("out/learning/runs.csv")).rows
     assert back.record.figures["energy"] == pytest.approx(row.record.figures["energy"], rel=1e-5)
     assert back.record.loss == pytest.approx(row.record.loss, rel=1e-5) and back.mean_accuracy == row.mean_accuracy
     other = Store(Path("other"))
@@ -111,7 +109,7 @@ def test_counting_a_runs_steps_builds_no_network(at, monkeypatch):
 class Learning(Stage):
     """Some runs, and the rows as its value."""
 
-    name, experiment, title, columns = "learning", "learning", "learning", ("seed",)
+    name, title, columns = "learning", "learning", ("seed",)
 
     def ask(self, known):
         if known.rows:
@@ -125,7 +123,7 @@ class Learning(Stage):
 class Halving(Stage):
     """An adaptive one: it goes on halving eta0 around what did best."""
 
-    name, experiment, title, columns = "halving", "halving", "halving", ("eta0",)
+    name, title, columns = "halving", "halving", ("eta0",)
 
     def ask(self, known):
         tried = {labels["eta0"]: row.mean_accuracy for labels, row in known.rows}
@@ -139,7 +137,7 @@ class Halving(Stage):
 class Follower(Stage):
     """One that carries over what another found."""
 
-    name, experiment, title, columns = "follower", "follower", "follower", ("seed",)
+    name, title, columns = "follower", "follower", ("seed",)
     needs = (Halving(),)
 
     def ask(self, known):

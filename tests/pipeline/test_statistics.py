@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline.experiments.verify import verify
-from pipeline.report.claims import verdicts
-from pipeline.report.published import authors_code, published_table
+from pipeline.experiments.catalogue import CLAIMING
+from pipeline.experiments.table1.claims import AUTHORS, TABLE, cell_verdicts, compare
+from pipeline.experiments.verdicts.stage import all_verdicts, with_notes
+from pipeline.paper import METHOD_NAMES
+from pipeline.paper.published import authors_code, published_table, statements
+from pipeline.records.csvs import read_file
+from pipeline.records.results import Results
 from pipeline.report.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
-from pipeline.report.verdicts import Claim, decide
-from pipeline.stage import Known
+from pipeline.report.verdicts import Verdict, decide, verdict_table
 from presyn import PresynError
 from presyn.runs import identify
 
@@ -24,13 +27,15 @@ def test_welch_from_summaries_equals_welch_from_samples():
     rng = np.random.default_rng(0)
     a, b = rng.normal(80, 1, 3), rng.normal(82, 3, 5)
     theirs = stats.ttest_ind(a, b, equal_var=False)
-    d = unpaired(Sample.of(a), Sample.of(b))
+    d = unpaired(Sample.from_values(a), Sample.from_values(b))
     assert (d.t, d.p) == pytest.approx((theirs.statistic, theirs.pvalue))
 
 
 def test_standard_error_uses_ddof_one():
-    assert Sample.of([1.0, 2.0, 3.0]).standard_error == pytest.approx(1 / math.sqrt(3))
-    assert math.isnan(Sample.of([1.0]).standard_error) and math.isnan(unpaired(Sample.of([1.0]), Sample.of([1.0, 2.0])).p)
+    assert Sample.from_values([1.0, 2.0, 3.0]).standard_error == pytest.approx(1 / math.sqrt(3))
+    assert math.isnan(Sample.from_values([1.0]).standard_error) and math.isnan(
+        unpaired(Sample.from_values([1.0]), Sample.from_values([1.0, 2.0])).p
+    )
 
 
 def test_holm_by_hand_and_with_gaps():
@@ -48,7 +53,7 @@ def test_welch_and_paired_differences_agree_with_scipy():
     rng = np.random.default_rng(1)
     a, b = rng.normal(80, 1, 6), rng.normal(81, 2, 6)
     theirs = stats.ttest_ind(a, b, equal_var=False)
-    d = unpaired(Sample.of(a), Sample.of(b))
+    d = unpaired(Sample.from_values(a), Sample.from_values(b))
     assert (d.t, d.p) == pytest.approx((theirs.statistic, theirs.pvalue))
     pairs, theirs = paired(a - b), stats.ttest_rel(a, b)
     assert (pairs.t, pairs.p) == pytest.approx((theirs.statistic, theirs.pvalue))
@@ -85,8 +90,8 @@ def test_the_seeds_that_would_show_an_equivalence_do(effect, other):
     shown = 0
     for _ in range(2000):
         ours = rng.normal(effect, 0.8, n)
-        theirs = Sample.of(rng.normal(0, other.standard_error * other.n**0.5, other.n)) if other else None
-        shown += (unpaired(Sample.of(ours), theirs) if theirs else paired(ours)).p_within(1.5) < 0.05
+        theirs = Sample.from_values(rng.normal(0, other.standard_error * other.n**0.5, other.n)) if other else None
+        shown += (unpaired(Sample.from_values(ours), theirs) if theirs else paired(ours)).p_within(1.5) < 0.05
     assert shown / 2000 > 0.73
 
 
@@ -97,8 +102,20 @@ def rows(shift, scatter=0.1, methods=("presynaptic", "sgd", "joint"), seeds=10):
         for i in range(seeds if method in methods else 0):
             off = shift if (method, benchmark) == ("presynaptic", "split-mnist") else 0
             accuracy = (s.mean + off + scatter * (i % 3 - 1)) / 100
-            lines.append({"method": method, "benchmark": benchmark, "seed": i, "status": "finished", "mean_accuracy": accuracy})
+            cell = {"method": method, "benchmark": benchmark, "seed": i, "run_id": f"{method}-{benchmark}-{i}"}
+            lines.append({**cell, "status": "finished", "mean_accuracy": accuracy})
     return pd.DataFrame(lines)
+
+
+def verdicts(table, ablations=None):
+    """The verdicts on Table 1 and the printed comparisons, of rows."""
+    found = [*cell_verdicts(table, published_table(), TABLE), *cell_verdicts(table, authors_code(), AUTHORS, "beside it")]
+    for statement in statements():
+        if statement.subject in METHOD_NAMES:
+            found.append(compare(statement, table, "method"))
+        elif statement.kind != "mean" and ablations is not None:
+            found.append(compare(statement, ablations, "ablation"))
+    return verdict_table(with_notes(decide(found)))
 
 
 def line(table, claim, family="Table 1 of the paper"):
@@ -118,12 +135,11 @@ def test_an_undecided_claim_says_how_many_seeds_would_decide():
     n = int(few.seeds.removeprefix("about "))
     assert few.verdict == "undecided" and 3 < n < 100
     assert line(verdicts(rows(0.2, scatter=2, seeds=2 * n)), "presynaptic on split-mnist").verdict == "reproduced"
-    assert line(verdicts(rows(0)), "ewc on split-mnist")[["verdict", "seeds"]].tolist() == ["undecided", "no runs"]
+    assert line(verdicts(rows(0)), "ewc on split-mnist")[["verdict", "seeds"]].tolist() == ["not tested", "no runs"]
 
 
 def test_what_would_show_no_worse_is_the_way_to_the_margin():
-    claim = Claim("f", "c", "p", "o", "t", "no worse", Difference(0.5, 6 / 3**0.5, 2), 6.0)
-    (line,) = decide([claim]).itertuples()
+    (line,) = decide([Verdict("L26", "c", "f", "no worse", difference=Difference(0.5, 6 / 3**0.5, 2), spread=6.0)])
     assert line.verdict == "undecided" and line.seeds == f"about {seeds_to_decide(6.0, [2.0], 0.05)}"
 
 
@@ -160,6 +176,7 @@ def test_the_size_of_the_ghost_effect_is_compared_with_the_printed_one():
         accuracy = {"full": 83.0, "ghost": 83.0 - loss}
         lines = [(a, "split-mnist", i, "finished", (v + 0.1 * (i % 3)) / 100) for a, v in accuracy.items() for i in range(9)]
         ablations = pd.DataFrame(lines, columns=["ablation", "benchmark", "seed", "status", "mean_accuracy"])
+        ablations["run_id"] = ablations.ablation + ablations.seed.astype(str)
         return line(verdicts(rows(0), ablations), "ghost control minus full on split-mnist", "further printed values")
 
     assert "0.00 ± 0.41" in verdict(1.4).difference and verdict(1.4).published == "-1.40 ± 0.41"
@@ -175,28 +192,40 @@ def test_similar_means_within_the_margin_and_better_is_no_worse():
     assert found == {"better": ["not reproduced", "reproduced"], "worse": ["not reproduced", "not reproduced"]}
 
 
-def test_the_committed_verdicts_are_what_the_rows_give(tmp_path):
-    results = Path(__file__).parents[2] / "results"
-    shutil.copytree(results, tmp_path / "results")
-    made = verify(tmp_path / "results").make(pd.DataFrame(), Known())
-    assert made.files["verdicts.md"] == (results / "verdicts.md").read_text()
+def test_a_verdict_names_the_runs_behind_it_and_no_others():
+    table = rows(0)
+    line = verdicts(table).set_index("claim").loc["presynaptic above sgd on split-mnist"]
+    assert set(line.run_ids.split()) == {f"{m}-split-mnist-{i}" for m in ("presynaptic", "sgd") for i in range(10)}
+    cell = verdicts(table).set_index(["family", "claim"]).loc[(TABLE, "joint on permuted-fashion")]
+    assert cell.run_ids.split() == sorted(f"joint-permuted-fashion-{i}" for i in range(10)) and cell.n == 10
+
+
+def test_effects_and_intervals_are_numbers_in_the_unit_of_the_print():
+    line = verdicts(rows(0)).set_index(["family", "claim"]).loc[(TABLE, "presynaptic on split-mnist")]
+    values = 100 * rows(0).query("method == 'presynaptic' and benchmark == 'split-mnist'").mean_accuracy
+    half = stats.t.ppf(0.975, 9) * values.sem()
+    assert (line.effect, line.low, line.high) == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
+    assert line.unit == "%"
 
 
 def test_seeds_with_other_settings_and_odd_files_are_refused(tmp_path):
-    shutil.copytree(Path(__file__).parents[2] / "results", tmp_path / "results")
+    shutil.copytree(Path(__file__).parents[2] / "results", tmp_path / "results", ignore=shutil.ignore_patterns("report"))
+
+    def verify():
+        return all_verdicts(Results(tmp_path / "results"), CLAIMING)
+
     seeds = tmp_path / "results" / "seeds" / "runs.csv"
-    frame = pd.read_csv(seeds)
-    own = frame.index[frame.method == "presynaptic"][0]
-    frame.loc[own, "config"] = frame.loc[own, "config"].replace('"p_up": 0.052', '"p_up": 0.09')
+    frame = read_file(seeds).cells.drop(columns="digest", errors="ignore")
+    changed = frame.index[frame.method == "presynaptic"][0]
+    frame.loc[changed, "config"] = frame.loc[changed, "config"].replace('"p_up": 0.052', '"p_up": 0.09')
     frame.to_csv(seeds, index=False)
     with pytest.raises(PresynError, match="its run_id is not that of its configuration"):
-        verify(tmp_path / "results")
-    config = json.loads(frame.loc[own, "config"])
-    frame.loc[own, "run_id"] = identify(config, frame.data_sha256[own], 1)
+        verify()
+    frame.loc[changed, "run_id"] = identify(json.loads(frame.loc[changed, "config"]), frame.data_sha256[changed], 1)
     frame.to_csv(seeds, index=False)
-    with pytest.raises(PresynError, match=f"run {frame.run_id[own]} of presynaptic on .* has other settings"):
-        verify(tmp_path / "results")
+    with pytest.raises(PresynError, match=f"run {frame.run_id[changed]} of presynaptic on .* has other settings"):
+        verify()
     for text, says in (("", "is not a CSV of runs"), ("a,b\n1,2\n", "it has no column method")):
         seeds.write_text(text)
         with pytest.raises(PresynError, match=says):
-            verify(tmp_path / "results")
+            verify()

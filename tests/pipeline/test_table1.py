@@ -9,20 +9,21 @@ import pandas as pd
 import pytest
 import yaml
 
-import pipeline.experiments.table1
+import pipeline.experiments.table1.stage
 from pipeline.ask import in_order
 from pipeline.cli import main
-from pipeline.experiments.search import Winner, choose, search
-from pipeline.experiments.table1 import Table1, tuned_winners
-from pipeline.report.figures import table_picture
-from pipeline.report.table1 import as_latex, as_markdown, display, make_table
+from pipeline.experiments.search.stage import choose, search
+from pipeline.experiments.search.winner import Winner
+from pipeline.experiments.table1.stage import Table1, tuned_winners
+from pipeline.experiments.table1.table import make_table, shown
+from pipeline.paper import BENCHMARKS as FOUR
+from pipeline.report.drawing import table_picture
 from pipeline.stage import Known
 from presyn import BENCHMARKS, METHODS, PresynError
 from sweeps.files import read_benchmark
 from sweeps.manifest import Trial
 from sweeps.space import own_options, read_space
 
-FOUR = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")
 TABLE = Table1(search(read_space("presynaptic-permuted-mnist")), (2019, 2020, 2021), tuple(BENCHMARKS[b] for b in FOUR))
 NOWHERE = Path("/nowhere")
 WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0": 0.01}
@@ -31,7 +32,7 @@ WINNER = {"p_up": 0.06, "p_down": 0.04, "g_lim": 0.002, "p_freeze": 0.95, "eta0"
 @pytest.fixture(autouse=True)
 def no_winners(monkeypatch):
     """No winners of searches that come along."""
-    monkeypatch.setattr(pipeline.experiments.table1, "COME_ALONG", NOWHERE)
+    monkeypatch.setattr(pipeline.experiments.table1.stage, "COME_ALONG", NOWHERE)
 
 
 def wanted(table, params):
@@ -89,7 +90,7 @@ def test_a_search_of_another_method_leaves_the_readings_of_the_papers_rule_as_th
     folder = tmp_path / "search" / "presynaptic-permuted-mnist"
     folder.mkdir(parents=True)
     (folder / "best.yaml").write_text(yaml.safe_dump({"params": {**WINNER, "eta0": 0.02}, "space": {"fixed": {}}}))
-    monkeypatch.setattr(pipeline.experiments.table1, "COME_ALONG", tmp_path)  # where a folder of one's own has no winner
+    monkeypatch.setattr(pipeline.experiments.table1.stage, "COME_ALONG", tmp_path)  # where a folder of one's own has no winner
     table = dataclasses.replace(searching(read_space("sgd-permuted-mnist")), tuned=tuned_winners(NOWHERE))
     runs = wanted(table, {"eta0": 0.3})
 
@@ -127,7 +128,7 @@ def test_a_method_of_ones_own_has_a_row(monkeypatch):
     assert {label for label, _ in runs} == {"default"} and len(runs) == 12
     lines = [("mine", r.benchmark.name, label, r.seed, "finished", 0.5 + 0.01 * (r.seed % 3)) for label, r in runs]
     frame = pd.DataFrame(lines, columns=["method", "benchmark", "parameters", "seed", "status", "mean_accuracy"])
-    assert display(make_table(frame, FOUR), FOUR).values.tolist() == [["mine", "default settings", *["51.00 ± 0.58"] * 4]]
+    assert shown(make_table(frame, FOUR), FOUR).values.tolist() == [["mine", "default settings", *["51.00 ± 0.58"] * 4]]
 
 
 def test_reported_runs_train_on_everything_and_never_use_search_seeds():
@@ -174,25 +175,26 @@ def test_cells_are_what_the_rows_say():
     assert (ours.ours, ours.standard_error, ours.n, ours.published) == pytest.approx((88, 3**-0.5, 3, 86.14))
     assert table.loc["sgd", "as_published"].p < 0.01 < table.loc["presynaptic", "as_published"].p
     assert table.loc["sgd", "as_published"].lost == 1
-    shown = display(make_table(frame, FOUR), FOUR)
-    assert shown["permuted-mnist"].tolist()[0] == "86.14 ± 0.67"
-    assert "Joint Training" not in set(shown.iloc[:, 0]), "rows whose runs do not exist are absent"
+    table = shown(make_table(frame, FOUR), FOUR)
+    assert table["permuted-mnist"].tolist()[0] == "86.14 ± 0.67"
+    assert "Joint Training" not in set(table.iloc[:, 0]), "rows whose runs do not exist are absent"
 
 
 def test_the_table_is_written_in_every_format():
-    shown = display(make_table(rows_frame(), FOUR), FOUR)
-    assert r"88.00 $\pm$ 0.58" in as_latex(shown, FOUR) and "88.00 ± 0.58" in as_markdown(shown, FOUR)
+    table = shown(make_table(rows_frame(), FOUR), FOUR)
+    files = TABLE.remake(rows_frame()).files
+    assert r"88.00 $\pm$ 0.58" in files["table1.tex"] and "88.00 ± 0.58" in files["table1.md"]
     picture = io.BytesIO()
-    table_picture(shown, 4).savefig(picture, format="png")
+    table_picture(table, 4).savefig(picture, format="png")
     assert picture.getvalue()[:4] == b"\x89PNG"
 
 
 def test_the_readme_shows_the_table_that_the_rows_make():
     root = Path(__file__).parents[2]
     frame = pd.read_csv(root / "results" / "table1" / "runs.csv")
-    shown = display(make_table(frame, FOUR), FOUR).to_markdown(index=False)
-    assert shown in (root / "results" / "table1" / "table1.md").read_text()
-    assert shown in (root / "README.md").read_text()
+    table = shown(make_table(frame, FOUR), FOUR).to_markdown(index=False)
+    assert table in (root / "results" / "table1" / "table1.md").read_text()
+    assert table in (root / "README.md").read_text()
 
 
 def test_the_table_so_far_is_of_the_runs_that_are_there(home, capsys):
@@ -218,7 +220,7 @@ def test_a_table_with_fewer_runs_does_not_replace_one_with_more(home, capsys):
 def test_a_cell_of_fewer_seeds_than_the_table_says_so():
     frame = pd.read_csv(Path(__file__).parents[2] / "results" / "table1" / "runs.csv")
     fewer = frame[(frame.method != "sgd") | (frame.seed != 2019)]
-    cells = display(make_table(fewer, FOUR), FOUR).set_index(["accuracy in %", ""])
+    cells = shown(make_table(fewer, FOUR), FOUR).set_index(["accuracy in %", ""])
     assert all(c.endswith(", n = 2") for c in cells.loc[("No Consolidation", "as published")])
     assert not any("n =" in c for c in cells.loc[("Joint Training", "as published")])
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from pipeline import cli
-from pipeline.records.mlflow import Tracker, answers, sync
-from pipeline.records.notes import Note, notes
+from pipeline.records.mlflow.notes import Note, read_notes
+from pipeline.records.mlflow.server import answers
+from pipeline.records.mlflow.writer import Writer, sync
 from pipeline.records.store import Store
 from presyn import Record, make_run
 
@@ -54,7 +55,7 @@ def everything(client):
 
 
 def test_a_run_holds_configuration_tags_and_metrics_over_tasks(store, client):
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
+    tracker = Writer(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
     tracker.write(rows_of(store, 1)[0])
     runs = everything(client)
     run, history = runs["search", IDS[0]]
@@ -75,7 +76,7 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
     for _ in range(3):
         stage = Note("table1", "t", "a table", IDS, {"n": 3}, {"best": 0.5}, [str(table)], str(table))
         stage.save(store)
-        tracker = Tracker(uri(store), store, stage)
+        tracker = Writer(uri(store), store, stage)
         for row in rows:
             tracker.write(row)
         tracker.finish()
@@ -89,13 +90,13 @@ def test_writing_again_doubles_nothing(store, client, tmp_path, monkeypatch):
 
 def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
     row = rows_of(store, 1)[0]
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
+    tracker = Writer(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
     original = tracker.client.set_terminated
     tracker.client.set_terminated = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         tracker.write(row)
     tracker.client.set_terminated = original
-    Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]])).write(row)
+    Writer(uri(store), store, Note("search", "s", "a sweep", [IDS[0]])).write(row)
     runs = everything(client)
     assert len(runs) == 2
     run, history = runs["search", IDS[0]]
@@ -103,7 +104,7 @@ def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
 
 
 def test_dropped_and_diverged_runs_show_as_such(store, client):
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", ["dropped", "diverged"]))
+    tracker = Writer(uri(store), store, Note("search", "s", "a sweep", ["dropped", "diverged"]))
     for seed, status in enumerate(("dropped", "diverged")):
         cut = Record(status=status, accuracy=[[0.2, None]], loss=[float("nan")], seconds=[1.0], ended=[9.0])
         tracker.write(store.put(status, make_run("sgd", "permuted-digits", seed), "sha", cut.as_dict(), {}))
@@ -161,7 +162,7 @@ def test_a_server_that_hangs_is_given_up_after_the_probe(store):
 
 
 def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
-    tracker = Tracker(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
+    tracker = Writer(uri(store), store, Note("search", "s", "a sweep", [IDS[0]]))
     tracker.client.create_run = lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone"))
     for row in rows_of(store, 2):
         tracker.write(row)
@@ -171,7 +172,7 @@ def test_a_server_that_dies_in_between_stops_nothing(store, capsys):
 
 def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(store, client):
     whole, part = Note("search", "a", "whole", [IDS[0]]), Note("table1", "b", "part", IDS[:2])
-    tracker = Tracker(uri(store), store, whole, part, Note("ablations", "c", "of other runs", [IDS[2]]))
+    tracker = Writer(uri(store), store, whole, part, Note("ablations", "c", "of other runs", [IDS[2]]))
     tracker.write(rows_of(store, 1)[0])
     tracker.finish()
     runs = everything(client)
@@ -182,13 +183,13 @@ def test_a_row_goes_to_each_of_its_stages_and_a_stage_that_lacks_one_stays_open(
 def test_damaged_notes_of_stages_are_skipped(store):
     Note("search", "s", "a sweep", [IDS[0]]).save(store)
     (store.stages / "search-broken.json").write_text("{")
-    assert [s.identity for s in notes(store)] == ["s"]
+    assert [note.identity for note in read_notes(store)] == ["s"]
 
 
 def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_alone(store, client):
     def write(record):
         row = store.put(IDS[0], make_run("sgd", "permuted-digits", 0), "sha", record, {})
-        Tracker(uri(store), store, Note("run", "run", run_ids=[IDS[0]])).write(row)
+        Writer(uri(store), store, Note("run", "run", run_ids=[IDS[0]])).write(row)
         runs = everything(client)
         assert len(runs) == 1
         return runs["run", IDS[0]][0].info
@@ -239,4 +240,4 @@ def test_labels_survive_a_rebuild_and_old_notes_have_none(store, client):
     old = json.loads(path.read_text())
     del old["labels"]
     path.write_text(json.dumps(old))
-    assert notes(store)[0].labels == {} and row.run_id in notes(store)[0].run_ids
+    assert read_notes(store)[0].labels == {} and row.run_id in read_notes(store)[0].run_ids

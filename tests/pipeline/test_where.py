@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import pipeline.records.store
 from pipeline import cli
 from pipeline.records.store import Store
 from sweeps.cluster.join import LONGEST, _short_folder
@@ -48,14 +49,14 @@ def test_a_wheel_works_and_takes_nobodys_commit_for_its_own(wheel):
     assert done.returncode == 0, done.stderr
     row = Store(wheel / ".presyn").get(json.loads(done.stdout)["runs"][0]["run_id"])
     assert row.provenance["git_commit"] == "unknown"
-    where = "import pipeline.report.published as p; print(p.__file__, len(p.published_table()))"
+    where = "import pipeline.paper.published as p; print(p.__file__, len(p.published_table()))"
     told = subprocess.run(
         [sys.executable, "-c", where], env={**os.environ, "PYTHONPATH": str(wheel / "site")}, cwd=wheel, capture_output=True
     )
     assert str(wheel).encode() in told.stdout and told.stdout.split()[1] == b"20"
     code = (
-        "from pathlib import Path; from pipeline.experiments.table1 import tuned_winners;"
-        "from pipeline.experiments.variants import published_parameters as p; print(len(tuned_winners(Path('none'))), len(p()))"
+        "from pathlib import Path; from pipeline.experiments.table1.stage import tuned_winners;"
+        "from pipeline.paper.published import authors_parameters as p; print(len(tuned_winners(Path('none'))), len(p()))"
     )
     told = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(wheel / "site")}, cwd=wheel, capture_output=True
@@ -78,8 +79,11 @@ def test_rays_sockets_fit_under_a_deep_folder_for_temporary_files(monkeypatch, t
     assert _short_folder() is None
 
 
-def test_wait_says_whom_it_waits_for_and_goes_on(home, capsys):
+def test_wait_says_whom_it_waits_for_and_goes_on(home, capsys, monkeypatch):
     held, free = threading.Event(), threading.Event()
+    describe = pipeline.records.store._describe_holder
+    # Who holds it is asked when it is known that one has to wait; only then it is let go.
+    monkeypatch.setattr(pipeline.records.store, "_describe_holder", lambda path: (describe(path), free.set())[0])
 
     def hold():
         with Store(home / ".presyn").locked("presyn search"):
@@ -89,7 +93,6 @@ def test_wait_says_whom_it_waits_for_and_goes_on(home, capsys):
     holder = threading.Thread(target=hold)
     holder.start()
     assert held.wait(60)
-    threading.Timer(0.5, free.set).start()
     assert cli.main([*RUN, "--wait"]) == 0
     holder.join()
     told = capsys.readouterr().err

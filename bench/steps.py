@@ -1,0 +1,204 @@
+"""A training step and a test beside their floors and the usual loop.
+
+Published parameters, Permuted MNIST's shapes (100 × 784-200-200-10). What is compared is timed in rounds that alternate in
+one process, so that all see the same machine; figures are medians over rounds, after warm-up.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench.usual import BATCH, loop_on_device, loop_with_loader
+from presyn import Cohort, Dataset, PresynError, load, make_run
+from presyn.datasets import data_root
+from presyn.device import TEST_BATCH
+from presyn.fuse import fused
+from presyn.graph import Replayed
+from presyn.methods.presynaptic import PresynapticOptions
+
+SIZES = (1, 3, 16, 64)
+SIZES_ON_GPU = (1, 16, 64, 256)
+TARGET = 3  # the cohort whose parts are shown
+
+Steps = Callable[[int], None]
+"""Makes so many steps."""
+
+
+def data_or_noise() -> tuple[Dataset, str]:
+    """MNIST if it is there, else noise of its shape: a step costs the same."""
+    try:
+        return load("mnist", data_root()), "MNIST"  # a named folder is not downloaded to
+    except PresynError:
+        rng = np.random.default_rng(0)
+        x, y = rng.integers(0, 256, (60_000, 784), dtype=np.uint8), rng.integers(0, 10, 60_000)
+        return Dataset("mnist", x, y, x[:10_000], y[:10_000], "noise"), "noise of MNIST's shape"
+
+
+def cohort_of(k: int, data: Dataset, device: torch.device, **settings: Any) -> Cohort:
+    """K networks on Permuted MNIST."""
+    return Cohort([make_run("presynaptic", "permuted-mnist", s, settings) for s in range(k)], data, device)
+
+
+def our_steps(cohort: Cohort) -> Steps:
+    """Steps as the training loop makes them in nine epochs of ten."""
+    program = cohort.steps_of(0)
+    program.load(0, 0)
+    left = program.count
+
+    def steps(count: int) -> None:
+        nonlocal left
+        if left < count:
+            program.load(0, 0)
+            left = program.count
+        program.advance(count, measure_loss=False)
+        left -= count
+
+    return steps
+
+
+def products(cohort: Cohort) -> Steps:
+    """The matrix products of steps, and nothing else; on a GPU as a captured graph, as the steps are."""
+    return Replayed(_products(cohort), cohort.device)
+
+
+def _products(cohort: Cohort) -> Callable[[], None]:
+    k, sizes = len(cohort.runs), cohort.network.sizes
+    weights = cohort.network.layers(cohort.state["weights"])
+    grads = cohort.network.layers(torch.empty_like(cohort.state["weights"]))
+    activity = [torch.randn(k, BATCH, n, device=cohort.device) for n in sizes]
+    forward, backward = ([torch.empty_like(a) for a in activity] for _ in range(2))
+
+    def step() -> None:
+        for i, w in enumerate(weights):
+            torch.bmm(activity[i], w, out=forward[i + 1])
+        for i in reversed(range(len(weights))):
+            torch.bmm(activity[i].transpose(1, 2), activity[i + 1], out=grads[i])
+            if i:
+                torch.bmm(activity[i + 1], weights[i].transpose(1, 2), out=backward[i])
+
+    return step
+
+
+def _stream_through(w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor) -> None:
+    w.copy_(w + grad)
+    p.copy_(p + transmitted)
+    transmitted.copy_(w)
+
+
+def floor(cohort: Cohort) -> Steps:
+    """The products, and one pass over what an update must read and write: 4 numbers in and 3 out for each synapse."""
+    multiply, stream = _products(cohort), fused(_stream_through, True, cohort.device)
+    tensors = [torch.zeros_like(cohort.state["weights"]) for _ in range(4)]
+
+    def step() -> None:
+        multiply()
+        stream(*tensors)
+
+    return Replayed(step, cohort.device)
+
+
+def times(work: Mapping[Any, Steps], rounds: int, steps: int, wait: Callable[[], object] = lambda: None) -> dict[Any, float]:
+    """Seconds of a step of each, the median over alternating rounds."""
+    taken: dict[Any, list[float]] = {name: [] for name in work}
+    for make in work.values():
+        make(steps)
+    for _ in range(rounds):
+        for name, make in work.items():
+            wait()
+            began = time.perf_counter()
+            make(steps)
+            wait()
+            taken[name].append((time.perf_counter() - began) / steps)
+    return {name: statistics.median(t) for name, t in taken.items()}
+
+
+def step_table(data: Dataset, device: torch.device, sizes: tuple[int, ...], rounds: int) -> pd.DataFrame:
+    """ms of a step per network for cohorts of these sizes, beside products, floor and the usual loop."""
+    gpu = device.type == "cuda"
+    options = PresynapticOptions(eta0=0.01)
+    usual = loop_on_device(data, options, device) if gpu else loop_with_loader(data, options)
+    lines = []
+    for k in sizes:
+        cohort = cohort_of(k, data, device)
+        work = {"presyn": our_steps(cohort), "products": products(cohort), "floor": floor(cohort), "usual": usual}
+        took = times(work, rounds, 30 if gpu else 10, torch.cuda.synchronize if gpu else lambda: None)
+        each = {name: 1e3 * t / (1 if name == "usual" else k) for name, t in took.items()}
+        lines.append(
+            {
+                "networks": k,
+                **{f"{name}_ms": ms for name, ms in each.items()},
+                "to_products": each["presyn"] / each["products"],
+                "to_floor": each["presyn"] / each["floor"],
+                "speedup": each["usual"] / each["presyn"],
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def parts(data: Dataset, rounds: int) -> dict[str, float]:
+    """ms per network of the parts of a step, of its products, and of the tests as a share of a whole run."""
+    cohort = cohort_of(TARGET, data, torch.device("cpu"))
+    program = cohort.steps_of(0)
+    program.load(0, 0)
+    program.advance(10, measure_loss=False)
+    multiply = products(cohort)
+    seen = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        multiply(10)
+        alone = (time.perf_counter() - began) / 10
+        program.load(0, 0)
+        seen.append({**program.profile(10), "products alone": alone})
+    ms = {name: 1e3 * statistics.median(s[name] for s in seen) / TARGET for name in seen[0]}
+    step, image = cohort_of(TARGET, data, torch.device("cpu")).measure()
+    tests = cohort.schedule.images_tested() * image
+    return {**ms, "tests, share of a run": tests / (tests + step * cohort.schedule.first_step(cohort.parts))}
+
+
+def test_table(data: Dataset, rounds: int) -> pd.DataFrame:
+    """A test of 500 images by 10 sampled networks, beside its products."""
+    lines = []
+    for k in SIZES[:2]:
+        cohort = cohort_of(k, data, torch.device("cpu"))
+        images = cohort.stream.test_images(0)[:TEST_BATCH]
+        weights = cohort.network.layers(cohort.state["weights"])
+        activity = [torch.randn(k, TEST_BATCH, n) for n in cohort.network.sizes]
+
+        def ours(count: int, cohort: Cohort = cohort, images: Tensor = images) -> None:
+            for batch in range(count):
+                cohort._test_batch(0, 0, batch, images)
+
+        def alone(count: int, weights: list[Tensor] = weights, activity: list[Tensor] = activity) -> None:
+            for _ in range(10 * count):
+                for i, w in enumerate(weights):
+                    torch.bmm(activity[i], w, out=activity[i + 1])
+
+        took = times({"presyn": ours, "products": alone}, rounds, 1)
+        ms = {f"{name}_ms": 1e3 * t / k for name, t in took.items()}
+        lines.append({"networks": k, **ms, "to_products": took["presyn"] / took["products"]})
+    return pd.DataFrame(lines)
+
+
+def growth(data: Dataset) -> pd.DataFrame:
+    """How a run's time grows with the width of its layers and the number of its tasks."""
+    lines: list[dict[str, Any]] = []
+    for width in (100, 200, 400, 800):
+        cohort = cohort_of(TARGET, data, torch.device("cpu"), hidden=[width, width])
+        step, image = cohort.measure(60)
+        lines.append({"width": width, "tasks": 10, "tests": "all", "step_ms": 1e3 * step, "run_s": _whole(cohort, step, image)})
+        if width != 200:
+            continue
+        for tasks, tests in ((5, "all"), (20, "all"), (20, "new")):
+            other = cohort_of(1, data, torch.device("cpu"), tasks=tasks, tests=tests)
+            lines.append({**lines[-1], "tasks": tasks, "tests": tests, "run_s": _whole(other, step, image)})
+    return pd.DataFrame(lines)
+
+
+def _whole(cohort: Cohort, step: float, image: float) -> float:
+    return step * cohort.schedule.first_step(cohort.parts) + image * cohort.schedule.images_tested()

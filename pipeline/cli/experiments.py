@@ -1,0 +1,398 @@
+"""The commands that carry out experiments. All go the same way: options, stages, `perform`."""
+
+import sys
+import webbrowser
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pipeline.cli.command import given_command, given_name
+from pipeline.cli.options import (
+    CHANGED_RESULTS,
+    DIGITS_RESULTS,
+    REAL_RESULTS,
+    Outcome,
+    Words,
+    check_trials,
+    in_groups,
+    open_workspace,
+    parse_seeds,
+    parse_settings,
+    read_benchmarks,
+)
+from pipeline.paper import RULE, space_name
+from pipeline.workspace import MLflowPlace, StorePlace
+from presyn import PresynError
+from sweeps.cluster import Cluster
+
+StoreOptions = Annotated[StorePlace, Parameter(name="*")]
+MLflowOptions = Annotated[MLflowPlace, Parameter(name="*")]
+ClusterOptions = Annotated[Cluster, Parameter(name="*")]
+OutcomeOptions = Annotated[Outcome, Parameter(name="*")]
+NO_STORE, NO_MLFLOW, NO_CLUSTER, NO_OUTCOME = StorePlace(), MLflowPlace(), Cluster(), Outcome()
+Build = Callable[[Any], Sequence[Any]]
+"""A workspace -> the stages to carry out; called when the store is held, since some keep files in it."""
+
+
+def _carry_out(
+    build: Build, results: Path, places: Sequence[Any], *, wait: bool = False, show: Any = None, **how: Any
+) -> dict[str, Any]:
+    """Carry stages out as the store's only writer, and print what they show."""
+    from pipeline.cli.show import print_shown
+    from pipeline.perform import perform
+
+    workspace = open_workspace(results, given_command.get(), *places)
+    with workspace.store.locked(given_name(), wait):
+        return perform(build(workspace), workspace, show=show or print_shown, **how)
+
+
+def _prepare(results: Path | None, otherwise: Path) -> Path:
+    """The results folder, made now, so that one that cannot be made is found before long work."""
+    from pipeline.records.files import refuse_unwritable
+
+    folder = results or otherwise
+    refuse_unwritable(folder, "--results")
+    return folder
+
+
+def run(
+    *,
+    method: str,
+    benchmark: str,
+    seeds: Words = None,
+    set: Words = None,
+    json: bool = False,
+    rows: Path | None = None,
+    fresh: bool = False,
+    wait: bool = False,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+    cluster: ClusterOptions = NO_CLUSTER,
+) -> int:
+    """Train some runs in this process and print them.
+
+    Parameters
+    ----------
+    method
+        a method by name: presynaptic, sgd, bgd, ewc, joint, perceptron or presynaptic-perceptron
+    benchmark
+        a benchmark by name, such as split-mnist, or a .yaml file
+    seeds
+        such as 1 2 3 or 1-3 (default 2019)
+    set
+        FIELD=VALUE: any field of the method or the benchmark; @FILE takes those in a YAML file
+    json
+        print one JSON object on stdout, and nothing else there
+    rows
+        also write them to this CSV, as the tables' rows are
+    fresh
+        train again what is in the store
+    wait
+        wait while another presyn uses the store
+    """
+    from pipeline.cli.show import as_json, print_rows
+    from pipeline.experiments.run import Runs
+    from pipeline.records.files import refuse_unwritable
+    from sweeps.files import read_benchmark
+
+    settings, numbers = parse_settings(set), parse_seeds(seeds, (2019,))
+    if rows:
+        refuse_unwritable(rows, "--rows", is_file=True)
+    stage = Runs(method, read_benchmark(benchmark), numbers or (), settings, rows)
+    finished: list[bool] = []
+    stdout = sys.stdout
+
+    def show(_: Any, made: Any) -> None:
+        finished.append(all(row.status == "finished" for row in made.value))
+        with redirect_stdout(stdout):
+            print(as_json(made.value)) if json else print_rows(made.value)
+
+    with redirect_stdout(sys.stderr) if json else nullcontext():  # whatever a library prints, stdout is the object
+        _carry_out(lambda _: [stage], REAL_RESULTS, (store, mlflow, cluster), wait=wait, show=show, here=True, fresh=fresh)
+    return 0 if all(finished) else 2
+
+
+def _space(name: str | None, trials: int | None, digits: bool) -> Any:
+    from pipeline.experiments.catalogue import DIGITS_SPACE
+    from sweeps.space import read_space
+
+    space = read_space(name or (DIGITS_SPACE if digits else space_name(RULE)))
+    return replace(space, trials=check_trials(trials, space.trials))
+
+
+def search(
+    *,
+    space: str | None = None,
+    trials: int | None = None,
+    digits: bool = False,
+    outcome: OutcomeOptions = NO_OUTCOME,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+    cluster: ClusterOptions = NO_CLUSTER,
+) -> int:
+    """Search a method's parameters on validation data.
+
+    Parameters
+    ----------
+    space
+        search space: a name or a .yaml file (default presynaptic-permuted-mnist)
+    trials
+        configurations to draw (default: the space's)
+    digits
+        on scikit-learn's digits: minutes, and no download
+    """
+    from pipeline.experiments.search.stage import search as make_search
+
+    searched = _space(space, trials, digits)
+    results = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS)
+    places, how = (store, mlflow, cluster), _how(outcome)
+    _carry_out(lambda workspace: [make_search(searched, workspace.store.manifests)], results, places, **how)
+    return 0
+
+
+def _how(outcome: Outcome) -> dict[str, bool]:
+    return {"dry_run": outcome.dry_run, "fresh": outcome.fresh, "wait": outcome.wait}
+
+
+def table1(
+    *,
+    seeds: Words = None,
+    benchmarks: Words = None,
+    space: str | None = None,
+    trials: int | None = None,
+    so_far: bool = False,
+    digits: bool = False,
+    outcome: OutcomeOptions = NO_OUTCOME,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+    cluster: ClusterOptions = NO_CLUSTER,
+) -> int:
+    """Search, carry the winner over, train the controls, and print Table 1.
+
+    Parameters
+    ----------
+    seeds
+        such as 1 2 3 or 1-3 (default 2019 2020 2021)
+    benchmarks
+        names or .yaml files (default the paper's four)
+    space
+        search space: a name or a .yaml file (default presynaptic-permuted-mnist)
+    trials
+        configurations to draw (default: the space's)
+    so_far
+        make the table of the runs that are in the store; train nothing
+    digits
+        on scikit-learn's digits: minutes, and no download
+    """
+    from pipeline.experiments.catalogue import DIGITS_BENCHMARKS
+    from pipeline.experiments.search.stage import search as make_search
+    from pipeline.experiments.table1.stage import Table1, tuned_winners
+    from pipeline.paper import BENCHMARKS
+
+    searched, numbers = _space(space, trials, digits), parse_seeds(seeds)
+    results = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS)
+    columns = read_benchmarks(benchmarks or (DIGITS_BENCHMARKS if digits else BENCHMARKS))
+
+    def build(workspace: Any) -> Sequence[Any]:
+        return [Table1(make_search(searched, workspace.store.manifests), numbers or (), columns, tuned_winners(results))]
+
+    if _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, **_how(outcome)):
+        print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", file=sys.stderr)
+    return 0
+
+
+def ablate(
+    *,
+    method: str = RULE,
+    off: Annotated[list[list[str]] | None, Parameter(consume_multiple=True, converter=in_groups)] = None,
+    departures: bool = False,
+    reuse_parameters: bool = False,
+    published_parameters: bool = False,
+    benchmarks: Words = None,
+    seeds: Words = None,
+    trials: int = 24,
+    digits: bool = False,
+    outcome: OutcomeOptions = NO_OUTCOME,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+    cluster: ClusterOptions = NO_CLUSTER,
+) -> int:
+    """Switch parts of a rule off, with parameters searched again for each, and print the table.
+
+    Parameters
+    ----------
+    method
+        the rule
+    off
+        ablations by name, or one of your own by FIELD=VALUE of what switches it off (repeatable; default: Fig. 5a)
+    departures
+        instead: what the released code does otherwise than the paper says
+    reuse_parameters
+        the parameters that the last search found
+    published_parameters
+        the authors' parameters
+    benchmarks
+        names or .yaml files (default split-mnist permuted-mnist, with --departures continuous-permuted-mnist too)
+    seeds
+        such as 1 2 3 or 1-3 (default 2019 2020 2021)
+    trials
+        configurations to draw for each ablation and benchmark
+    digits
+        on scikit-learn's digits: minutes, and no download
+    """
+    from pipeline.experiments.ablations.stage import ablations, choose
+
+    number = check_trials(trials, 24)
+    if reuse_parameters and published_parameters:
+        raise PresynError("--reuse-parameters and --published-parameters do not go together: choose one of them.")
+    if off is not None and not all(off):
+        raise PresynError("--off takes ablations by name, or FIELD=VALUE: say what to switch off.")
+    source = "published" if published_parameters else "reuse" if reuse_parameters else "search"
+    groups = None if off is None else [_names_and_settings(group) for group in off]
+    names = benchmarks or (["split-digits"] if digits else None)
+    choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None)
+    results, numbers = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS), parse_seeds(seeds)
+
+    def build(workspace: Any) -> Sequence[Any]:
+        return [ablations(choice, numbers or (), results, number, workspace.store.manifests)]
+
+    if _carry_out(build, results, (store, mlflow, cluster), **_how(outcome)):
+        print(f"Rows, table and figure: {results / choice.name}", file=sys.stderr)
+    return 0
+
+
+def _names_and_settings(group: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Ablations by name, and one of one's own by its settings."""
+    return [word for word in group if "=" not in word], parse_settings([word for word in group if "=" in word])
+
+
+def reproduce(
+    *names: str,
+    list: bool = False,
+    module: Words = None,
+    claim: Words = None,
+    seeds: Words = None,
+    set: Words = None,
+    so_far: bool = False,
+    digits: bool = False,
+    outcome: OutcomeOptions = NO_OUTCOME,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+    cluster: ClusterOptions = NO_CLUSTER,
+) -> int:
+    """Carry out experiments of the paper by name, stages of your own, or the runs behind a claim.
+
+    Parameters
+    ----------
+    names
+        experiments, as --list names them; without a name, all
+    list
+        list the experiments
+    module
+        a Python module with stages of your own
+    claim
+        instead: train the runs that the verdict on this claim rests on, such as E2, with the same seeds and settings
+    seeds
+        such as 1 2 3 or 1-3 (default those of the experiment)
+    set
+        FIELD=VALUE: any field of the methods or benchmarks, such as epochs=2
+    so_far
+        make it of the runs that are in the store; train nothing
+    digits
+        on scikit-learn's digits: minutes, and no download
+    """
+    from pipeline.experiments.catalogue import EXPERIMENTS, Choice, chosen_stages
+    from pipeline.experiments.claim_runs import ClaimRuns
+
+    if list:
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name:{max(map(len, EXPERIMENTS)) + 2}}{experiment.description}")
+        return 0
+    settings, numbers = parse_settings(set), parse_seeds(seeds, None)
+    changed = (seeds or settings) and not digits  # these do not go where the paper's rows are, which would be lost
+    results = _prepare(outcome.results, CHANGED_RESULTS if changed else DIGITS_RESULTS if digits else REAL_RESULTS)
+
+    def build(workspace: Any) -> Sequence[Any]:
+        if claim:
+            if names or module or changed or digits:
+                raise PresynError("--claim trains the runs that a verdict rests on: give it no names, seeds or settings.")
+            return [ClaimRuns.of_claim(id, results) for id in claim]
+        choice = Choice(results, workspace.store.manifests, numbers, settings, digits)
+        return chosen_stages(names, module or (), choice)
+
+    def show(stage: Any, made: Any) -> None:
+        from pipeline.cli.show import print_shown
+
+        print_shown(stage, made)
+        print(f"{stage.title}: {stage.folder(results)}", file=sys.stderr)
+
+    _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, show=show, **_how(outcome))
+    return 0
+
+
+def verify(*, results: Path = REAL_RESULTS, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW) -> int:
+    """Verdicts from the rows under results/; trains nothing.
+
+    Parameters
+    ----------
+    results
+        where the rows are
+    """
+    from pipeline.cli.show import console
+    from pipeline.experiments.catalogue import verdicts
+    from pipeline.perform import perform
+    from pipeline.report.tables import grid
+    from pipeline.report.verdicts import verdict_table
+
+    stage = verdicts()
+    workspace = open_workspace(results, given_command.get(), store, mlflow)  # needs no lock: it writes only what is its own
+    table = verdict_table(perform([stage], workspace)[stage.name].value.verdicts)
+    for family, lines in table.groupby("family", sort=False):
+        console.print(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
+    print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
+    return 0
+
+
+def report(
+    *,
+    results: Path = REAL_RESULTS,
+    open: bool = False,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+) -> int:
+    """The page for readers, from the rows under results/; trains nothing.
+
+    Parameters
+    ----------
+    results
+        where the rows are
+    open
+        open it in a browser
+    """
+    from pipeline.experiments.catalogue import report as make_report
+    from pipeline.experiments.verdicts.conclusions import BEGIN
+    from pipeline.perform import perform
+
+    readme = results.absolute().parent / "README.md"
+    is_ours = readme.exists() and BEGIN in readme.read_text(encoding="utf-8", errors="replace")
+    workspace = open_workspace(results, given_command.get(), store, mlflow)
+    page = perform([make_report(readme if is_ours else None)], workspace)["report"].value.absolute()
+    if open:
+        webbrowser.open(page.as_uri())
+    print(page)
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "run": run,
+    "search": search,
+    "table1": table1,
+    "ablate": ablate,
+    "reproduce": reproduce,
+    "verify": verify,
+    "report": report,
+}

@@ -1,0 +1,83 @@
+"""What is switched off, and what departs: the ablations of Fig. 5a and the departures of the released code, as data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from pipeline.paper import RULE
+from presyn import Benchmark
+from sweeps.space import Space, own_options, read_space, space_names
+
+Variants = Mapping[str, Mapping[str, Any]]
+"""Name -> settings; the first one is what the others are compared with."""
+FULL = "full"
+SEARCHED, PUBLISHED = "ablations/searched", "ablations/published"
+"""Folders of all of Fig. 5a, with parameters searched again and with the authors'."""
+DEPARTURES_FOLDER = "departures"
+ABLATIONS: dict[str, dict[str, Any]] = {
+    FULL: {},
+    "no-freezing": {"p_freeze": 1.0},
+    "no-lr-modulation": {"modulate_lr": False},
+    "no-consolidation": {"p_freeze": 1.0, "modulate_lr": False},
+    "ghost": {"release": 0.5, "ghost_scale": "ghost"},
+    "ghost-by-release": {"release": 0.5, "ghost_scale": "release"},
+    "no-normalisation": {"normalise": False},
+}
+"""Fig. 5a, with the ghost control in both readings (PAPER sections 2 and 4)."""
+
+DEPARTURES: dict[str, dict[str, Any]] = {
+    "released": {},
+    "p_step=additive": {"p_step": "additive"},
+    "threshold=gt": {"threshold": "gt"},
+    "p_up and p_down as printed": {"p_up": 0.0516, "p_down": 0.0520},
+    "bias=none": {"bias": "none"},
+    "bias=trained": {"bias": "trained"},
+    "printed": {"rule": "printed"},
+}
+"""What the released code does otherwise than the paper says, one by one and as a whole (PAPER section 2, rows 1, 2, 3, 5)."""
+TRANSITIONS: dict[str, dict[str, Any]] = {"released": {"transition": "zeno"}, "transition=released": {"transition": "released"}}
+"""Row 9, on a continuous benchmark; elsewhere the transition has no meaning."""
+
+RANGES: dict[str, BaseDistribution] = {
+    "p_up": FloatDistribution(0.01, 0.1),
+    "p_down": FloatDistribution(0.01, 0.1),
+    "p_freeze": FloatDistribution(0.9, 0.96),
+}
+"""The authors' search (PAPER section 4)."""
+RANGES_WITHOUT_SPACE: dict[str, BaseDistribution] = {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
+"""Of a method that has no search space."""
+VALIDATION = {"digits": 300}
+"""Training images held out for a search: of small datasets; 10,000 of the others."""
+
+
+def departures_on(benchmark: Benchmark) -> Variants:
+    """The departures that have a meaning on a benchmark."""
+    return TRANSITIONS if benchmark.kind == "continuous" else DEPARTURES
+
+
+def own_variants(off: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The full rule, and it with each of these settings."""
+    names = [", ".join(f"{k}={v}" for k, v in settings.items()) for settings in off]
+    return {FULL: {}, **{name: dict(settings) for name, settings in zip(names, off, strict=True)}}
+
+
+def variant_space(method: str, settings: Mapping[str, Any], variant: str, benchmark: Benchmark, trials: int = 24) -> Space:
+    """Where a variant is searched: in the authors' ranges, or those of the method's space, but for what the variant sets."""
+    space = None if method == RULE else _method_space(method, benchmark)
+    ranges = RANGES if method == RULE else space.search if space else RANGES_WITHOUT_SPACE
+    search = {k: ranges[k] for k in (ranges if space else sorted(ranges)) if k not in settings}
+    dropped = {"drop_below": 0.5} if benchmark.kind != "split" else {}
+    options = own_options(method, space.fixed) if space else {}
+    held_out = VALIDATION.get(benchmark.dataset, 10_000)
+    fixed = {"validation": held_out, "tests": "new", **dropped, **options, **settings}
+    name = f"{method}-{variant.replace('=', '-').replace(', ', '-')}-{benchmark.name}"
+    return Space(name, method, benchmark, search, fixed, trials if search else 1, 2021, space.sampler if space else "random")
+
+
+def _method_space(method: str, benchmark: Benchmark) -> Space | None:
+    """The search space that comes along with a method for this kind of benchmark, or for permuted ones."""
+    for kind in ("permuted" if benchmark.permuted else "split", "permuted"):
+        if f"{method}-{kind}-mnist" in space_names():
+            return read_space(f"{method}-{kind}-mnist")
+    return None

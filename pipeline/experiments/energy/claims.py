@@ -1,0 +1,113 @@
+"""Claims E1 to E8: information and energy (Fig. 1, appendix 1a to 1c)."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from pipeline.experiments.energy.summary import EPOCH_COLUMNS, by_epoch, last_epoch
+from pipeline.paper import L2, QUARTER_L2, RIVALS
+from pipeline.records.results import Results
+from pipeline.report.by_seed import BySeed
+from pipeline.report.verdicts import Verdict, order
+
+FAMILY, READINGS = "energy", "energy, other readings"
+LOW_RELEASE = 0.5
+"""Up to which a fixed release probability counts as low; the paper prints no limit."""
+
+
+def energy_verdicts(results: Results) -> Iterator[Verdict]:
+    """What is found on each of the claims, and on their readings."""
+    from pipeline.experiments.energy.fixed_release import by_release
+    from pipeline.experiments.energy.settings import SETTINGS, by_setting
+
+    rows = results.rows("energy", ("model", "l2"))
+    epochs = by_epoch(rows) if rows is not None else pd.DataFrame(columns=list(EPOCH_COLUMNS))
+    last = last_epoch(epochs)
+    yield _tradeoff(last)
+    every_epoch = epochs.assign(per_energy=1000 * epochs.information / epochs.energy)
+    for id, rival in zip(("E2", "E3"), RIVALS, strict=True):
+        claim = f"information per energy, plastic over {rival}"
+        yield order(id, f"{claim}, each at its best ℓ2", FAMILY, {"": _at_best(last, "per_energy", "plastic", rival)}, "ratio")
+        at_best_epoch = {"": _at_best(every_epoch, "per_energy", "plastic", rival)}
+        yield order(id, f"{claim}, each at its best ℓ2 and epoch", READINGS, at_best_epoch, "ratio", reading="best epoch")
+    strengths = _strengths(last)
+    costs = {f"ℓ2 {l2:g}": _over(last, "energy", "fixed", "deterministic", l2) for l2 in strengths}
+    yield order("E4", "energy, fixed over deterministic, at every ℓ2", FAMILY, costs, "ratio")
+    claim = "information per energy, deterministic over fixed, each at its best ℓ2"
+    best = {"": _at_best(last, "per_energy", "deterministic", "fixed")}
+    yield order("E4", claim, READINGS, best, "ratio", reading="at the best ℓ2")
+    by_rival = {rival: {f"ℓ2 {l2:g}": _over(last, "per_energy", "plastic", rival, l2) for l2 in strengths} for rival in RIVALS}
+    both = {f"{rival}, {l2}": values for rival, parts in by_rival.items() for l2, values in parts.items()}
+    yield order("E5", "information per energy, plastic over both rivals, at every ℓ2", FAMILY, both, "ratio")
+    for rival, parts in by_rival.items():
+        claim = f"information per energy, plastic over {rival}, at every ℓ2"
+        yield order("E5", claim, READINGS, parts, "ratio", reading=f"{rival} alone")
+    neuronal = {f"over {rival}": _at_best(last, "per_neuronal", "plastic", rival) for rival in RIVALS}
+    claim = "information per neuronal energy, plastic over both rivals, each at its best ℓ2"
+    yield order("E6", claim, FAMILY, neuronal, "ratio")
+    swept = results.rows("fixed-release", ("part", "release", "eta0"))
+    yield _low_release(pd.DataFrame() if swept is None else by_release(swept))
+    changed = results.rows("energy-settings", ("setting", "l2"))
+    ends = last_epoch(by_setting(changed)) if changed is not None else last.assign(setting=[""] * len(last))
+    yield _quarter(ends, last, tuple(SETTINGS))
+
+
+def _strengths(last: pd.DataFrame) -> list[float]:
+    """Those of the paper, and whatever else there is: a claim on all of them is not tested before all are there."""
+    return sorted({*L2, *last.l2.unique()})
+
+
+def _values(last: pd.DataFrame, value: str, model: str, l2: float) -> BySeed:
+    return BySeed.from_frame(last[(last.model == model) & (last.l2 == l2)], value)
+
+
+def _over(last: pd.DataFrame, value: str, model: str, rival: str, l2: float) -> BySeed:
+    """log of a model's value over a rival's, by seed, at one penalty."""
+    return _values(last, value, model, l2).log_ratio(_values(last, value, rival, l2))
+
+
+def _at_best(lines: pd.DataFrame, value: str, model: str, rival: str) -> BySeed:
+    """log of a model's value over a rival's, by seed, each at the ℓ2 (and epoch) where its mean over seeds is largest."""
+    best = []
+    for name in (model, rival):
+        own = lines[lines.model == name]
+        if not set(L2) <= set(own.l2):  # the best of some of them is not the best
+            return BySeed()
+        l2, epoch = own.groupby(["l2", "epoch"])[value].mean().idxmax()
+        best.append(BySeed.from_frame(own[(own.l2 == l2) & (own.epoch == epoch)], value))
+    return best[0].log_ratio(best[1])
+
+
+def _tradeoff(last: pd.DataFrame) -> Verdict:
+    """Both energy and information fall from no penalty to the strongest."""
+    low, high = _strengths(last)[0], _strengths(last)[-1]
+    parts = {
+        f"{value} of {model}": _values(last, value, model, low).log_ratio(_values(last, value, model, high))
+        for model in ("plastic", *RIVALS)
+        for value in ("energy", "information")
+    }
+    return order("E1", f"energy and information, ℓ2 {low:g} over {high:g}, of every model", FAMILY, parts, "ratio")
+
+
+def _low_release(last: pd.DataFrame) -> Verdict:
+    claim = f"information per energy, the best fixed p up to {LOW_RELEASE:g} over the best above"
+    means = last.groupby("release").per_energy.mean() if len(last) else pd.Series(dtype=float)
+    low, high = means[means.index <= LOW_RELEASE], means[means.index > LOW_RELEASE]
+    if low.empty or high.empty:
+        return order("E7", claim, FAMILY, {"": BySeed()}, "ratio")
+    best_low, best_high = (BySeed.from_frame(last[last.release == side.idxmax()], "per_energy") for side in (low, high))
+    part = f"p = {low.idxmax():g} over p = {high.idxmax():g}:"
+    return order("E7", claim, FAMILY, {part: best_low.log_ratio(best_high)}, "ratio")
+
+
+def _quarter(ends: pd.DataFrame, last: pd.DataFrame, settings: tuple[str, ...]) -> Verdict:
+    """The plastic model with other steps of p, against the rivals of the main experiment at the same ℓ2 and seeds."""
+    parts = {}
+    for setting in settings:
+        for l2 in QUARTER_L2:
+            changed = ends[(ends.setting == setting) & (ends.l2 == l2)]
+            for rival in RIVALS:
+                theirs = _values(last, "per_energy", rival, l2)
+                parts[f"{setting}, ℓ2 {l2:g}, {rival}"] = BySeed.from_frame(changed, "per_energy").log_ratio(theirs)
+    claim = "information per energy, plastic with p_up or p_down ± 25 % over both rivals"
+    return order("E8", claim, FAMILY, parts, "ratio")

@@ -1,0 +1,58 @@
+"""What the energy experiments hang on: p_up and p_down a quarter smaller and larger (Methods)."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.experiments.energy.stage import SWEPT, SingleTask
+from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, shown
+from pipeline.paper import P_STEP, QUARTER, QUARTER_L2
+from pipeline.report.tables import grid
+from pipeline.stage import Known, Made, Wish, table_metrics
+
+SETTINGS = {
+    f"{name} = {round(P_STEP * factor, 4):g}": {name: round(P_STEP * factor, 4)}
+    for name in ("p_up", "p_down")
+    for factor in QUARTER
+}
+"""Label -> what is set; one of the two at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnergySettings(SingleTask):
+    """The plastic model with p_up or p_down a quarter smaller or larger. Claim E8 is tested on it beside `Energy`."""
+
+    name = "energy-settings"
+    title = "p_up and p_down ± 25 %"
+    columns = ("setting", "l2", "seed")
+    swept = (*SWEPT, "p_up", "p_down")
+
+    @property
+    def mlflow_experiment(self) -> str:
+        return "energy"
+
+    def ask(self, known: Known) -> list[Wish]:
+        if known.rows:
+            return []
+        return [
+            Wish(self.run("plastic", seed, {**setting, "l2": l2}), {"model": "plastic", "setting": label, "l2": l2})
+            for label, setting in SETTINGS.items()
+            for l2 in QUARTER_L2
+            for seed in self.seeds
+        ]
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        series = by_setting(frame)
+        last = pd.concat([by_model(lines).assign(setting=label) for label, lines in series.groupby("setting", sort=False)])
+        table = shown(last).assign(model=last.setting.tolist()).rename(columns={"model": "setting"})
+        written = as_file(series)
+        columns = ["setting", *(c for c in written if c != "setting")]
+        files = {"summary.csv": written[columns], "table.md": f"{table.to_markdown(index=False)}\n"}
+        metrics = table_metrics(last, ("setting", "l2"), ("accuracy", "information", "energy"))
+        return Made(series, files, metrics=metrics, shown=grid(table, self.title))
+
+
+def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
+    """A line for each run and epoch, as `summary.by_epoch` makes them, with the setting."""
+    series = [by_epoch(lines).assign(setting=label) for label, lines in frame.groupby("setting", sort=False)]
+    return pd.concat(series, ignore_index=True)

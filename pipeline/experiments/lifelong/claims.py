@@ -1,0 +1,60 @@
+"""Claims L1, L27, L29, L30 and R1: learning and forgetting over tasks."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from pipeline.experiments.lifelong.figures import SPLIT
+from pipeline.experiments.lifelong.summary import accuracy_by_task, accuracy_on, course_of_p
+from pipeline.experiments.table1.rows import accuracies, as_published, searched
+from pipeline.paper import BENCHMARKS, SEARCHED_ON
+from pipeline.records.results import Results
+from pipeline.report.by_seed import BySeed
+from pipeline.report.verdicts import Verdict, order
+
+FAMILY, READINGS = "lifelong", "lifelong, other readings"
+LEARNED = 0.9
+"""Accuracy from which on a task counts as learned (claim L1); the paper prints no limit."""
+
+
+def lifelong_verdicts(results: Results) -> Iterator[Verdict]:
+    """What is found on each of the claims, and on their readings."""
+    rows, carried_over = as_published(results), searched(results)
+    tasks = accuracy_by_task(rows)
+    for benchmark, last in ((SPLIT, 5), (SEARCHED_ON, 10)):
+        reading = "" if benchmark == SPLIT else benchmark
+        parts = {
+            f"{method} after task 1 minus {LEARNED}:": accuracy_on(tasks, method, benchmark, 1, 1) - LEARNED
+            for method in ("presynaptic", "sgd")
+        }
+        at_end = {method: accuracy_on(tasks, method, benchmark, 1, last) for method in ("presynaptic", "sgd")}
+        parts["at the end, presynaptic minus sgd:"] = at_end["presynaptic"] - at_end["sgd"]
+        yield order("L1", f"accuracy on task 1 of {benchmark}", READINGS if reading else FAMILY, parts, reading=reading)
+    others = [benchmark for benchmark in BENCHMARKS if benchmark != SEARCHED_ON]
+    for rivals, reading in ((rows, ""), (carried_over, "sgd searched too")):
+        parts = {b: (accuracies(carried_over, "presynaptic", b) - accuracies(rivals, "sgd", b)).without_lost() for b in others}
+        claim = "searched parameters, presynaptic minus sgd in points"
+        yield order("L27", claim, READINGS if reading else FAMILY, parts, reading=reading)
+    at_end = {m: accuracy_on(tasks, m, SPLIT, 1, 5) for m in ("presynaptic", "sgd", "bgd", "ewc", "joint")}
+    ranked = sorted((v.values.mean(), m) for m, v in at_end.items() if len(v.values))
+    means = ", ".join(f"{method} {mean:.3f}" for mean, method in reversed(ranked))
+    parts = {f"presynaptic minus sgd (all: {means}):": at_end["presynaptic"] - at_end["sgd"]}
+    yield order("L29", "accuracy on task 1 of Split MNIST after task 5", FAMILY, parts)
+    course = results.rows("lifelong", ("benchmark",))
+    yield _growth(course_of_p(course) if course is not None else None)
+    on_all = {b: (accuracies(rows, "presynaptic", b) - accuracies(rows, "sgd", b)).without_lost() for b in BENCHMARKS}
+    yield order("R1", "presynaptic minus sgd in points, on all four benchmarks", FAMILY, on_all)
+
+
+def _growth(course: pd.DataFrame | None) -> Verdict:
+    """Mean p and the share of frozen synapses, from each task to the next, by seed."""
+    claim = "growth of mean p and of the share of frozen synapses from task to task, ten permuted tasks"
+    parts: dict[str, BySeed] = {}
+    for quantity in ("mean_p", "frozen"):
+        for task in range(2, 11):
+            parts[f"{quantity}, task {task}"] = BySeed()
+            if course is not None:
+                permuted = course[course.benchmark == SEARCHED_ON]
+                now, before = (BySeed.from_frame(permuted[permuted.task == t], quantity) for t in (task, task - 1))
+                parts[f"{quantity}, task {task}"] = now - before
+    return order("L30", claim, FAMILY, parts)

@@ -1,0 +1,215 @@
+"""What the templates show, shaped from verdicts and rows; pure."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from pipeline.experiments.report.draw import LETTERS, bar, forest, slug
+from pipeline.experiments.verdicts.by_claim import ClaimVerdict, count
+from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of, sentence
+from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.report.verdicts import Verdict, show_ours
+
+MOST_NAMED = 150
+"""Runs behind a claim that are named one by one; of more, only how many they are."""
+
+
+def shape_claims(claims: Sequence[ClaimVerdict], runs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A mapping for each claim, as the template reads it.
+
+    Args:
+        claims: The verdicts.
+        runs: File of rows -> its runs, as `shape_runs` gives them.
+    """
+    shaped = []
+    for c in claims:
+        ids = set(c.run_ids)
+        behind = {name: _behind(file["lines"], ids) for name, file in runs.items()}
+        behind = _first_mention({name: facts for name, facts in behind.items() if facts["count"]})
+        seconds = _seconds_by_run(runs, ids)
+        shaped.append(
+            {
+                "id": c.claim.id,
+                "claim": c.claim.claim,
+                "place": c.claim.place,
+                "kind": c.claim.kind,
+                "published": c.claim.published,
+                "verdict": c.verdict,
+                "note": c.note,
+                "seeds": c.seeds,
+                "part": part_of(c.claim.id),
+                "brief": c.brief,
+                "letter": LETTERS[c.verdict],
+                "slug": slug(c.verdict),
+                "how": c.claim.test,
+                "source": c.claim.rows,
+                "rests_on": c.claim.rests_on,
+                "lines": [_line(v) for v in (*c.parts, *c.readings) if v.difference is not None],
+                "runs": behind,
+                "command": f"presyn reproduce --claim {c.claim.id}" if ids else "",
+                "cost": {"runs": len(ids), "hours": sum(seconds.values()) / 3600},
+            }
+        )
+    return shaped
+
+
+def _line(v: Verdict) -> dict[str, Any]:
+    return {
+        "reading": v.reading,
+        "comparison": v.comparison,
+        "ours": show_ours(v),
+        "published": v.published,
+        "test": v.test,
+        "p": v.p,
+        "p_margin": v.p_margin,
+        "verdict": v.verdict,
+        "slug": slug(v.verdict),
+        "forest": forest_of(v),
+    }
+
+
+def forest_of(v: Verdict) -> Markup:
+    """A verdict's effect with its interval, beside where there would be none, or the printed value."""
+    if not all(map(math.isfinite, (v.effect, v.low, v.high))):
+        return Markup("")
+    no_effect = None if v.kind == "mean" else 1.0 if v.unit == "ratio" else 0.0
+    return forest(v.effect, v.low, v.high, v.printed if math.isfinite(v.printed) else None, no_effect)
+
+
+def _behind(lines: Sequence[Mapping[str, Any]], ids: set[str]) -> dict[str, Any]:
+    """The runs of a file that are among these."""
+    chosen = [line for line in lines if line["run_id"] in ids]
+    return {**facts_about(chosen), "ids": sorted({line["run_id"] for line in chosen})}
+
+
+def _first_mention(behind: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each run in one file alone, as some are in several; the ids of very many are left out."""
+    mentioned: set[str] = set()
+    kept = {}
+    for name, facts in behind.items():
+        new = [run_id for run_id in facts["ids"] if run_id not in mentioned]
+        mentioned |= set(new)
+        if new:
+            kept[name] = {**facts, "count": len(new), "ids": new if len(new) <= MOST_NAMED else []}
+    return kept
+
+
+def _seconds_by_run(runs: Mapping[str, Any], ids: set[str]) -> dict[str, float]:
+    lines = [line for file in runs.values() for line in file["lines"] if line["run_id"] in ids]
+    return {line["run_id"]: line["seconds"] for line in lines if line["seconds"] == line["seconds"]}
+
+
+def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
+    """File of rows -> its runs, and the settings that they share.
+
+    Args:
+        frames: Path of a CSV under the results -> its rows.
+    """
+    shaped = {}
+    for name, frame in frames.items():
+        configs = [json.loads(c) for c in frame.config]
+        fields = sorted({k for c in configs for k in c} - {"method", "benchmark", "seed"})
+        shared = {k: configs[0].get(k) for k in fields if all(c.get(k) == configs[0].get(k) for c in configs)}
+        lines = []
+        for row, config in zip(frame.to_dict("records"), configs, strict=True):
+            differing = {k: v for k, v in config.items() if k in fields and k not in shared}
+            lines.append({**row, "settings": ", ".join(f"{k} = {_plain(v)}" for k, v in differing.items())})
+        shaped[name] = {
+            "lines": lines,
+            "shared": ", ".join(f"{k} = {_plain(v)}" for k, v in shared.items()),
+            **facts_about(lines),
+        }
+    return shaped
+
+
+def facts_about(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is to be said of runs together: how many, how long, made with which code and data, and where."""
+    return {
+        "count": len(lines),
+        "hours": sum(r["seconds"] for r in lines if r["seconds"] == r["seconds"]) / 3600,
+        "commits": sorted({str(r["git_commit"])[:7] for r in lines}),
+        "torch": sorted({str(r["torch"]) for r in lines}),
+        "devices": sorted({f"{r['host']}, {r['device']}" for r in lines}),
+        "data": sorted({str(r["data_sha256"])[:12] for r in lines}),
+    }
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, list) else str(value)
+
+
+def shape_table1(shown: pd.DataFrame, claims: Sequence[ClaimVerdict]) -> dict[str, Any]:
+    """Table 1 with the verdict on each published cell.
+
+    Args:
+        shown: As `table1.table.shown` makes it.
+        claims: The verdicts.
+    """
+    by_cell = {
+        part.comparison: {
+            "id": c.claim.id,
+            "verdict": part.verdict,
+            "slug": slug(part.verdict),
+            "letter": LETTERS[part.verdict],
+        }
+        for c in claims
+        for part in c.parts
+        if part.unit == "%"
+    }
+    names = {name: method for method, name in METHOD_NAMES.items()}
+    published = {READINGS["as_published"], *READING_WITHOUT_SETTINGS.values()}
+    benchmarks = list(shown.columns[2:])
+    rows = []
+    for method, reading, *cells in shown.to_dict("split")["data"]:
+        shaped = []
+        for benchmark, text in zip(benchmarks, cells, strict=True):
+            cell = by_cell.get(f"{names.get(method, method)} on {benchmark}") if reading in published else None
+            shaped.append({"text": text, "verdict": cell})
+        rows.append({"method": method, "kind": reading, "cells": shaped})
+    return {"benchmarks": benchmarks, "rows": rows}
+
+
+def shape_conclusions(claims: Sequence[ClaimVerdict]) -> dict[str, Any]:
+    """How many claims have which verdict, and what came out part by part."""
+    counts = count(claims)
+    parts = [
+        {
+            "part": part,
+            "verdicts": [
+                {
+                    "heading": HEADINGS[verdict],
+                    "slug": slug(verdict),
+                    "letter": LETTERS[verdict],
+                    "sentences": [{"id": c.claim.id, "text": sentence(c).removeprefix(f"{c.claim.id}, ")} for c in chosen],
+                }
+                for verdict, chosen in sorted(verdicts.items(), key=lambda item: list(HEADINGS).index(item[0]))
+            ],
+        }
+        for part, verdicts in by_part(claims).items()
+    ]
+    slugs = {verdict: slug(verdict) for verdict in LETTERS}
+    return {"counts": counts, "bar": bar(counts), "letters": LETTERS, "slugs": slugs, "parts": parts}
+
+
+def shape_table(table: pd.DataFrame) -> dict[str, Any]:
+    """A table of a stage as columns and rows of text, each mean with its standard error in one cell."""
+    shown = table[[c for c in table if not c.endswith("_error")]].astype(object)
+    for column in shown:
+        error = f"{column}_error" if f"{column}_error" in table else "standard_error" if column == "ours" else ""
+        if error in table:
+            pairs = zip(table[column], table[error], strict=True)
+            shown[column] = [f"{v:.4g} ± {e:.2g}" if v == v else "–" for v, e in pairs]
+        else:
+            shown[column] = [_cell(v) for v in table[column]]
+    shown = shown.drop(columns=[c for c in ("standard_error", "lost") if c in shown])
+    return {"columns": [c.replace("_", " ") for c in shown], "rows": shown.values.tolist()}
+
+
+def _cell(value: Any) -> str:
+    if value != value:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

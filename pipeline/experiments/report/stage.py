@@ -1,0 +1,166 @@
+"""The page for readers as a stage: it asks for no runs and reads the rows that other stages have exported."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.experiments.report.content import (
+    shape_claims,
+    shape_conclusions,
+    shape_runs,
+    shape_table,
+    shape_table1,
+)
+from pipeline.experiments.report.crate import crate
+from pipeline.experiments.report.draw import COLOURS, bar_picture
+from pipeline.experiments.report.page import render
+from pipeline.experiments.search.section import SEARCHED, shape_search
+from pipeline.experiments.table1.table import make_table, shown
+from pipeline.experiments.verdicts.conclusions import BEGIN, END, as_markdown
+from pipeline.experiments.verdicts.stage import AllVerdicts, Verdicts
+from pipeline.paper import BENCHMARKS, RULE, SEARCHED_ON, space_name
+from pipeline.records.files import content_bytes
+from pipeline.records.results import Results
+from pipeline.stage import Known, Made, Stage, Wish
+from presyn import PresynError, make_run
+
+COLUMNS = ("run_id", "method", "benchmark", "seed", "status", "mean_accuracy", "seconds", "config")
+FIRST_SECTIONS = (("short", "In short"), ("claims", "Claims"))
+LAST_SECTION = ("made", "How it was made")
+
+
+@dataclass(frozen=True, eq=False)
+class Report(Stage):
+    """The page of the rows under a folder of results.
+
+    Attributes:
+        verdicts: Whose value it shows.
+        stages: Whose figures and tables it shows, each made again of its rows.
+        commands: What makes the files of an experiment; see `crate`.
+        readme: A file whose block of conclusions is kept up to date; None for none.
+    """
+
+    verdicts_stage: Verdicts
+    stages: Callable[[], Sequence[Stage]]
+    commands: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    readme: Path | None = None
+    name = "report"
+    title = "report"
+    reads_results = True
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        return (self.verdicts_stage,)
+
+    def ask(self, known: Known) -> list[Wish]:
+        return []
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        assert known.results is not None
+        results, found = known.results, known.values[self.verdicts_stage.name]
+        runs = shape_runs({p.relative_to(results.folder).as_posix(): results.file(p, COLUMNS) for p in results.paths()})
+        remade = {stage: made for stage in self.stages() if (made := remake(stage, results)) is not None}
+        values = _page_values(results, found, runs, remade)
+        files: dict[str, Any] = {
+            "index.html": render("page.html", values),
+            "runs.html": render("runs.html", {"runs": runs, "total_runs": values["total_runs"]}),
+            "verdicts.svg": bar_picture(values["top"]["counts"], COLOURS),
+        }
+        pictures = {name: figure for made in remade.values() for name, figure in made.figures.items()}
+        for shown_figure in values["figures"]:
+            name = f"figures/{shown_figure['name']}.svg"
+            files[name] = content_bytes(pictures[shown_figure["name"]], Path(name))
+        files["../ro-crate-metadata.json"] = crate(results.folder, [f"report/{name}" for name in files], self.commands)
+        if self.readme is not None:
+            files[str(self.readme)] = with_conclusions(self.readme, found)
+        where = self.folder(results.folder) / "index.html"
+        return Made(where, files, message=f"The page is {where}")
+
+    def file(self, results: Path) -> Path | None:
+        return None
+
+
+def remake(stage: Stage, results: Results) -> Made | None:
+    """What follows from the exported rows of a stage; None where there are none, or none that was finished."""
+    frame = results.rows(stage.name, stage.columns)
+    if frame is None or not (frame.status == "finished").any():
+        return None
+    return stage.remake(frame, results)
+
+
+def with_conclusions(readme: Path, found: AllVerdicts) -> str:
+    """The README with its block of conclusions made of the verdicts.
+
+    Raises:
+        PresynError: it has no such block.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise PresynError(f"{readme} has no block between {BEGIN} and {END} for the conclusions: put one there.")
+    head, _, rest = text.partition(BEGIN)
+    return f"{head}{BEGIN}\n{as_markdown(found.claims)}{END}{rest.partition(END)[2]}"
+
+
+def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]) -> dict[str, Any]:
+    claims = shape_claims(found.claims, runs)
+    distinct = {line["run_id"]: line for file in runs.values() for line in file["lines"]}
+    figures = [
+        {"name": name, "place": figure.place, "caption": figure.caption, "alt": f"{figure.place}: {figure.caption}"}
+        for stage, made in remade.items()
+        for name, figure in stage.figures.items()
+        if name in made.figures
+    ]
+    figures.sort(key=lambda figure: ("Fig", "App", "Our").index(figure["place"][:3]))
+    tables = [
+        {
+            "id": stage.name.replace("/", "-"),
+            "title": stage.page_table.title,
+            "caption": stage.page_table.caption,
+            "source": f"results/{stage.name}/table.csv, made by presyn; ± is a standard error over n seeds.",
+            **shape_table(made.files["table.csv"]),
+        }
+        for stage, made in remade.items()
+        if stage.page_table is not None and "table.csv" in made.files
+    ]
+    table1, search = _table1(results, found), _search(results)
+    sections = [
+        *FIRST_SECTIONS,
+        *([("table1", "Table 1")] if table1 else []),
+        *([("figures", "Figures")] if figures else []),
+        *([("search", "Search")] if search else []),
+        *((table["id"], table["title"]) for table in tables),
+        LAST_SECTION,
+    ]
+    return {
+        "top": shape_conclusions(found.claims),
+        "claims": claims,
+        "parts": list(dict.fromkeys(c["part"] for c in claims)),
+        "sections": sections,
+        "total_runs": len(distinct),
+        "table1": table1,
+        "figures": figures,
+        "search": search,
+        "tables": tables,
+        "hours": sum(r["seconds"] for r in distinct.values() if r["seconds"] == r["seconds"]) / 3600,
+        "torch": sorted({t for file in runs.values() for t in file["torch"]}),
+        "devices": sorted({d for file in runs.values() for d in file["devices"]}),
+    }
+
+
+def _table1(results: Results, found: AllVerdicts) -> dict[str, Any]:
+    rows = results.rows("table1", [*COLUMNS, "parameters"])
+    if rows is None:
+        return {}
+    benchmarks = tuple(dict.fromkeys([b for b in BENCHMARKS if b in set(rows.benchmark)] + list(rows.benchmark)))
+    return shape_table1(shown(make_table(rows, benchmarks), benchmarks), found.claims)
+
+
+def _search(results: Results) -> dict[str, Any]:
+    rows = results.rows(f"search/{space_name(RULE)}", COLUMNS)
+    if rows is None:
+        return {}
+    settings = make_run(RULE, SEARCHED_ON, 0).options.as_dict()
+    return shape_search(rows, {name: settings[name] for name in SEARCHED})

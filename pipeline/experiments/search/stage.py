@@ -1,0 +1,137 @@
+"""A search as a stage: it asks for the configurations of a manifest and makes the best of them on validation data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from pipeline.experiments.search.winner import Winner, best_yaml, read_best
+from pipeline.records.row import ENDS, Row
+from pipeline.report.drawing import parallel_coordinates
+from pipeline.stage import Known, Made, Stage, Wish
+from presyn import PresynError
+from sweeps.manifest import Trial, draw, manifest, runs_of
+from sweeps.space import Space, own_options
+from sweeps.study import study_of
+
+
+@dataclass(frozen=True, eq=False)
+class Search(Stage):
+    """A space to search.
+
+    Attributes:
+        space: The space.
+        trials: Its manifest.
+        parent: The folder, under the results, of the stage that it belongs to; empty for a search of its own.
+    """
+
+    space: Space
+    trials: Sequence[Trial]
+    parent: str = ""
+    shows_lost = True
+    columns = ("trial",)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"{self.parent}/search/{self.space.name}" if self.parent else f"search/{self.space.name}"
+
+    @property
+    def mlflow_experiment(self) -> str:
+        return "search"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"Search {self.space.name}"
+
+    @property
+    def identity(self) -> str:
+        return f"search/{self.space.name}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Search) and (self.name, self.space.identity(), len(self.trials)) == (
+            other.name, other.space.identity(), len(other.trials),
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def ask(self, known: Known) -> list[Wish]:
+        """All trials at once: random search needs no feedback."""
+        if known.rows:
+            return []
+        runs = runs_of(self.space, list(self.trials))
+        return [Wish(run, {"stage": "search", "trial": t.number}) for t, run in zip(self.trials, runs, strict=True)]
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        rows = [row for _, row in known.rows]
+        values = [value_of(self.space, row) for row in rows]
+        winner = choose(self.space, self.trials, values)
+        study = study_of(self.space, self.trials, [row.record for row in rows], values)
+        files: dict[str, Any] = {
+            "manifest.csv": pd.DataFrame([{"trial": t.number, "seed": t.seed, **t.params} for t in self.trials]),
+            "best.yaml": best_yaml(self.space, winner, len(self.trials), known.rows[0][1].provenance),
+        }
+        if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
+            files["parallel_coordinates.png"] = parallel_coordinates(study)
+        params = {f"best_{k}": v for k, v in winner.params.items()}
+        metrics = {self._metric(): winner.value}
+        return Made(winner, files, params=params, metrics=metrics, message=self._message(rows, winner), study=study)
+
+    def _metric(self) -> str:
+        """The name of the winner's value in MLflow, by the objective."""
+        objective = self.space.objective
+        return "best_validation_accuracy" if objective == "mean_accuracy" else f"best_validation_{objective}"
+
+    def _message(self, rows: Sequence[Row], winner: Winner) -> str:
+        counts = {s: sum(row.status == s for row in rows) for s in ENDS}
+        params = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in winner.params.items()]
+        accuracy = self.space.objective == "mean_accuracy"
+        value = f"validation accuracy {winner.value:.2%}" if accuracy else f"{self.space.objective} {winner.value:.4g}"
+        return (
+            f"{self.title}: {', '.join(f'{n} {s}' for s, n in counts.items() if n)}. "
+            f"Best: trial {winner.trial}, {value}, {', '.join(params)}"
+        )
+
+    def stand_in(self, known: Known) -> Winner:
+        """Its first configuration: any takes as long."""
+        return Winner(self.trials[0].params, own_options(self.space.method, self.space.fixed), 0.0, 0)
+
+    def refuse(self, results: Path) -> None:
+        # A search of another space is not written over.
+        read_best(self.folder(results) / "best.yaml", self.space.method, self.space)
+
+    def recall(self, results: Path) -> Winner | None:
+        return read_best(self.folder(results) / "best.yaml", self.space.method, self.space)
+
+
+def search(space: Space, manifests: Path | None = None, parent: str = "") -> Search:
+    """The search of a space; with a folder, its manifest is read back from there, or drawn and frozen in it."""
+    return Search(space, draw(space) if manifests is None else manifest(space, manifests), parent)
+
+
+def value_of(space: Space, row: Row) -> float | None:
+    """The objective of a space for a row; None for a run that did not finish."""
+    if row.status != "finished":
+        return None
+    if space.objective in ("mean_accuracy", "forgetting"):
+        return getattr(row, space.objective)
+    return row.record.figures[space.objective][-1]
+
+
+def choose(space: Space, trials: Sequence[Trial], values: Sequence[float | None]) -> Winner:
+    """The finished trial with the best value; the earlier one of equals.
+
+    Raises:
+        PresynError: none finished.
+    """
+    finished = [(t, v) for t, v in zip(trials, values, strict=True) if v is not None]
+    if not finished:
+        raise PresynError(
+            f"No configuration of the search {space.name} finished: all were dropped or diverged. Draw more with --trials."
+        )
+    sign = 1 if space.direction == "maximize" else -1
+    trial, value = max(finished, key=lambda pair: (sign * pair[1], -pair[0].number))
+    return Winner(trial.params, own_options(space.method, space.fixed), value, trial.number)

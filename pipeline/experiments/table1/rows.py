@@ -1,0 +1,69 @@
+"""The rows of Table 1 that claims are tested on: with the published settings, further seeds of these, and searched ones."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.paper import BENCHMARKS
+from pipeline.records.csvs import refuse_twice
+from pipeline.records.results import Results
+from pipeline.report.by_seed import BySeed
+from presyn import PresynError
+
+COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy", "run_id", "config", "rules_version", "accuracy")
+NO_ROWS = pd.DataFrame(columns=["ablation", "parameters", *COLUMNS])
+
+
+def table_path(results: Results) -> Path:
+    return results.folder / "table1" / "runs.csv"
+
+
+def table_rows(results: Results) -> pd.DataFrame:
+    """All rows of the table; none if it is not there."""
+    rows = results.rows("table1", [*COLUMNS, "parameters"])
+    return NO_ROWS if rows is None else refuse_twice(rows, ("run_id", "parameters"), table_path(results))
+
+
+def searched(results: Results) -> pd.DataFrame:
+    """The rows whose parameters were searched on one benchmark and carried over."""
+    rows = table_rows(results)
+    return rows[rows.parameters == "searched"]
+
+
+def as_published(results: Results) -> pd.DataFrame:
+    """Our runs with the published settings: of the table, and of further seeds in the folder seeds where there are some.
+
+    Raises:
+        PresynError: two runs of a cell have different settings.
+    """
+    table = table_rows(results)
+    table = table[table.parameters == "as_published"]
+    further = [results.file(path, COLUMNS) for path in sorted((results.folder / "seeds").glob("*.csv"))]
+    rows = pd.concat([table, *further], ignore_index=True) if further else table
+    rows = rows.drop_duplicates("run_id")
+    rows = rows[rows.benchmark.isin(BENCHMARKS)]
+    for (method, benchmark), cell in rows.groupby(["method", "benchmark"], sort=False):
+        settings = [{**json.loads(r.config), "seed": None, "rules_version": r.rules_version} for r in cell.itertuples()]
+        different = [r.run_id for r, s in zip(cell.itertuples(), settings, strict=True) if s != settings[0]]
+        if different:
+            raise PresynError(
+                f"{results.folder / 'seeds'}: run {different[0]} of {method} on {benchmark} has other settings than run "
+                f"{cell.run_id.iloc[0]}, which would mix two experiments in a verdict. Move it out of there."
+            )
+    return rows
+
+
+def require_as_published(results: Results) -> None:
+    """Raise a PresynError where the table has no rows that a published cell can be compared with."""
+    if not table_path(results).exists():
+        raise PresynError(f"{table_path(results)} is missing. Make it with: presyn table1")
+    if as_published(results).empty:
+        raise PresynError(f"{results.folder} has no runs of a published cell to compare. Make some with: presyn table1")
+
+
+def accuracies(rows: pd.DataFrame, name: str, benchmark: str, column: str = "method") -> BySeed:
+    """Accuracy in % by seed of a method, or of a variant by another column; nan for a run that was lost."""
+    chosen = rows[(rows[column] == name) & (rows.benchmark == benchmark)].drop_duplicates("seed")
+    percent = 100 * chosen.mean_accuracy.where(chosen.status == "finished").astype(float)
+    return BySeed.from_frame(chosen.assign(percent=percent), "percent")

@@ -1,0 +1,156 @@
+"""Table 1: the search's winner and the published parameters, the controls, and the published numbers beside ours."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.experiments.search.stage import Search
+from pipeline.experiments.search.winner import Winner, read_best
+from pipeline.experiments.seeds import refuse_search_seeds
+from pipeline.experiments.table1.claims import table1_verdicts
+from pipeline.experiments.table1.table import caption, make_table, shown, title
+from pipeline.paper import BENCHMARKS, RULE, SEARCHED_PER_KIND, SET_BY_HAND, space_name
+from pipeline.paper.published import COME_ALONG
+from pipeline.records.results import Results
+from pipeline.report.drawing import table_picture
+from pipeline.report.tables import as_latex, grid
+from pipeline.report.verdicts import Verdict
+from pipeline.stage import Known, Made, Stage, Wish, table_metrics
+from presyn import METHODS, Benchmark, PresynError, make_run
+from sweeps.space import read_space, space_names
+
+
+@dataclass(frozen=True, eq=False)
+class Table1(Stage):
+    """The table of some benchmarks.
+
+    Attributes:
+        search: The search whose winner is carried over.
+        seeds: Of the reported runs.
+        benchmarks: Its columns.
+        tuned: Space -> the winner of an earlier search of another method.
+
+    The paper's protocol can be read in several ways. as_published: the published settings; default: of a method that has
+    none. searched: tuned once, on Permuted MNIST, and carried over, with eta0 of the paper's rule set by hand for each kind of
+    benchmark, as in the paper; strict: that eta0 carried over as well.
+
+    Raises:
+        PresynError: seeds of searches, or a space whose winner is not the table's to carry over.
+    """
+
+    search: Search
+    seeds: tuple[int, ...]
+    benchmarks: tuple[Benchmark, ...]
+    tuned: Mapping[str, Winner] = field(default_factory=dict)
+    name = "table1"
+    shows_lost = True
+    columns = ("method", "benchmark", "parameters", "seed")
+
+    def __post_init__(self) -> None:
+        space = self.search.space
+        refuse_search_seeds(self.seeds)
+        refuse_same_names(self.benchmarks)
+        if not space.benchmark.permuted:
+            raise PresynError(
+                f"Table 1 carries over what was searched on permuted tasks, but {space.name} searches {space.benchmark.name}."
+            )
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"table 1, {len(self.seeds)} seeds"
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        return (self.search,)
+
+    def ask(self, known: Known) -> list[Wish]:
+        """All runs of the table at once; without a winner, those that do not need it."""
+        if known.rows:
+            return []
+        winner = known.values[self.search.name]
+        return [
+            Wish(make_run(method, benchmark, seed, settings), {"stage": "table1", "parameters": label})
+            for benchmark in self.benchmarks
+            for seed in self.seeds
+            for method in METHODS
+            for label, settings in self.readings(method, benchmark, winner)
+        ]
+
+    def readings(self, method: str, benchmark: Benchmark, winner: Winner | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the settings of a method on a benchmark are called, and the overrides that give them."""
+        published = self._published(method, benchmark)
+        if published is not None:
+            yield published
+        if method != self.search.space.method:
+            winner = self.tuned.get(space_name(method)) if benchmark.name in BENCHMARKS else None
+        if winner is not None:
+            yield from _carried(method, benchmark, winner.settings)
+
+    def _published(self, method: str, benchmark: Benchmark) -> tuple[str, dict[str, Any]] | None:
+        """The published settings; None if there are none for this benchmark."""
+        kind, printed = METHODS[method], benchmark.name in BENCHMARKS
+        if method in SEARCHED_PER_KIND:
+            winner = self.tuned.get(SEARCHED_PER_KIND[method]["permuted" if benchmark.permuted else "split"])
+            return ("as_published", winner.settings) if winner and printed else None
+        if kind.joint or benchmark.name in kind.published:
+            has_settings = printed or not kind.joint
+            return "as_published" if has_settings and benchmark.dataset != "digits" else "default", {}  # the digits are ours
+        return None if kind.published else ("default", {})
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        return self._make(frame, tuple(b.name for b in self.benchmarks))
+
+    def remake(self, frame: pd.DataFrame, results: Results | None = None) -> Made:
+        return self._make(frame, tuple(dict.fromkeys(frame.benchmark)))
+
+    def _make(self, frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> Made:
+        table = make_table(frame, benchmarks)
+        cells, text = shown(table, benchmarks), caption(table, self.search.space.benchmark.name)
+        files = {
+            "table1.csv": table.round(4),
+            "table1.md": f"{title(benchmarks)}\n\n{cells.to_markdown(index=False)}\n\n{text}\n",
+            "table1.tex": as_latex(cells, f"{title(benchmarks)}. {text}", "tab:table1"),
+            "table1.png": table_picture(cells, len(benchmarks)),
+        }
+        numbers = {"ours": "mean", "standard_error": "standard_error", "n": "n"}
+        metrics = table_metrics(table, ("method", "benchmark", "parameters"), numbers)
+        params = {"seeds": list(self.seeds), "trials": self.search.space.trials}
+        return Made(table, files, "table1.csv", params, metrics, shown=grid(cells, title(benchmarks), text))
+
+    @classmethod
+    def verdicts(cls, results: Results) -> Iterator[Verdict]:
+        return table1_verdicts(results)
+
+
+def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The readings of what carrying over parameters means."""
+    # On a benchmark of one's own nobody set anything by hand.
+    by_hand = method == RULE and not benchmark.permuted and benchmark.name in METHODS[method].published
+    yield "searched", {k: v for k, v in once.items() if k != SET_BY_HAND or not by_hand}
+    if method == RULE and SET_BY_HAND in once:
+        yield "strict", once
+
+
+def tuned_winners(results: Path) -> dict[str, Winner]:
+    """Space -> the winner of an earlier search of its method, of these results or else of those that come along."""
+    method_by_space = {space_name(method): method for method in METHODS}
+    method_by_space |= {name: method for method, spaces in SEARCHED_PER_KIND.items() for name in spaces.values()}
+    winners: dict[str, Winner] = {}
+    for name, method in method_by_space.items():
+        space = read_space(name) if name in space_names() else None
+        for folder in (results, COME_ALONG):
+            winner = read_best(folder / "search" / name / "best.yaml", method, space)
+            if winner is not None:
+                winners.setdefault(name, winner)
+    return winners
+
+
+def refuse_same_names(benchmarks: tuple[Benchmark, ...]) -> None:
+    """Raise a PresynError for two benchmarks of one name, which no table could tell apart."""
+    names = [b.name for b in benchmarks]
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise PresynError(f"Two benchmarks are called {twice[0]}: give one of them another name in its file.")

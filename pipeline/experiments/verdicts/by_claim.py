@@ -1,0 +1,149 @@
+"""One verdict on each claim of the paper, of the verdicts on its parts and readings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.paper.published import Claim
+from pipeline.report.verdicts import (
+    NOT_REPRODUCED,
+    NOT_TESTED,
+    REPRODUCED,
+    UNDECIDED,
+    VERDICTS,
+    Verdict,
+    show_effect,
+    show_ours,
+)
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """What is said of a claim as a whole.
+
+    Attributes:
+        claim: Of the paper.
+        verdict: Of all its parts together.
+        parts: The verdicts that decide it.
+        readings: Verdicts on other ways to read it, which decide nothing.
+        fits_print: Of printed values and several readings, the reading whose values lie nearest to them; else empty.
+        note: What it rests on that is not reproduced, or what is missing.
+    """
+
+    claim: Claim
+    verdict: str
+    parts: tuple[Verdict, ...]
+    readings: tuple[Verdict, ...]
+    fits_print: str
+    note: str
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs behind the parts that decide it."""
+        return tuple(sorted({run_id for part in self.parts for run_id in part.run_ids}))
+
+    @property
+    def brief(self) -> str:
+        """What decides it, in a few words: the effect of its first part, and how many parts there are."""
+        if not self.parts or self.parts[0].difference is None:
+            return "–"
+        first = self.parts[0]
+        effect = show_ours(first) if first.unit == "%" else show_effect(first)
+        return effect + (f", and {len(self.parts) - 1} more" if len(self.parts) > 1 else "")
+
+    @property
+    def seeds(self) -> str:
+        """Seeds that would decide its undecided parts."""
+        return "; ".join(part.seeds for part in self.parts if part.seeds)
+
+    def by_reading(self) -> dict[str, str]:
+        """Reading -> the verdict on it."""
+        names = dict.fromkeys(v.reading for v in self.readings)
+        return {name: all_together([v.verdict for v in self.readings if v.reading == name]) for name in names}
+
+
+def all_together(verdicts: Sequence[str]) -> str:
+    """The verdict on a claim of several parts, such as a value and a direction: it needs all of them."""
+    for verdict in (NOT_REPRODUCED, NOT_TESTED, UNDECIDED):
+        if verdict in verdicts:
+            return verdict
+    return REPRODUCED if verdicts else NOT_TESTED
+
+
+def by_claim(verdicts: Sequence[Verdict], claims: Sequence[Claim]) -> list[ClaimVerdict]:
+    """A verdict for each claim, in order."""
+    parts = {c.id: tuple(v for v in verdicts if v.id == c.id and not v.reading) for c in claims}
+    together = {id: all_together([v.verdict for v in deciding]) for id, deciding in parts.items()}
+    return [
+        ClaimVerdict(
+            claim,
+            together[claim.id],
+            parts[claim.id],
+            tuple(v for v in verdicts if v.id == claim.id and v.reading),
+            _nearest_reading([v for v in verdicts if v.id == claim.id]),
+            _note(claim, together),
+        )
+        for claim in claims
+    ]
+
+
+def _note(claim: Claim, together: Mapping[str, str]) -> str:
+    missing = []
+    if together[claim.id] == NOT_TESTED:
+        missing = [f"it needs {claim.missing}" if claim.missing else f"no rows: presyn reproduce {claim.stage}"]
+    shaky = [f"{other} is {together[other]}" for other in claim.rests_on if together.get(other, REPRODUCED) != REPRODUCED]
+    return "; ".join([*missing, *shaky])
+
+
+def _nearest_reading(verdicts: Sequence[Verdict]) -> str:
+    distances: dict[str, list[float]] = {}
+    for v in verdicts:
+        if v.kind == "mean" and v.difference is not None and not v.reading.startswith("beside"):
+            distances.setdefault(v.reading, []).append(abs(v.difference.mean))
+    if len(distances) < 2:
+        return ""
+    means = {reading: sum(values) / len(values) for reading, values in distances.items()}
+    return min(means, key=lambda reading: means[reading]) or "the one that decides"
+
+
+def claim_table(claims: Sequence[ClaimVerdict]) -> pd.DataFrame:
+    """A line for each claim: results/claims.csv."""
+    lines = []
+    for c in claims:
+        margins = [v.p_margin if v.p_margin == v.p_margin else v.p for v in c.parts]
+        lines.append(
+            {
+                "id": c.claim.id,
+                "place": c.claim.place,
+                "claim": c.claim.claim,
+                "kind": c.claim.kind,
+                "published": c.claim.published,
+                "verdict": c.verdict,
+                "ours": "; ".join(f"{v.comparison}: {show_ours(v)}" for v in c.parts) or "–",
+                "p": max((p for p in margins if p == p), default=float("nan")),
+                "seeds": c.seeds,
+                "readings": "; ".join(f"{reading}: {verdict}" for reading, verdict in c.by_reading().items()),
+                "fits_print": c.fits_print,
+                "note": c.note,
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def count(claims: Sequence[ClaimVerdict]) -> dict[str, int]:
+    """Verdict -> how many claims have it."""
+    return {verdict: sum(c.verdict == verdict for c in claims) for verdict in VERDICTS}
+
+
+def in_short(claims: Sequence[ClaimVerdict]) -> str:
+    """How many claims have which verdict, as a sentence."""
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in count(claims).items())
+    return f"Of the paper's {len(claims)} claims: {counts}."
+
+
+def claims_as_markdown(claims: Sequence[ClaimVerdict]) -> str:
+    """The verdicts claim by claim, as people read them."""
+    table = claim_table(claims)
+    shown = table.assign(p=table.p.map("{:.3f}".format).replace("nan", "–"))
+    return f"{in_short(claims)}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"

@@ -1,0 +1,57 @@
+"""What came out, in sentences: each is chosen by a verdict and filled from the rows behind it, so none can contradict them."""
+
+from collections.abc import Sequence
+
+from pipeline.experiments.verdicts.by_claim import ClaimVerdict, in_short
+from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED
+
+PARTS = {
+    "E": "Energy",
+    "S": "Sparsity",
+    "L": "Lifelong learning",
+    "A": "Ablations",
+    "P": "Perceptron",
+    "B": "Biology",
+    "R": "As a whole",
+}
+"""First letter of a claim's id -> part of the paper."""
+HEADINGS = {
+    REPRODUCED: "Reproduced",
+    NOT_REPRODUCED: "Not reproduced",
+    UNDECIDED: "Undecided",
+    NOT_TESTED: "Not tested",
+}
+BEGIN, END = "<!-- conclusions -->", "<!-- /conclusions -->"
+"""Around the block of the README."""
+
+
+def part_of(id: str) -> str:
+    """The part of the paper that a claim belongs to."""
+    return PARTS[id[0]]
+
+
+def sentence(c: ClaimVerdict) -> str:
+    """A claim with what came out here."""
+    outcome = "" if c.brief == "–" else f": {c.brief}"
+    published = "" if c.claim.published == "–" else f", published {c.claim.published}"
+    note = f"; {c.note}" if c.note else ""
+    return f"{c.claim.id}, {c.claim.claim.strip('… ')}{outcome}{published}{note}"
+
+
+def by_part(claims: Sequence[ClaimVerdict]) -> dict[str, dict[str, list[ClaimVerdict]]]:
+    """Part of the paper -> verdict -> its claims; what has none is left out."""
+    parts: dict[str, dict[str, list[ClaimVerdict]]] = {}
+    for c in claims:
+        parts.setdefault(part_of(c.claim.id), {}).setdefault(c.verdict, []).append(c)
+    return parts
+
+
+def as_markdown(claims: Sequence[ClaimVerdict]) -> str:
+    """What came out, part by part, for the README."""
+    lines = [in_short(claims), ""]
+    for part, verdicts in by_part(claims).items():
+        lines.append(f"- **{part}.**")
+        for verdict, heading in HEADINGS.items():
+            if verdict in verdicts:
+                lines.append(f"  - *{heading}*: {'; '.join(sentence(c) for c in verdicts[verdict])}.")
+    return "\n".join(lines) + "\n"

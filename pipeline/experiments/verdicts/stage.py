@@ -1,0 +1,109 @@
+"""Verdicts as a stage: it asks for no runs and reads the rows that other stages have exported."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.experiments.table1.rows import require_as_published
+from pipeline.experiments.verdicts.by_claim import ClaimVerdict, by_claim, claim_table, claims_as_markdown, count, in_short
+from pipeline.paper.published import PAPER, READERS, claim_list
+from pipeline.records.results import Results
+from pipeline.report.verdicts import NOT_REPRODUCED, NOTE, VERDICTS, Verdict, as_markdown, decide, verdict_table
+from pipeline.stage import Known, Made, Stage, Wish
+from presyn import PresynError
+
+FAMILIES = (
+    "Table 1 of the paper",
+    "the authors' code",
+    "further printed values",
+    "statements",
+    "energy",
+    "energy, other readings",
+    "sparsity",
+    "sparsity, other readings",
+    "lifelong",
+    "lifelong, other readings",
+    "ablations",
+    "ablations, other readings",
+    "perceptron",
+    "perceptron, other readings",
+)
+"""In the order in which verdicts are listed; others follow."""
+
+
+@dataclass(frozen=True)
+class AllVerdicts:
+    """Verdicts on every part and reading, and on every claim as a whole."""
+
+    verdicts: Sequence[Verdict]
+    claims: Sequence[ClaimVerdict]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts(Stage):
+    """Verdicts of the rows under a folder of results.
+
+    Attributes:
+        stages: Whose `verdicts` say what is found on the claims.
+    """
+
+    stages: tuple[type[Stage], ...]
+    name = "verify"
+    title = "verdicts"
+    reads_results = True
+
+    def ask(self, known: Known) -> list[Wish]:
+        return []
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        assert known.results is not None
+        found = all_verdicts(known.results, self.stages)
+        table = verdict_table(found.verdicts)
+        files = {
+            "verdicts.csv": table.round(4),
+            "verdicts.md": f"{as_markdown(found.verdicts)}\n\n{NOTE}\n",
+            "claims.csv": claim_table(found.claims).round(4),
+            "claims.md": claims_as_markdown(found.claims),
+        }
+        metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in VERDICTS}
+        metrics |= {f"claims_{verdict.replace(' ', '_')}": float(n) for verdict, n in count(found.claims).items()}
+        return Made(found, files, "verdicts.csv", metrics=metrics, message=in_short(found.claims))
+
+    def folder(self, results: Path) -> Path:
+        return results
+
+
+def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts:
+    """All verdicts of the rows under a folder.
+
+    Raises:
+        PresynError: there are no rows at all, or they are not of runs, were changed, or mix settings.
+    """
+    for read in READERS:
+        read(PAPER)
+    if not results.paths():
+        require_as_published(results)
+    claims = claim_list()
+    published = {claim.id: claim.published for claim in claims}
+    found: Iterator[Verdict] = chain.from_iterable(stage.verdicts(results) for stage in stages)
+    verdicts = [v if v.published != "–" else replace(v, published=published.get(v.id, "–")) for v in found]
+    odd = [v.id for v in verdicts if v.id and v.id not in published]
+    if odd:
+        raise PresynError(f"A verdict is on {odd[0]}, which is no claim in results/paper/claims.yaml: add it there.")
+    position = {family: i for i, family in enumerate(FAMILIES)}
+    decided = decide(sorted(verdicts, key=lambda v: position.get(v.family, len(position))))
+    decided = with_notes(decided)
+    return AllVerdicts(decided, by_claim(decided, claims))
+
+
+def with_notes(decided: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, each with a note on the cells of Table 1 that it rests on and that are not reproduced."""
+    wrong = {v.comparison for v in decided if v.family == FAMILIES[0] and v.verdict == NOT_REPRODUCED}
+    notes = [
+        ", ".join(f"{method} on {b} is not reproduced" for method, b in v.rests_on if f"{method} on {b}" in wrong)
+        for v in decided
+    ]
+    return [replace(v, note=note) for v, note in zip(decided, notes, strict=True)]

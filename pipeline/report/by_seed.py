@@ -1,0 +1,89 @@
+"""A number for each seed, together with the runs that it was computed from, so that a verdict can say what it rests on."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Runs = Mapping[int, frozenset[str]]
+"""Seed -> ids of runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class BySeed:
+    """A number for each seed.
+
+    Attributes:
+        values: Indexed by seed; nan where a run was lost.
+        runs: The runs behind each of them.
+    """
+
+    values: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
+    runs: Runs = field(default_factory=dict)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, column: str) -> "BySeed":
+        """A column of a frame that has one line for each seed, with the columns seed and run_id."""
+        runs = {int(seed): frozenset([str(run_id)]) for seed, run_id in zip(frame.seed, frame.run_id, strict=True)}
+        return cls(frame.set_index("seed")[column].astype(float).sort_index(), runs)
+
+    @property
+    def finished(self) -> list[float]:
+        """The numbers of the seeds whose runs were not lost."""
+        return [float(v) for v in self.values.dropna()]
+
+    @property
+    def lost(self) -> int:
+        """Seeds whose run was lost."""
+        return int(self.values.isna().sum())
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """All runs behind the numbers, sorted."""
+        return tuple(sorted(set().union(*self.runs.values()))) if self.runs else ()
+
+    def without_lost(self) -> "BySeed":
+        """The same without the seeds whose run was lost."""
+        values = self.values.dropna()
+        return BySeed(values, {seed: runs for seed, runs in self.runs.items() if seed in values.index})
+
+    def _with(self, other: "BySeed", function: Callable[[pd.Series, pd.Series], pd.Series]) -> "BySeed":
+        seeds = [seed for seed in self.values.index if seed in other.values.index]
+        runs = {seed: self.runs.get(seed, frozenset()) | other.runs.get(seed, frozenset()) for seed in seeds}
+        return BySeed(function(self.values.loc[seeds], other.values.loc[seeds]), runs)
+
+    def __sub__(self, other: "BySeed | float") -> "BySeed":
+        """The difference over the seeds of both."""
+        if isinstance(other, BySeed):
+            return self._with(other, lambda a, b: a - b)
+        return BySeed(self.values - other, self.runs)
+
+    def __rsub__(self, other: float) -> "BySeed":
+        return BySeed(other - self.values, self.runs)
+
+    def log_ratio(self, other: "BySeed") -> "BySeed":
+        """The logarithm of this over another, over the seeds of both."""
+        return self._with(other, lambda a, b: np.log(a / b))
+
+    def map(self, function: Callable[[Any], Any]) -> "BySeed":
+        """A function of the numbers, which takes and gives an array."""
+        return BySeed(pd.Series(function(self.values.to_numpy(dtype=float)), self.values.index, dtype=float), self.runs)
+
+    def fisher_z(self) -> "BySeed":
+        """Fisher's z of correlations."""
+        return self.map(fisher_z)
+
+
+def fisher_z(r: Any) -> Any:
+    """Fisher's z of correlations."""
+    return np.arctanh(np.clip(np.asarray(r, dtype=float), -0.999999, 0.999999))
+
+
+def mean_over(parts: Iterable[BySeed]) -> BySeed:
+    """The mean of several numbers for each seed that all of them have; nan where a run was lost."""
+    parts = list(parts)
+    values = pd.concat([part.values for part in parts], axis=1, join="inner").mean(axis=1, skipna=False)
+    runs = {int(seed): frozenset().union(*(part.runs.get(seed, frozenset()) for part in parts)) for seed in values.index}
+    return BySeed(values, runs)
