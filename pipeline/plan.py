@@ -159,7 +159,7 @@ def _schedule(benchmark: Benchmark, joint: bool, root: str | None) -> Schedule:
 
 def measured_images(run: Run, schedule: Schedule) -> float:
     """Test images that measurements show to sampled networks, as if in tests."""
-    samples = kind_of(run.method).traits_of(run.options).test_samples
+    samples = kind_of(run.method).make_traits(run.options).transmissions_per_test
     share = min(1.0, run.benchmark.passes / samples)
     tests = [(MEASURES[m].tests, schedule.parts * share if MEASURES[m].every else 1) for m in run.benchmark.measures]
     return schedule.test[0] * sum(number * times for number, times in tests)

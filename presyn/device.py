@@ -26,7 +26,7 @@ def memory_of(run: Run, data: Dataset) -> int:
     per_sample = 2 * (tasks.batch_size + TEST_BATCH) * sum(sizes)  # activities and their gradients, of a step and of a test
     per_weight = FLOATS_PER_WEIGHT * Network(sizes).n_weights
     order = 6 * 8 * len(data.train_y) * (tasks.tasks if kind.joint else 1)  # an epoch's order, and what sorting it takes
-    return 4 * (per_sample + per_weight) * kind.traits_of(run.options).draws + order
+    return 4 * (per_sample + per_weight) * kind.make_traits(run.options).networks_per_transmission + order
 
 
 def refuse_mixed(runs: Sequence[Run], data: Dataset) -> None:

@@ -91,7 +91,7 @@ class PatternCohort(Cohort):
 
     def _test_batch(self, part: int, task: int, batch: int, rows: Tensor) -> Tensor:
         """How many of these patterns each member gets right, by the majority of its passes; a tie is wrong, (K,)."""
-        s, method, samples = self.stream, cast(Perceptron, self.method), self.method.traits.test_samples
+        s, method, samples = self.stream, cast(Perceptron, self.method), self.method.traits.transmissions_per_test
         x, y = s.x[:, task, rows].float(), s.y[:, task, rows].float()
         key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, batch, np.arange(samples)).to(s.device)
         votes = sum(method.answer(self.state, x, key[i]) for i in range(samples))

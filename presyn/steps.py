@@ -44,13 +44,13 @@ class Steps:
         self._mixed: Tensor | None = None
         self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=stream.device)
         self._at = torch.zeros(1, dtype=torch.long, device=stream.device)
-        self._loss = torch.zeros(members * traits.draws, device=stream.device)
+        self._loss = torch.zeros(members * traits.networks_per_transmission, device=stream.device)
         self._inputs = fused(_inputs, fuse, stream.device)
         self._weights, self._biases = method.transmit(state, self._keys[0])
         self._backprop = Backprop(network, self._weights, self._biases, traits.trains_biases, batch)
         # Of the members, when each of them has several sampled networks that see the same images.
         self._shared = (
-            self._backprop.x if traits.draws == 1 else self._backprop.x.new_empty(members, *self._backprop.x.shape[1:])
+            self._backprop.x if traits.networks_per_transmission == 1 else self._backprop.x.new_empty(members, *self._backprop.x.shape[1:])
         )
         self._raised: Tensor | None = None
         # An epoch whose loss nobody reads does not compute it; so there are two programs.
@@ -79,7 +79,7 @@ class Steps:
         """Make the next steps of the loaded epoch; returns their mean loss, (K,), which means nothing if not measured."""
         self._loss.zero_()
         (self._with_loss if measure_loss else self._plain)(steps)
-        return self._loss.view(-1, self.method.traits.draws).mean(dim=1) / steps
+        return self._loss.view(-1, self.method.traits.networks_per_transmission).mean(dim=1) / steps
 
     def _step(self, measure_loss: bool) -> None:
         self._backprop(self._gather(), self._loss if measure_loss else None)
@@ -91,7 +91,7 @@ class Steps:
         image = self._image.index_select(0, self._at)[0]  # type: ignore[union-attr]
         pixel = self._pixel if self._mixed is None else s.pixel_index(self._mixed.index_select(0, self._at)[0])
         self._inputs(self._shared, s.train_x, image, pixel, s.scale, s.offset)
-        labels, draws = s.train_y[image], self.method.traits.draws
+        labels, draws = s.train_y[image], self.method.traits.networks_per_transmission
         if draws > 1:
             self._backprop.x.unflatten(0, (-1, draws)).copy_(self._shared[:, None])
             labels = labels.repeat_interleave(draws, dim=0)
@@ -102,7 +102,7 @@ class Steps:
         next_key = self._keys.index_select(0, self._at)[0]
         grad, bias_grad = self._backprop.grad, self._backprop.bias_grad
         if self._raised is not None:
-            self._raised.add_(self.method.raised(self.state, grad, self._weights))
+            self._raised.add_(self.method.find_raised_synapses(self.state, grad, self._weights))
         self.method.update(self.state, grad, bias_grad, self._weights, self._biases, next_key)
 
     def profile(self, steps: int) -> dict[str, float]:

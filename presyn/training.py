@@ -163,7 +163,7 @@ class Cohort:
 
     def _test_batch(self, part: int, task: int, batch: int, rows: Tensor) -> Tensor:
         """How many of these test images each member gets right, (K,)."""
-        samples = np.arange(self.method.traits.test_samples)
+        samples = np.arange(self.method.traits.transmissions_per_test)
         key = to_device(keys(self.stream.seeds, Purpose.TEST_RELEASE, part, task, batch, samples), self.device)
         return self._tests(rows, self.stream.pixel_index(task), key)
 
@@ -181,7 +181,7 @@ class Cohort:
     def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
         """Of the sampled networks of a transmission, (K, S, B, classes)."""
         weights, biases = self.method.transmit(self.state, key)
-        draws = self.method.traits.draws
+        draws = self.method.traits.networks_per_transmission
         p = self.network.forward(weights, biases, x if draws == 1 else x.repeat_interleave(draws, dim=0)).softmax(dim=-1)
         return p.unflatten(0, (-1, draws))
 

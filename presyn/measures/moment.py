@@ -60,7 +60,7 @@ class Moment:
     @property
     def passes(self) -> int:
         """Sampled networks to average: those of a test at the end, else the benchmark's passes; 1 of a deterministic one."""
-        most = self.method.traits.test_samples
+        most = self.method.traits.transmissions_per_test
         return most if self.last else min(most, self.stream.benchmark.passes)
 
     @cached_property
@@ -119,7 +119,7 @@ def outputs(at: Moment, state: "State", passes: int, purpose: Purpose = Purpose.
 
 def _answer(at: Moment, state: "State", key: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax (K, B, units) and the activity of a minibatch, summed over its images, (K,), of one transmission."""
-    draws = at.method.traits.draws
+    draws = at.method.traits.networks_per_transmission
     weights, biases = at.method.transmit(state, key)
     layers = at.network.activities(weights, biases, x if draws == 1 else x.repeat_interleave(draws, dim=0))
     p = layers[-1].softmax(dim=-1).unflatten(0, (-1, draws)).mean(dim=1)

@@ -45,8 +45,8 @@ class BGD(Method[BGDOptions]):
     }
 
     @classmethod
-    def traits_of(cls, options: BGDOptions) -> Traits:
-        return Traits(draws=options.draws, averages="accuracy")
+    def make_traits(cls, options: BGDOptions) -> Traits:
+        return Traits(networks_per_transmission=options.draws, averages="accuracy")
 
     def __init__(self, members: Sequence[BGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
@@ -58,22 +58,22 @@ class BGD(Method[BGDOptions]):
         return {"weights": weights.clone(), "biases": biases.clone(), **wide}
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        weights, biases = (state[name].repeat_interleave(self.traits.draws, dim=0) for name in ("weights", "biases"))
+        weights, biases = (state[name].repeat_interleave(self.traits.networks_per_transmission, dim=0) for name in ("weights", "biases"))
         self._draw(state, key, weights, biases)
         return weights, biases
 
     def _draw(self, state: State, key: Tensor, weights: Tensor, biases: Tensor) -> None:
         first, table = 0, quantiles(key.device)
         for name, into in (("weights", weights), ("biases", biases)):
-            self._sample(into.unflatten(0, (-1, self.traits.draws)), state[name], state[f"{name}_sigma"], key, first, table)
-            first += self.traits.draws * state[name].shape[1]
+            self._sample(into.unflatten(0, (-1, self.traits.networks_per_transmission)), state[name], state[f"{name}_sigma"], key, first, table)
+            first += self.traits.networks_per_transmission * state[name].shape[1]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         assert bias_grad is not None
         for name, g, theta in (("weights", grad, weights), ("biases", bias_grad, biases)):
-            g, theta = (t.unflatten(0, (-1, self.traits.draws)) for t in (g, theta))
+            g, theta = (t.unflatten(0, (-1, self.traits.networks_per_transmission)) for t in (g, theta))
             self._update(state[name], state[f"{name}_sigma"], g, theta, self.batch, self.h.eta0)
         self._draw(state, next_key, weights, biases)
 

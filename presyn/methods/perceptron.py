@@ -69,9 +69,9 @@ class PresynapticPerceptron(Perceptron):
     Options: ClassVar[type[PresynapticPerceptronOptions]] = PresynapticPerceptronOptions
 
     @classmethod
-    def traits_of(cls, options: MethodOptions) -> Traits:
+    def make_traits(cls, options: MethodOptions) -> Traits:
         assert isinstance(options, PresynapticPerceptronOptions)
-        return Traits(test_samples=options.samples)
+        return Traits(transmissions_per_test=options.samples)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         return {**super().start(weights, biases), "p": self.h.p_min.expand_as(weights).clone()}
