@@ -13,7 +13,7 @@ from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
 from sweeps.checkpoints import Checkpoints
-from sweeps.study import keep_study
+from sweeps.study import store_study
 
 WORTH_SAYING = 20  # runs that wait for MLflow
 
@@ -192,7 +192,7 @@ class _Performance:
         made, files = make(asked, self._values(stage), self.plan, self.at.results)
         self.made[stage.name] = made
         if made.study is not None:
-            keep_study(made.study, self.at.store.root / "optuna.db")
+            store_study(made.study, self.at.store.root / "optuna.db")
         if stage.name not in self.notes:  # it has no runs of its own, so its table says what it is
             text = made.files[made.table].to_csv() if made.table else stage.name
             self.notes[stage.name] = Note(stage.experiment, f"{stage.identity}/{digest([text])}", stage.title)

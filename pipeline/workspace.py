@@ -10,11 +10,11 @@ from pathlib import Path
 from pipeline.records.server import address
 from pipeline.records.store import Store
 from presyn import PresynError
-from presyn.datasets import expanded
-from presyn.errors import hidden
+from presyn.datasets import expand_home
+from presyn.errors import hide_passwords
 from sweeps.cluster import Cluster
-from sweeps.far import folder_at
-from sweeps.files import database_in
+from sweeps.remote import open_folder
+from sweeps.files import sqlite_address
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Workspace:
         """
         data = data or os.environ.get("PRESYN_DATA")
         cluster = Cluster(
-            data=str(expanded(data).absolute()) if data else None,  # workers have working folders of their own
+            data=str(expand_home(data).absolute()) if data else None,  # workers have working folders of their own
             device=device or os.environ.get("PRESYN_DEVICE") or None,
             gpu_share=gpu_share,
             cpus=cpus,
@@ -74,7 +74,7 @@ class Workspace:
         known = address(uri) if uri else ""
         opened = open_store(store, checkpoints)
         prefix = mlflow_prefix or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ""
-        return cls(opened, results, cluster, known or database_in(opened.root / "mlflow.db"), prefix, hidden(command))
+        return cls(opened, results, cluster, known or sqlite_address(opened.root / "mlflow.db"), prefix, hide_passwords(command))
 
 
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
@@ -87,11 +87,11 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
     Raises:
         PresynError: it cannot be written, or would be gone with a Ray session.
     """
-    folder = expanded(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
+    folder = expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
     if "runtime_resources" in folder.parts:
         raise PresynError(
             f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "
             "folder that stays and that all nodes see, with --store or PRESYN_STORE."
         )
     far = checkpoints or os.environ.get("PRESYN_CHECKPOINTS")
-    return Store(folder, folder_at(far) if far else None)
+    return Store(folder, open_folder(far) if far else None)

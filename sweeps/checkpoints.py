@@ -18,7 +18,7 @@ import torch
 
 from sweeps.checkpoint_files import first_line, forget, ids_in, parsed, parts_of, runs_in, write
 from sweeps.cluster import NodeError
-from sweeps.far import remove_folder
+from sweeps.remote import remove_folder
 
 KEEP = 2  # files kept for each cohort: the latest may be damaged
 

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from presyn import PresynError, Run, Schedule
-from presyn.device import memory_of
-from presyn.methods import kind_of
+from presyn.device import memory_needed
+from presyn.methods import method_class
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, prepare, where
 from sweeps.cluster.join import join
-from sweeps.cluster.nodes import Driver, Images, code_digest
-from sweeps.drive import Drive, OnEnd, OnSteps
+from sweeps.cluster.nodes import Driver, Images, digest_code
+from sweeps.driver import Drive, OnEnd, OnSteps
 from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size, pack
-from sweeps.worker import Ended, standing, train_members
+from sweeps.train_cohort import Ended, resume_run, train_members
 
 Say = Callable[[str], None]
 
@@ -79,7 +79,7 @@ def _drive(
     joined = join(cluster, log, say)
     datasets = {b: b.load(cluster.data) for b in {m.run.benchmark for m in members}}
     images = {d.sha256: Images.of(d) for d in datasets.values()}
-    driver = Driver(checkpoints, cluster, code_digest(), {b: images[d.sha256] for b, d in datasets.items()})
+    driver = Driver(checkpoints, cluster, digest_code(), {b: images[d.sha256] for b, d in datasets.items()})
     return Drive(members, driver, _sizes(members, datasets, seconds), on_end, on_steps, say, joined).run()
 
 
@@ -89,13 +89,13 @@ def _sizes(members: list[Member], datasets: Mapping[Any, Any], seconds: Callable
     for run in (m.run for m in members):
         if run.shape() not in sizes:
             data = datasets[run.benchmark]
-            schedule = Schedule.of(run.benchmark, data, kind_of(run.method).joint)
-            steps = schedule.first_step(schedule.parts)
-            sizes[run.shape()] = Size(seconds(run), schedule.parts, steps, memory_of(run, data))
+            schedule = Schedule.for_benchmark(run.benchmark, data, method_class(run.method).joint)
+            steps = schedule.first_step(schedule.segments)
+            sizes[run.shape()] = Size(seconds(run), schedule.segments, steps, memory_needed(run, data))
     return sizes
 
 
-def train_here(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps) -> None:
+def train_in_process(runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps) -> None:
     """As `execute`, in this process and without Ray, one cohort after the other."""
     cores = torch.get_num_threads()
     checkpoints.open()
@@ -118,7 +118,7 @@ def _going(runs: dict[str, Run], checkpoints: Checkpoints, on_end: OnEnd) -> lis
     """Runs as members; those whose checkpoint is their end (a driver was killed before it stored the result) end here."""
     members, index = [], checkpoints.index()
     for run_id, run in list(runs.items()):
-        member, record = standing(run_id, run, checkpoints, index.get(run_id, ()))
+        member, record = resume_run(run_id, run, checkpoints, index.get(run_id, ()))
         if record:
             on_end(run_id, record, {})
         else:

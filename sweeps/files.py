@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from presyn import BENCHMARKS, Benchmark, PresynError
-from presyn.benchmarks import PATTERNS, named
-from presyn.datasets import expanded
+from presyn.benchmarks import PATTERNS, find_benchmark
+from presyn.datasets import expand_home
 from presyn.options import reject_unknown
 
 
@@ -34,7 +34,7 @@ _NUMBER = r"[-+]?(\d[\d_]*\.[\d_]*(e[-+]?\d+)?|\d+e[-+]?\d+|\.\d+(e[-+]?\d+)?|\.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMBER})$", re.IGNORECASE), list("-+0123456789."))
 
 
-def database_in(path: Path) -> str:
+def sqlite_address(path: Path) -> str:
     """The address of an SQLite database in a file, whatever signs are in the names of its folders."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
@@ -101,12 +101,12 @@ def read_benchmark(name: str) -> Benchmark:
     known = [*BENCHMARKS, PATTERNS.name]
     if not name.endswith((".yaml", ".yml")):
         reject_unknown([name], known, "benchmark (or path of a .yaml file)")
-        return named(name)
+        return find_benchmark(name)
     path = Path(name)
     try:
         values = {"name": path.stem, **read_yaml(path)}
         if isinstance(values.get("source"), str):  # relative to the file that names it
-            values["source"] = str((path.parent / expanded(values["source"])).resolve())
+            values["source"] = str((path.parent / expand_home(values["source"])).resolve())
             values.setdefault("dataset", Path(values["source"]).stem)
         benchmark = Benchmark.build(values)
         if benchmark.name in known:

@@ -29,7 +29,7 @@ class Trial:
     params: dict[str, Any]
 
 
-def draw(space: Space) -> list[Trial]:
+def draw_trials(space: Space) -> list[Trial]:
     """The configurations of a space, as many as its trials; the same for ever, and a longer draw begins with a shorter one.
 
     A grid goes through its first field last, so that what a smaller budget reaches is what the space names first.
@@ -43,13 +43,13 @@ def draw(space: Space) -> list[Trial]:
     return [Trial(t.number, SEARCH_SEEDS + t.number, {k: t.params[k] for k in space.search}) for t in asked]
 
 
-def manifest(space: Space, folder: Path) -> list[Trial]:
+def frozen_trials(space: Space, folder: Path) -> list[Trial]:
     """The manifest, drawn once and then read back from its file in the folder; a damaged one is drawn again, the same."""
     name = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"{space.name}-{name}.json"
     rows = _read(path)
     if rows is None:
-        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw(space)]
+        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw_trials(space)]
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"space": space.identity(), "trials": rows, "sha256": _digest(rows)}, indent=1))
@@ -70,6 +70,6 @@ def _digest(rows: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def runs_of(space: Space, trials: list[Trial]) -> list[Run]:
+def trial_runs(space: Space, trials: list[Trial]) -> list[Run]:
     """The runs of a manifest, one seed per configuration."""
     return [make_run(space.method, space.benchmark, t.seed, {**space.fixed, **t.params}) for t in trials]

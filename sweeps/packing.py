@@ -41,7 +41,7 @@ class Size:
 
 
 def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int, most: int) -> list[list[Member]]:
-    """Cohorts of members that share shape and standing, the longest first.
+    """Cohorts of members that share shape and resume_run, the longest first.
 
     Args:
         members: What to train.

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
-from presyn.measures import figures_of
+from presyn.measures import figure_names
 from presyn.options import reject_unknown
 from sweeps.files import read_benchmark, read_yaml
 
@@ -62,7 +62,7 @@ class Space:
         }
 
 
-def own_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
+def method_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """What a search fixed of the method itself, rather than of the benchmark; it goes with the winner."""
     kind = METHODS[method]
     return {k: v for k, v in fixed.items() if k in kind.Options.names() or k in kind.preset_names}
@@ -122,7 +122,7 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
         raise PresynError(
             "validation is missing under fixed: a search chooses on held-out images, the test set is for the table."
         )
-    reject_unknown([space.objective], ["mean_accuracy", "forgetting", *figures_of(tasks.measures)], "objective")
+    reject_unknown([space.objective], ["mean_accuracy", "forgetting", *figure_names(tasks.measures)], "objective")
     for corner in _corners(space):  # so that a range outside a field's limits is found before anything runs
         make_run(space.method, space.benchmark, 0, {**space.fixed, **corner})
     return space

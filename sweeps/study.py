@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 
 from presyn import Record
-from sweeps.files import database_in, set_aside
+from sweeps.files import sqlite_address, set_aside
 from sweeps.manifest import Trial
 from sweeps.space import Space
 
@@ -22,7 +22,7 @@ STATES = {
 }
 
 
-def study_of(space: Space, trials: Sequence[Trial], records: Sequence[Record], values: Sequence[float | None]) -> optuna.Study:
+def make_study(space: Space, trials: Sequence[Trial], records: Sequence[Record], values: Sequence[float | None]) -> optuna.Study:
     """A study in memory: finished = COMPLETE, dropped = PRUNED, diverged = FAIL.
 
     Args:
@@ -58,14 +58,14 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds)
 
 
-def keep_study(study: optuna.Study, path: Path) -> None:
+def store_study(study: optuna.Study, path: Path) -> None:
     """Put a study into a database, in place of one of the same space; a database that is none is set aside, and said.
 
     A study of another space that has the same name stays; the new one has letters of its own after the name.
     """
     if path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0"):
         set_aside(path, " was no database", ".")
-    storage = database_in(path)
+    storage = sqlite_address(path)
     there = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
     own, name = study.user_attrs[SPACE], study.study_name
     if there.get(name, {}).get(SPACE, own) != own:

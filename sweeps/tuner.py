@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 
 from presyn import PresynError
 from sweeps.cluster import Cluster
-from sweeps.turn import last_line, turn
+from sweeps.worker import last_line, turn
 
 
 def tuner_of(drive: Any, scratch: str) -> tune.Tuner:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.bench.steps import cohort_of, data_or_noise
+from pipeline.bench.steps import make_cohort, data_or_noise
 from pipeline.plan import Plan
 from pipeline.records.notes import Note
 from pipeline.records.store import Store
@@ -27,13 +27,13 @@ def _in_a_process(k: int, cache: str) -> tuple[float, float]:
     """In a process of its own: MiB at the peak of training and testing K networks; seconds of the first step."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
     torch.set_num_threads(1)
-    cohort = cohort_of(k, data_or_noise()[0], torch.device("cpu"))
-    program = cohort.steps_of(0)
+    cohort = make_cohort(k, data_or_noise()[0], torch.device("cpu"))
+    program = cohort.make_steps(0)
     marks = [time.perf_counter()]
     program.load(0, 0)
     program.advance(1)
     marks.append(time.perf_counter())
-    cohort._test_batch(0, 0, 0, cohort.stream.test_images(0)[:TEST_BATCH])
+    cohort._test_batch(0, 0, 0, cohort.minibatches.test_images(0)[:TEST_BATCH])
     return _peak_mib(), marks[1] - marks[0]
 
 

@@ -10,7 +10,7 @@ import threading
 from pipeline.cli.stages import STAGES
 from pipeline.cli.upkeep import UPKEEP
 from presyn import PresynError
-from presyn.errors import hidden
+from presyn.errors import hide_passwords
 
 COMMANDS = {**STAGES, **UPKEEP}
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments is None:
             _deaf()
-        again = hidden(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
+        again = hide_passwords(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
 

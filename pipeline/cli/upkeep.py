@@ -46,13 +46,13 @@ def _sync_options(p: opt.Parser) -> None:
 
 def _sync(args: Args) -> int:
     from pipeline.records.mlflow import sync
-    from presyn.errors import hidden
+    from presyn.errors import hide_passwords
 
     at = opt.workspace(args)
     with at.store.locked(f"presyn {args.command}"):
         if not sync(at.store, at.uri, at.prefix):
             return 1
-    print(f"MLflow at {hidden(at.uri)} holds the {len(at.store.ids())} runs of {at.store.root}.")
+    print(f"MLflow at {hide_passwords(at.uri)} holds the {len(at.store.ids())} runs of {at.store.root}.")
     return 0
 
 
@@ -65,18 +65,18 @@ def _ui_options(p: opt.Parser) -> None:
 def _ui(args: Args) -> int:
     from pipeline.records.pages import latest_table, serve
     from pipeline.records.server import client_of, remedy
-    from presyn.errors import hidden
+    from presyn.errors import hide_passwords
 
     at = opt.workspace(args)
     page = f"/#/experiments{latest_table(at.store, at.uri, at.prefix)}?workflowType=machine_learning"
     if at.uri.startswith("http"):
-        print(f"{hidden(at.uri).rstrip('/')}{page}")
+        print(f"{hide_passwords(at.uri).rstrip('/')}{page}")
         return 0
     try:
         client_of(at.uri, at.store.root / "mlflow.db")  # the store's own is made whole, or mended
     except Exception as e:  # whatever MLflow or its backend raises
         why, fix = remedy(e, at.uri)
-        raise PresynError(f"MLflow at {hidden(at.uri)} cannot be opened ({why}). {fix}") from None
+        raise PresynError(f"MLflow at {hide_passwords(at.uri)} cannot be opened ({why}). {fix}") from None
     words = ["mlflow", "ui", "--backend-store-uri", at.uri, "--host", args.host, "--port", str(args.port)]
     return serve(words, args.host, args.port, page)
 
@@ -89,14 +89,14 @@ def _dashboard_options(p: opt.Parser) -> None:
 
 def _dashboard(args: Args) -> int:
     from pipeline.records.pages import serve
-    from sweeps.files import database_in
+    from sweeps.files import sqlite_address
 
     path = open_store(args.store).root / "optuna.db"
     if not path.exists():
         raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise PresynError("optuna-dashboard is not installed here: pip install optuna-dashboard")
-    words = ["optuna_dashboard._cli", database_in(path), "--host", args.host, "--port", str(args.port)]
+    words = ["optuna_dashboard._cli", sqlite_address(path), "--host", args.host, "--port", str(args.port)]
     return serve(words, args.host, args.port, "/dashboard")
 
 

@@ -30,7 +30,7 @@ from pipeline.stage import Known, Made, Stage, Wish, metrics_of
 from presyn import BENCHMARKS, Benchmark, PresynError, make_run
 from presyn.options import reject_unknown
 from sweeps.files import read_yaml
-from sweeps.space import own_options
+from sweeps.space import method_options
 
 Parameters = Mapping[tuple[str, str], Mapping[str, Any]]
 """(variant, benchmark) -> parameters."""
@@ -101,7 +101,7 @@ class Ablations(Stage):
         wishes = []
         for benchmark, variants in self.variants.items():
             for variant, settings in variants.items():
-                of_method = own_options(self.method, space_of(self.method, settings, variant, benchmark).fixed)
+                of_method = method_options(self.method, space_of(self.method, settings, variant, benchmark).fixed)
                 values = {**self._found(variant, benchmark.name, known), **of_method, **settings}
                 labels = {"stage": "ablations", "ablation": variant}
                 wishes += [Wish(make_run(self.method, benchmark, seed, values), labels) for seed in self.seeds]

@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.report.published import PAPER
 from presyn import Benchmark
-from sweeps.space import Space, own_options, read_space, space_names
+from sweeps.space import Space, method_options, read_space, space_names
 
 Variants = Mapping[str, Mapping[str, Any]]
 """Name -> settings; the first one is what the others are compared with."""
@@ -73,9 +73,9 @@ def space_of(method: str, settings: Mapping[str, Any], variant: str, benchmark: 
     ranges = RANGES if method == "presynaptic" else own.search if own else OTHERS
     search = {k: ranges[k] for k in (ranges if own else sorted(ranges)) if k not in settings}
     chance = {"drop_below": 0.5} if benchmark.kind != "split" else {}
-    of_method = own_options(method, own.fixed) if own else {}
-    held_out = VALIDATION.get(benchmark.dataset, 10_000)
-    fixed = {"validation": held_out, "tests": "new", **chance, **of_method, **settings}
+    of_method = method_options(method, own.fixed) if own else {}
+    hold_out = VALIDATION.get(benchmark.dataset, 10_000)
+    fixed = {"validation": hold_out, "tests": "new", **chance, **of_method, **settings}
     name = f"{method}-{variant.replace('=', '-').replace(', ', '-')}-{benchmark.name}"
     return Space(name, method, benchmark, search, fixed, trials if search else 1, 2021, own.sampler if own else "random")
 

@@ -10,8 +10,8 @@ from pipeline.records.notes import Note, notes
 from pipeline.records.row import Row
 from pipeline.records.server import AWAY, PROBE_SECONDS, answers, client_of, is_away, remedy
 from pipeline.records.store import Store
-from presyn.errors import hidden
-from sweeps.files import database_in
+from presyn.errors import hide_passwords
+from sweeps.files import sqlite_address
 
 
 class Tracker:
@@ -29,7 +29,7 @@ class Tracker:
         self.uri, self.store, self.prefix, self.quiet = uri, store, prefix, quiet
         self.client: Any = None
         self._mirrors: dict[str, Mirror] = {}
-        self._own = uri == database_in(store.root / "mlflow.db")
+        self._own = uri == sqlite_address(store.root / "mlflow.db")
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
         if not answers(uri):
             self._lost(f"{AWAY[0]} within {PROBE_SECONDS:.0f} s", AWAY[1])
@@ -59,7 +59,7 @@ class Tracker:
     def _lost(self, why: str, fix: str) -> None:
         self.client = None
         if not self.quiet:
-            told = f"MLflow at {hidden(self.uri)} is not written ({why.rstrip('.')})."
+            told = f"MLflow at {hide_passwords(self.uri)} is not written ({why.rstrip('.')})."
             print(f"presyn: {told} Training goes on and the store is complete. {fix}", file=sys.stderr)
 
     def write(self, row: Row) -> None:

@@ -167,7 +167,7 @@ def check(row: Row) -> None:
         or int(row.provenance["rules_version"]) < 0
     ):
         raise ValueError("its reason or provenance is not what it should be")
-    if any(not isinstance(v, list) or not 1 <= len(v) <= r.parts or not _numbers(v) for v in r.figures.values()):
+    if any(not isinstance(v, list) or not 1 <= len(v) <= r.segments or not _numbers(v) for v in r.figures.values()):
         raise ValueError("its figures are not series over its parts")
     finished = r.status == "finished"
     if finished and (not r.accuracy or not r.accuracy[-1] or None in r.accuracy[-1]):

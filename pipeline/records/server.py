@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from presyn import PresynError
-from presyn.errors import hidden
-from sweeps.files import database_in, set_aside
+from presyn.errors import hide_passwords
+from sweeps.files import sqlite_address, set_aside
 
 PROBE_SECONDS = 3.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -24,7 +24,7 @@ def address(uri: str) -> str:
     """The address of a tracking server, checked; a user and password in it go where MLflow reads them, and nowhere else.
 
     They are set as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of this process, so that no message, note or log
-    can show them. A database's address keeps its own; `hidden` hides it wherever the address is shown.
+    can show them. A database's address keeps its own; `hide_passwords` hides it wherever the address is shown.
 
     Raises:
         PresynError: MLflow has no server or database at such an address.
@@ -41,13 +41,13 @@ def address(uri: str) -> str:
             else "there is none"
         )
         raise PresynError(
-            f"--mlflow {hidden(uri)} is no tracking server ({fix}). Write http://host:5000, https://host, or a database "
+            f"--mlflow {hide_passwords(uri)} is no tracking server ({fix}). Write http://host:5000, https://host, or a database "
             "such as sqlite:///path/mlflow.db."
         )
     if scheme not in ("http", "https"):
         return uri
     if not host:
-        raise PresynError(f"--mlflow {hidden(uri)} names no host. Write it like http://host:5000.")
+        raise PresynError(f"--mlflow {hide_passwords(uri)} names no host. Write it like http://host:5000.")
     if parts.username is None:
         return uri
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
@@ -64,7 +64,7 @@ def _parts(uri: str) -> SplitResult:
     except ValueError:
         pass
     raise PresynError(
-        f"--mlflow {hidden(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as %2F %23 %3F "
+        f"--mlflow {hide_passwords(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as %2F %23 %3F "
         "%40 %3A; or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     )
 
@@ -99,19 +99,19 @@ def client_of(uri: str, own: Path) -> Any:
 
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri == database_in(own):
+    if uri == sqlite_address(own):
         _set_aside_if_damaged(own)
         if not own.exists():
             _make(own)
         _moved(own)
     try:
         client = MlflowClient(uri)
-        if uri == database_in(own) != f"sqlite:///{own}":  # MLflow makes a folder of the name as it stands in the address
+        if uri == sqlite_address(own) != f"sqlite:///{own}":  # MLflow makes a folder of the name as it stands in the address
             with contextlib.suppress(OSError):
                 Path(uri.removeprefix("sqlite:///")).parent.rmdir()
         return client
     except Exception as e:  # of a schema that is not the one of this MLflow
-        if uri != database_in(own) or "out-of-date" not in str(e) or _has_runs(own):
+        if uri != sqlite_address(own) or "out-of-date" not in str(e) or _has_runs(own):
             raise
     # Half made by a process that was killed, and empty: there is nothing in it to keep.
     own.unlink()
@@ -133,7 +133,7 @@ def _make(path: Path) -> None:
             left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        SqlAlchemyStore(database_in(partial), str(path.parent / "mlartifacts")).engine.dispose()
+        SqlAlchemyStore(sqlite_address(partial), str(path.parent / "mlartifacts")).engine.dispose()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -185,11 +185,11 @@ def remedy(error: Exception, uri: str) -> tuple[str, str]:
     """Why MLflow is not written, and what helps, in words; none of them shows a password."""
     if isinstance(error, PresynError):
         return str(error), "Then write what is missing with: presyn sync-mlflow"
-    text = hidden(str(error) or type(error).__name__)
+    text = hide_passwords(str(error) or type(error).__name__)
     sync = "; then write what is missing with: presyn sync-mlflow"
     for signs, why, fix in _REMEDIES:
         if any(sign.lower() in f"{type(error).__name__} {text}".lower() for sign in signs):
-            return why or text.splitlines()[0], fix.format(uri=hidden(uri)) + sync
+            return why or text.splitlines()[0], fix.format(uri=hide_passwords(uri)) + sync
     return text.splitlines()[0], "When that is mended, write what is missing with: presyn sync-mlflow"
 
 

@@ -8,7 +8,7 @@ from pipeline.records.mlflow import Tracker
 from pipeline.records.notes import Note
 from pipeline.records.row import Row
 from pipeline.records.store import Store
-from presyn.errors import hidden
+from presyn.errors import hide_passwords
 
 KEPT = 1000  # rows that wait in memory; more are read from the store when their turn comes
 RETRY_SECONDS = 30.0  # between two tries to reach a server that is away
@@ -124,5 +124,5 @@ class Tracking:
             if self._tracker.client is None:
                 return None
             if before is not None:
-                print(f"presyn: MLflow at {hidden(self.uri)} is written again.", file=sys.stderr)
+                print(f"presyn: MLflow at {hide_passwords(self.uri)} is written again.", file=sys.stderr)
         return self._tracker

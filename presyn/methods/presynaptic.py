@@ -23,7 +23,7 @@ from presyn.errors import PresynError
 from presyn.fuse import fused
 from presyn.methods.base import Method, MethodOptions, State, Traits
 from presyn.options import option
-from presyn.streams import uniform
+from presyn.random_numbers import uniform
 
 # The departures of the printed text from the released code, which the defaults follow (PAPER section 2, rows 1-3 and 5).
 PRINTED = {"p_step": "additive", "threshold": "gt", "p_up": 0.0516, "p_down": 0.0520, "bias": "none"}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from presyn import PresynError, choose_device
-from presyn.fuse import notes_on
+from presyn.fuse import training_notes
 
 
 class NodeError(PresynError):
@@ -68,7 +68,7 @@ class Cluster:
 
 def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
     """The provenance of a run that this process trains, with what it lacks, such as a compiler."""
-    how = [str(device), *(["tf32"] if tf32 and device.type == "cuda" else []), *notes_on(device.type)]
+    how = [str(device), *(["tf32"] if tf32 and device.type == "cuda" else []), *training_notes(device.type)]
     return {"host": socket.gethostname(), "device": ", ".join(how), "cohort": members, "torch": torch.__version__}
 
 

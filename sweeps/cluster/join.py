@@ -18,7 +18,7 @@ from typing import Any
 
 import presyn
 from presyn import PresynError
-from presyn.device import cores
+from presyn.device import usable_cores
 from sweeps.cluster import Cluster
 from sweeps.cluster.pages import quiet
 
@@ -26,7 +26,7 @@ PROBE = 12.0  # seconds in which a cluster must answer
 GONE = 15.0  # seconds without an answer after which it is gone
 
 
-def find(address: str | None) -> str | None:
+def find_cluster(address: str | None) -> str | None:
     """The address of the cluster to join: the one given, else that of a Ray that runs on this node; None if there is none.
 
     Raises:
@@ -66,7 +66,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
+def join_cluster(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
     """Join the cluster, or start one on this machine, which stays until this process ends; True if it is one that was joined.
 
     Args:
@@ -79,7 +79,7 @@ def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
     """
     import ray
 
-    address = find(cluster.address)
+    address = find_cluster(cluster.address)
     if ray.is_initialized():  # by an earlier stage
         return address is not None
     quiet(log)
@@ -108,7 +108,7 @@ def _start_local(ray: Any) -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",
-        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else cores(),
+        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else usable_cores(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -178,10 +178,10 @@ def _cause(said: list[str]) -> str:
     return ""
 
 
-def slots_of(cluster: Cluster) -> int | None:
+def cluster_slots(cluster: Cluster) -> int | None:
     """Cohorts that the cluster trains at the same time; None if there is none to join, or it has not been joined yet."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized() or find(cluster.address) is None:
+    if ray is None or not ray.is_initialized() or find_cluster(cluster.address) is None:
         return None
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     kind = cluster.kinds(sum(n.get("GPU", 0) for n in nodes))[0]

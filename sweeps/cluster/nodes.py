@@ -12,8 +12,8 @@ import torch
 
 import presyn
 from presyn import Benchmark, PresynError
-from presyn.datasets import Dataset, digest_of
-from presyn.device import cores
+from presyn.datasets import Dataset, digest_dataset
+from presyn.device import usable_cores
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError, prepare
 
@@ -38,7 +38,7 @@ class Images:
     def of(cls, dataset: Dataset) -> "Images":
         import ray
 
-        return cls(dataset.name, ray.put(dataset), digest_of(dataset))
+        return cls(dataset.name, ray.put(dataset), digest_dataset(dataset))
 
     def fetch(self) -> Dataset:
         """The data set on this node.
@@ -50,7 +50,7 @@ class Images:
 
         if self.digest not in _seen:
             dataset = ray.get(self.stored)
-            if digest_of(dataset) != self.digest:
+            if digest_dataset(dataset) != self.digest:
                 raise NodeError(f"the images of {self.name} did not arrive as the driver sent them. Restart Ray there.")
             _seen[self.digest] = dataset
         return _seen[self.digest]
@@ -66,7 +66,7 @@ class Driver:
     Attributes:
         checkpoints: Where they are.
         cluster: Where to train.
-        code: The driver's `code_digest`.
+        code: The driver's `digest_code`.
         images: Benchmark -> its images.
     """
 
@@ -90,7 +90,7 @@ def look(driver: Driver, kind: str) -> dict[str, Any]:
     Raises:
         NodeError: it cannot, and why.
     """
-    if code_digest() != driver.code:
+    if digest_code() != driver.code:
         raise NodeError(f"presyn is another version there ({Path(presyn.__file__).parent}): install the driver's.")
     version = tuple(int(n) for n in torch.__version__.split(".")[:2])
     if version < TORCH:
@@ -100,7 +100,7 @@ def look(driver: Driver, kind: str) -> dict[str, Any]:
         images.fetch()
     device = prepare_kind(driver.cluster, kind)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return {"host": socket.gethostname(), "torch": torch.__version__, "device": name, "cores": cores()}
+    return {"host": socket.gethostname(), "torch": torch.__version__, "device": name, "cores": usable_cores()}
 
 
 def prepare_kind(cluster: Cluster, kind: str) -> torch.device:
@@ -122,7 +122,7 @@ def prepare_kind(cluster: Cluster, kind: str) -> torch.device:
 
 
 @cache
-def code_digest() -> str:
+def digest_code() -> str:
     """A digest of the code that trains, as it is on this node."""
     digest = hashlib.sha256()
     root = Path(presyn.__file__).parent

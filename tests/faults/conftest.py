@@ -12,8 +12,8 @@ from pipeline.plan import Plan
 from pipeline.records.store import Store
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
-from sweeps.execute import train_here
-from sweeps.manifest import draw, runs_of
+from sweeps.execute import train_in_process
+from sweeps.manifest import draw_trials, trial_runs
 from sweeps.space import read_space
 
 SPACE = """
@@ -87,10 +87,10 @@ def expected(tmp_path_factory):
             (folder / "space.yaml").write_text(SPACE.format(seed=seed, epochs=epochs))
             space = read_space(str(folder / "space.yaml"))
             plan = Plan(Store(folder / "store"), Cluster())
-            for run in runs_of(space, draw(space)):
+            for run in trial_runs(space, draw_trials(space)):
                 plan.add(run)
             records = {}
-            train_here(
+            train_in_process(
                 plan.runs,
                 Checkpoints(folder / "checkpoints", "s"),
                 Cluster(),

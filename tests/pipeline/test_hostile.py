@@ -22,7 +22,7 @@ import pipeline.perform
 from pipeline.cli import COMMANDS, main, parser
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
-from presyn.methods import PERCEPTRONS, kind_of
+from presyn.methods import PERCEPTRONS, method_class
 from sweeps.files import read_benchmark
 from sweeps.space import read_space
 
@@ -220,7 +220,7 @@ def variables(home, data):
 def fields_of_runs(home, data):
     """Every field of every method and benchmark, as a value of YAML on the command line, and from Python."""
     method = data.draw(st.sampled_from([*METHODS, *PERCEPTRONS]))
-    names = [*kind_of(method).Options.names(), *kind_of(method).preset_names, *(f.name for f in fields(Benchmark)), "nonsense"]
+    names = [*method_class(method).Options.names(), *method_class(method).preset_names, *(f.name for f in fields(Benchmark)), "nonsense"]
     name, value = data.draw(st.sampled_from(names)), data.draw(values)
     benchmark = (
         "patterns" if method in PERCEPTRONS else data.draw(st.sampled_from(["split-digits", "permuted-digits", "digits"]))

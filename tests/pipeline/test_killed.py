@@ -18,8 +18,8 @@ from pipeline.records.store import Store
 from sweeps.checkpoint_files import parts_of, read
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
-from sweeps.execute import train_here
-from sweeps.manifest import draw, runs_of
+from sweeps.execute import train_in_process
+from sweeps.manifest import draw_trials, trial_runs
 from sweeps.space import read_space
 
 SPACE = """
@@ -98,11 +98,11 @@ def uninterrupted(tmp_path_factory):
     (folder / "space.yaml").write_text(SPACE)
     space = read_space(str(folder / "space.yaml"))
     plan = Plan(Store(folder / "store"), Cluster())
-    for run in runs_of(space, draw(space)):
+    for run in trial_runs(space, draw_trials(space)):
         plan.add(run)
     records = {}
     checkpoints = Checkpoints(folder / "checkpoints", "s")
-    train_here(plan.runs, checkpoints, Cluster(), lambda i, r, place: records.update({i: r}), lambda steps: None)
+    train_in_process(plan.runs, checkpoints, Cluster(), lambda i, r, place: records.update({i: r}), lambda steps: None)
     return {i: (r["status"], r["accuracy"], r["loss"], r["figures"]) for i, r in records.items()}
 
 

@@ -19,7 +19,7 @@ from pipeline.records.row import Row
 from pipeline.records.store import Store
 from pipeline.stage import Known, Made, Stage, Wish
 from pipeline.workspace import Workspace
-from presyn import BENCHMARKS, PresynError, make_run, schedule_of
+from presyn import BENCHMARKS, PresynError, make_run, make_schedule
 from presyn.datasets import load
 from sweeps.cluster import Cluster
 
@@ -98,14 +98,14 @@ def test_rows_carry_every_series_and_come_back_with_them(at):
 
 
 def test_counting_a_runs_steps_builds_no_network(at, monkeypatch):
-    monkeypatch.setattr(pipeline.plan, "cohort_of", None)
+    monkeypatch.setattr(pipeline.plan, "make_cohort", None)
     plan = Plan(at.store, Cluster())
     run = make_run("presynaptic", "permuted-digits", 1)
     assert plan.steps(run) == 5 * 10 * (1437 // 20) and plan.schedule(run).images_tested() == (1 + 2 + 3 + 4 + 5) * 360
-    joint = schedule_of(make_run("joint", "permuted-digits", 1), load("digits"))
-    assert (joint.parts, joint.steps(0)) == (10, 5 * 1437 // 20)
-    single = schedule_of(make_run("sgd", "digits", 1, {"epochs": 7}), load("digits"))
-    assert (single.parts, list(single.epochs_of(3)), single.tested_tasks(5), single.tested_tasks(6)) == (7, [3], (), range(1))
+    joint = make_schedule(make_run("joint", "permuted-digits", 1), load("digits"))
+    assert (joint.segments, joint.steps(0)) == (10, 5 * 1437 // 20)
+    single = make_schedule(make_run("sgd", "digits", 1, {"epochs": 7}), load("digits"))
+    assert (single.segments, list(single.epochs(3)), single.tested_tasks(5), single.tested_tasks(6)) == (7, [3], (), range(1))
 
 
 class Learning(Stage):

@@ -61,7 +61,7 @@ def unflatten(sizes, flat):
 
 
 def uniforms(key, n):
-    """The numbers behind a mask, by plain Python integers: the twin of `presyn.streams.uniform`."""
+    """The numbers behind a mask, by plain Python integers: the twin of `presyn.random_numbers.uniform`."""
     word = 2**32 - 1
 
     def mix(v):

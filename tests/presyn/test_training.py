@@ -61,10 +61,10 @@ def test_an_unusable_device_is_named():
 
 def test_the_measure_counts_the_work_of_a_run(tiny):
     cohort = Cohort([make_run("presynaptic", TASKS, 1)] * 2, tiny, CPU)
-    assert cohort.schedule.first_step(cohort.parts) == 3 * 6 * 25
+    assert cohort.schedule.first_step(cohort.segments) == 3 * 6 * 25
     assert cohort.schedule.images_tested() == (1 + 2 + 3) * 200
     joint = Cohort([make_run("joint", TASKS, 1)], tiny, CPU)
-    assert joint.schedule.first_step(joint.parts) == 6 * 75 and joint.schedule.images_tested() == 600
+    assert joint.schedule.first_step(joint.segments) == 6 * 75 and joint.schedule.images_tested() == 600
     assert all(s > 0 for s in cohort.measure(steps=3))
 
 

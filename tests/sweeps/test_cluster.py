@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from presyn import PresynError, load
-from presyn.datasets import digest_of
+from presyn.datasets import digest_dataset
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError
-from sweeps.cluster.join import _cause, find
-from sweeps.cluster.nodes import Driver, Images, code_digest, look, prepare_kind
+from sweeps.cluster.join import _cause, find_cluster
+from sweeps.cluster.nodes import Driver, Images, digest_code, look, prepare_kind
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_what_makes_no_sense_is_refused(bad):
 
 def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert find("10.0.0.1:6379") == "10.0.0.1:6379" and find("local") is None and find(None) is None
+    assert find_cluster("10.0.0.1:6379") == "10.0.0.1:6379" and find_cluster("local") is None and find_cluster(None) is None
     with pytest.raises(PresynError, match="no Ray runs on this node"):
-        find("auto")
+        find_cluster("auto")
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")  # left behind by one that was killed
-    assert find(None) is None
+    assert find_cluster(None) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_ray_says_is_told_in_one_line(said, cause):
 def driver(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", "s")
     checkpoints.open()
-    return Driver(checkpoints, Cluster(), code_digest(), {})
+    return Driver(checkpoints, Cluster(), digest_code(), {})
 
 
 def test_a_good_node_says_what_it_is(driver):
@@ -92,7 +92,7 @@ def test_images_that_changed_on_the_way_are_refused(driver, monkeypatch):
     ray = pytest.importorskip("ray")
     data = load("digits")
     monkeypatch.setattr(ray, "get", lambda stored: stored)
-    images = Images("digits", data, digest_of(data))
+    images = Images("digits", data, digest_dataset(data))
     assert images.fetch() is data
     with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
         Images("digits", data, "another digest").fetch()

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from presyn import Cohort, PresynError, load, make_run
-from presyn.device import memory_of
+from presyn.device import memory_needed
 from sweeps.checkpoint_files import forget, parts_of, read
 from sweeps.checkpoints import KEEP, Checkpoints
 from sweeps.cluster import Cluster
-from sweeps.execute import train_here
+from sweeps.execute import train_in_process
 from sweeps.packing import Member
-from sweeps.worker import standing, standings
+from sweeps.train_cohort import resume_run, resume_cohort
 
 CPU = torch.device("cpu")
 SETTINGS = {"epochs": 1, "tasks": 3, "hidden": [16]}
@@ -26,7 +26,7 @@ def runs():
 
 def finish(runs, checkpoints):
     records = {}
-    train_here(runs, checkpoints, Cluster(), lambda i, record, place: records.update({i: record}), lambda steps: None)
+    train_in_process(runs, checkpoints, Cluster(), lambda i, record, place: records.update({i: record}), lambda steps: None)
     return records
 
 
@@ -39,7 +39,7 @@ def interrupted(runs, checkpoints, parts):
     cohort = Cohort(list(runs.values()), load("digits"), CPU)
     checkpoints.open()
     for _ in range(parts):
-        cohort.train_part()
+        cohort.train_segment()
         checkpoints.save(dict(zip(runs, cohort.save(), strict=True)), list(runs))
 
 
@@ -47,7 +47,7 @@ def test_another_session_goes_on_from_the_last_part_and_ends_alike(runs, tmp_pat
     whole = finish(runs, Checkpoints(tmp_path / "a", "s"))
     interrupted(runs, Checkpoints(tmp_path / "b", "killed"), 2)
     second = Checkpoints(tmp_path / "b", "second")
-    assert {standing(i, r, second)[0].parts for i, r in runs.items()} == {2}
+    assert {resume_run(i, r, second)[0].parts for i, r in runs.items()} == {2}
     assert outcomes(finish(runs, second)) == outcomes(whole)
 
 
@@ -65,12 +65,12 @@ def test_a_damaged_checkpoint_costs_one_part(runs, tmp_path):
     newest = killed.paths("id0")[0]
     newest.write_bytes(newest.read_bytes()[:1000])
     assert read(newest) is None
-    assert standing("id0", runs["id0"], killed)[0].parts == 1
+    assert resume_run("id0", runs["id0"], killed)[0].parts == 1
 
 
 def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again(runs, tmp_path):
     finish(runs, Checkpoints(tmp_path, "killed"))  # the worker checkpoints the end before the driver hears of it
-    member, record = standing("id1", runs["id1"], Checkpoints(tmp_path, "second"))
+    member, record = resume_run("id1", runs["id1"], Checkpoints(tmp_path, "second"))
     assert record is not None and record["status"] == "finished" and member.parts == 3
 
 
@@ -97,9 +97,9 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
     interrupted(runs, mine, 2)
     finished = Cohort([runs["id2"]], load("digits"), CPU)
     while not finished.done:
-        finished.train_part()
+        finished.train_segment()
     mine.save({"id2": {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None}})
-    going, ended = standings([Member(i, r) for i, r in runs.items()], mine)
+    going, ended = resume_cohort([Member(i, r) for i, r in runs.items()], mine)
     assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
     assert [i for i, _ in ended] == ["id2"]
 
@@ -115,31 +115,31 @@ def test_a_node_that_does_not_share_the_store_says_so(tmp_path):
 def test_who_ended_is_not_trained_again_when_a_worker_dies(runs, tmp_path):
     mine = Checkpoints(tmp_path, "mine")
     ended = finish(runs, mine)  # the driver has stored these; their end markers stay until the stage ends
-    going, again = standings([Member(i, r) for i, r in runs.items()], mine)
+    going, again = resume_cohort([Member(i, r) for i, r in runs.items()], mine)
     assert not going and dict(again) == ended
 
 
 def test_a_checkpoint_that_vanished_costs_a_part_and_not_the_cohort(runs, tmp_path):
     killed = Checkpoints(tmp_path, "killed")
     interrupted(runs, killed, 2)
-    members = [standing(i, r, killed)[0] for i, r in runs.items()]
+    members = [resume_run(i, r, killed)[0] for i, r in runs.items()]
     members[0].checkpoint.unlink()
-    going, _ = standings(members, killed)
+    going, _ = resume_cohort(members, killed)
     assert [m.parts for m in going] == [1, 1, 1]
 
 
 def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_path, monkeypatch):
     expected = finish(runs, Checkpoints(tmp_path / "plenty", "s"))
     trained, limit = [], 2
-    part = Cohort.train_part
+    part = Cohort.train_segment
 
-    def train_part(cohort, tick):
-        if len(cohort.runs) >= limit and cohort.part == 1:
+    def train_segment(cohort, tick):
+        if len(cohort.runs) >= limit and cohort.segment == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         part(cohort, tick)
-        trained.append((len(cohort.runs), cohort.part))
+        trained.append((len(cohort.runs), cohort.segment))
 
-    monkeypatch.setattr(Cohort, "train_part", train_part)
+    monkeypatch.setattr(Cohort, "train_segment", train_segment)
     got = finish(runs, Checkpoints(tmp_path / "scarce", "s"))
     assert outcomes(got) == outcomes(expected)
     # The first part is trained once by all; nothing of it again.
@@ -150,8 +150,8 @@ def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_
 
 
 def test_a_cohort_is_as_large_as_free_memory_allows(runs, tmp_path, monkeypatch):
-    each = memory_of(runs["id0"], load("digits"))
-    monkeypatch.setattr("sweeps.worker.usable_on", lambda device, share: int(2.5 * each))
+    each = memory_needed(runs["id0"], load("digits"))
+    monkeypatch.setattr("sweeps.train_cohort.usable_memory", lambda device, share: int(2.5 * each))
     sizes = []
     start = Cohort.__init__
     monkeypatch.setattr(Cohort, "__init__", lambda self, runs, *rest: sizes.append(len(runs)) or start(self, runs, *rest))
@@ -196,7 +196,7 @@ def test_a_checkpoint_with_any_bit_flipped_is_read_whole_or_not_at_all(tmp_path)
 def test_the_checkpoint_of_a_part_is_written_while_the_next_one_is_trained(runs, tmp_path, monkeypatch):
     """The write of the first part ends only when the second one is in training, which would hang if it came before it."""
     training, events = threading.Event(), []
-    save, part = Checkpoints.save, Cohort.train_part
+    save, part = Checkpoints.save, Cohort.train_segment
 
     def slow(self, saved, cohort=None):
         events.append("write")
@@ -204,14 +204,14 @@ def test_the_checkpoint_of_a_part_is_written_while_the_next_one_is_trained(runs,
         events.append("written")
         return save(self, saved, cohort)
 
-    def train_part(cohort, tick):
-        events.append(f"part {cohort.part + 1}")
-        if cohort.part == 1:
+    def train_segment(cohort, tick):
+        events.append(f"part {cohort.segment + 1}")
+        if cohort.segment == 1:
             training.set()
         part(cohort, tick)
 
     monkeypatch.setattr(Checkpoints, "save", slow)
-    monkeypatch.setattr(Cohort, "train_part", train_part)
+    monkeypatch.setattr(Cohort, "train_segment", train_segment)
     assert len(finish(runs, Checkpoints(tmp_path, "s"))) == 3
     assert events.index("part 2") < events.index("written") and events.count("written") == 3
 
@@ -226,7 +226,7 @@ def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path)
     assert records["id0"]["status"] == "dropped" and records["id1"]["status"] == "finished"
     newest = checkpoints.paths("id1")[0]
     assert {i: s["state"] for i, s in read(newest).items()} == dict.fromkeys(of)
-    assert standing("id0", of["id0"], checkpoints)[1]["status"] == "dropped"
+    assert resume_run("id0", of["id0"], checkpoints)[1]["status"] == "dropped"
 
 
 def test_a_file_that_cannot_be_read_just_now_is_not_taken_for_a_damaged_one(runs, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from typing import Any
 from presyn import PresynError
 from sweeps.cluster.nodes import Driver
 from sweeps.packing import Member, Size
-from sweeps.turn import last_line, looked
+from sweeps.worker import last_line, looked
 from sweeps.work import Work
 
 OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]

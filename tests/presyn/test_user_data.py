@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from presyn import Benchmark, PresynError
-from presyn.own_data import read_arrays
+from presyn.user_data import read_arrays
 
 X = np.arange(30 * 16, dtype=np.uint8).reshape(30, 4, 4)
 Y = np.arange(30) % 3

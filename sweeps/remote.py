@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from presyn import PresynError
-from presyn.datasets import expanded
-from presyn.errors import hidden
+from presyn.datasets import expand_home
+from presyn.errors import hide_passwords
 
 
-def folder_at(place: str | Path) -> Any:
+def open_folder(place: str | Path) -> Any:
     """A folder by its path, or by an address such as s3://bucket/folder?endpoint_override=http://host:9000.
 
     Raises:
         PresynError: there is no such file system.
     """
     if isinstance(place, Path) or "://" not in place:
-        return expanded(place).absolute()
+        return expand_home(place).absolute()
     from pyarrow import ArrowInvalid, ArrowNotImplementedError
     from pyarrow.fs import FileSystem, FileType
 
@@ -28,10 +28,10 @@ def folder_at(place: str | Path) -> Any:
         system, path = FileSystem.from_uri(place)
         there = system.get_file_info(path)
     except (ArrowInvalid, ArrowNotImplementedError, OSError, ValueError) as e:
-        why = hidden(str(e).splitlines()[0])
-        raise PresynError(f"{hidden(place)} cannot be used for checkpoints: {why}") from None
+        why = hide_passwords(str(e).splitlines()[0])
+        raise PresynError(f"{hide_passwords(place)} cannot be used for checkpoints: {why}") from None
     if there.type == FileType.File or not path.strip("/"):
-        raise PresynError(f"{hidden(place)} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder.")
+        raise PresynError(f"{hide_passwords(place)} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder.")
     return Far(system, path.rstrip("/"))
 
 
@@ -87,7 +87,7 @@ class Far:
                 raise
 
     def glob(self, pattern: str) -> Iterator["Far"]:
-        """What matches, each * standing for one name."""
+        """What matches, each * resume_run for one name."""
         from pyarrow.fs import FileSelector
 
         deep = "/" in pattern
