@@ -16,7 +16,7 @@ from rich.console import Console
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, make_cohort
-from presyn.device import MOST_BYTES, usable_cores, machine_memory, refuse_too_large
+from presyn.device import MOST_BYTES, machine_memory, refuse_too_large, usable_cores
 from presyn.measures import figure_names
 from presyn.methods import method_class
 from sweeps.checkpoints import Checkpoints
@@ -62,7 +62,7 @@ class Plan:
         """Whether a row has all that is wanted of its run."""
         if row.status != "finished":
             return True
-        kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").kept(row.run_id).exists()
+        kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").state_path(row.run_id).exists()
         return kept and figure_names(run.benchmark.measures) <= row.record.figures.keys()
 
     def part(self, ids: Iterable[str]) -> "Plan":

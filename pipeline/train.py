@@ -11,7 +11,7 @@ from presyn import Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
 from sweeps.cluster.join import find_cluster, join_cluster
-from sweeps.execute import train_on_cluster, train_in_process
+from sweeps.execute import train_in_process, train_on_cluster
 
 
 def train(plan: Plan, tracker: Tracking, title: str, here: bool = False) -> None:

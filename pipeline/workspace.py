@@ -13,8 +13,8 @@ from presyn import PresynError
 from presyn.datasets import expand_home
 from presyn.errors import hide_passwords
 from sweeps.cluster import Cluster
-from sweeps.remote import open_folder
 from sweeps.files import sqlite_address
+from sweeps.remote import open_folder
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Workspace:
         known = address(uri) if uri else ""
         opened = open_store(store, checkpoints)
         prefix = mlflow_prefix or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ""
-        return cls(opened, results, cluster, known or sqlite_address(opened.root / "mlflow.db"), prefix, hide_passwords(command))
+        return cls(
+            opened, results, cluster, known or sqlite_address(opened.root / "mlflow.db"), prefix, hide_passwords(command)
+        )
 
 
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:

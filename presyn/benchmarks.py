@@ -13,8 +13,8 @@ import numpy as np
 from presyn.datasets import DATASETS, SHA256, Dataset, load, moments
 from presyn.errors import PresynError
 from presyn.options import Options, option, reject_unknown
-from presyn.user_data import read_arrays
 from presyn.random_numbers import Purpose, keys, permutation
+from presyn.user_data import read_arrays
 
 MEASUREMENT_NAMES = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises")
 """Names of the measurements in `presyn.measures`."""

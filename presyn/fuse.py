@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 RECOMPILATIONS = 256
-"""How often one function may be compiled anew. Dynamo's own limit of 8 falls back to eager steps in silence; cohorts of many sizes are normal here."""
+"""How often one function may be compiled anew.
+
+Dynamo's own limit of 8 falls back to eager steps in silence; cohorts of many sizes are normal here."""
 
 
 _notes: dict[str, list[str]] = {}

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from presyn.benchmarks import Benchmark, hold_out
 from presyn.datasets import Dataset
-from presyn.schedule import Schedule
 from presyn.random_numbers import Purpose, bits, keys, permutation, uniform
+from presyn.schedule import Schedule
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

@@ -12,8 +12,8 @@ from presyn.benchmarks import Benchmark
 from presyn.datasets import Dataset
 from presyn.methods.base import State
 from presyn.methods.perceptron import Perceptron
-from presyn.schedule import Schedule
 from presyn.random_numbers import Purpose, bits, keys
+from presyn.schedule import Schedule
 from presyn.training import Cohort
 
 
@@ -93,7 +93,11 @@ class PatternCohort(Cohort):
 
     def _test_batch(self, counter: int, task: int, batch: int, rows: Tensor) -> Tensor:
         """How many of these patterns each member gets right, (K,), by the majority of its sampled networks; a tie is wrong."""
-        patterns, method, votes_cast = self.minibatches, cast(Perceptron, self.method), self.method.traits.transmissions_per_test
+        patterns, method, votes_cast = (
+            self.minibatches,
+            cast(Perceptron, self.method),
+            self.method.traits.transmissions_per_test,
+        )
         x, y = patterns.x[:, task, rows].float(), patterns.y[:, task, rows].float()
         key = keys(patterns.seeds, Purpose.TEST_RELEASE, counter, task, batch, np.arange(votes_cast)).to(patterns.device)
         votes = sum(method.answer(self.state, x, key[i]) for i in range(votes_cast))

@@ -52,9 +52,7 @@ class Schedule:
     def __post_init__(self) -> None:
         b = self.benchmark
         if self.joint and b.permuted and sum(self.train) > MOST_JOINT_IMAGES:
-            raise PresynError(
-                f"tasks must be at most {MOST_JOINT_IMAGES // self.train[0]} for joint training, not {b.tasks}."
-            )
+            raise PresynError(f"tasks must be at most {MOST_JOINT_IMAGES // self.train[0]} for joint training, not {b.tasks}.")
         for task in range(b.tasks):
             if not self.steps(task):
                 if b.kind == "patterns":

@@ -10,8 +10,8 @@ from torch import Tensor
 from presyn.fuse import fused
 from presyn.graph import ReplayedFunction, weak_method
 from presyn.methods.base import Method, State
-from presyn.network import Backprop, Network
 from presyn.minibatches import Minibatches, copy_to_device, make_inputs
+from presyn.network import Backprop, Network
 from presyn.random_numbers import Purpose, keys
 
 
@@ -33,9 +33,7 @@ class Steps:
         count: Steps in an epoch, S.
     """
 
-    def __init__(
-        self, minibatches: Minibatches, network: Network, method: Method, state: State, task: int, fuse: bool
-    ) -> None:
+    def __init__(self, minibatches: Minibatches, network: Network, method: Method, state: State, task: int, fuse: bool) -> None:
         self.minibatches, self.method, self.state, self.task = minibatches, method, state, task
         self.count = minibatches.schedule.steps(task)
         traits = method.traits
@@ -50,7 +48,7 @@ class Steps:
         self._inputs = fused(_write_inputs, fuse, minibatches.device)
         self._weights, self._biases = method.transmit(state, self._keys[0])
         self._backprop = Backprop(network, self._weights, self._biases, traits.trains_biases, batch)
-        # The inputs of the members. Where each has several sampled networks, these see the same images, in the order of members.
+        # The inputs of each member; where it has several sampled networks, all of them see the same ones.
         x = self._backprop.x
         self._member_x = x if traits.networks_per_transmission == 1 else x.new_empty(members, *x.shape[1:])
         self._raises: Tensor | None = None  # steps that pushed a synapse to release more often, where they are counted
@@ -69,7 +67,9 @@ class Steps:
         self._images = _fill(self._images, order.images)
         if isinstance(order.tasks, Tensor):
             self._tasks = _fill(self._tasks, order.tasks)
-        copy_to_device(self._keys, keys(self.minibatches.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1)))
+        copy_to_device(
+            self._keys, keys(self.minibatches.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1))
+        )
         self._position.zero_()
         for buffer, values in zip((self._weights, self._biases), self.method.transmit(self.state, self._keys[0]), strict=True):
             if buffer is not values:

@@ -19,12 +19,12 @@ from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
 from presyn.measures import MEASURES, Moment, refuse_unmeasurable
 from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
+from presyn.minibatches import Minibatches, make_inputs, to_device
 from presyn.network import Network
+from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
 from presyn.runs import Run
 from presyn.steps import Steps
-from presyn.minibatches import Minibatches, make_inputs, to_device
-from presyn.random_numbers import Purpose, keys
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
 FUSE_FROM = 1e8
@@ -120,7 +120,9 @@ class Cohort:
         figures = self._measure(segment, None if raises is None else raises / (steps.count * len(epochs)))
         counter = segment if self.minibatches.joint else task
         on_device = {j: self._test_task(counter, j) for j in self.schedule.tested_tasks(segment)}
-        accuracies = {j: accuracy.tolist() for j, accuracy in on_device.items()}  # waits for the device, once all are on their way
+        accuracies = {
+            j: accuracy.tolist() for j, accuracy in on_device.items()
+        }  # waits for the device, once all are on their way
         self._record(segment, loss, figures, accuracies, began)
 
     def _measure(self, segment: int, raised: Tensor | None) -> dict[str, list[Any]]:
@@ -163,7 +165,12 @@ class Cohort:
         return (marks[1] - marks[0]) / steps / len(self.runs), (marks[2] - marks[1]) / len(rows) / len(self.runs)
 
     def _test_task(self, counter: int, task: int) -> Tensor:
-        """Accuracy of each member on a task, (K,); counter is the task, or the segment of joint training, after which it tests."""
+        """Accuracy of each member on a task, (K,).
+
+        Args:
+            counter: The task after which it tests, or the segment of joint training; for the random numbers.
+            task: The task on which it tests.
+        """
         images = self.minibatches.test_images(task)
         return sum(self._test_batch(counter, task, b, rows) for b, rows in enumerate(images.split(TEST_BATCH))) / len(images)  # type: ignore[return-value]
 

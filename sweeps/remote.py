@@ -13,86 +13,91 @@ from presyn.datasets import expand_home
 from presyn.errors import hide_passwords
 
 
-def open_folder(place: str | Path) -> Any:
+def open_folder(address: str | Path) -> Any:
     """A folder by its path, or by an address such as s3://bucket/folder?endpoint_override=http://host:9000.
+
+    Returns:
+        A Path, or a `RemotePath`.
 
     Raises:
         PresynError: there is no such file system.
     """
-    if isinstance(place, Path) or "://" not in place:
-        return expand_home(place).absolute()
-    from pyarrow import ArrowInvalid, ArrowNotImplementedError
+    if isinstance(address, Path) or "://" not in address:
+        return expand_home(address).absolute()
+    from pyarrow import ArrowInvalid, ArrowNotImplementedError  # only here: most users have their files in a folder
     from pyarrow.fs import FileSystem, FileType
 
     try:
-        system, path = FileSystem.from_uri(place)
-        there = system.get_file_info(path)
+        system, path = FileSystem.from_uri(address)
+        info = system.get_file_info(path)
     except (ArrowInvalid, ArrowNotImplementedError, OSError, ValueError) as e:
-        why = hide_passwords(str(e).splitlines()[0])
-        raise PresynError(f"{hide_passwords(place)} cannot be used for checkpoints: {why}") from None
-    if there.type == FileType.File or not path.strip("/"):
-        raise PresynError(f"{hide_passwords(place)} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder.")
-    return Far(system, path.rstrip("/"))
+        reason = hide_passwords(str(e).splitlines()[0])
+        raise PresynError(f"{hide_passwords(address)} cannot be used for checkpoints: {reason}") from None
+    if info.type == FileType.File or not path.strip("/"):
+        raise PresynError(
+            f"{hide_passwords(address)} cannot be used for checkpoints: it is no folder, such as s3://bucket/folder."
+        )
+    return RemotePath(system, path.rstrip("/"))
 
 
 @dataclass(frozen=True)
-class Far:
+class RemotePath:
     """A file or folder of a pyarrow file system, with those methods of a Path that checkpoints use."""
 
     system: Any
-    at: str
+    path: str
 
-    def __truediv__(self, name: str) -> "Far":
-        return Far(self.system, f"{self.at}/{name}")
+    def __truediv__(self, name: str) -> "RemotePath":
+        return RemotePath(self.system, f"{self.path}/{name}")
 
     def __str__(self) -> str:
-        return f"{self.system.type_name}://{self.at}"
+        return f"{self.system.type_name}://{self.path}"
 
     @property
     def name(self) -> str:
-        return self.at.rsplit("/", 1)[-1]
+        return self.path.rsplit("/", 1)[-1]
 
     @property
     def stem(self) -> str:
         return self.name.rsplit(".", 1)[0]
 
     @property
-    def parent(self) -> "Far":
-        return Far(self.system, self.at.rsplit("/", 1)[0])
+    def parent(self) -> "RemotePath":
+        return RemotePath(self.system, self.path.rsplit("/", 1)[0])
 
     def mkdir(self, parents: bool = True, exist_ok: bool = True) -> None:
-        self.system.create_dir(self.at, recursive=True)
+        self.system.create_dir(self.path, recursive=True)
 
     def exists(self) -> bool:
-        return bool(self.system.get_file_info(self.at).type)
+        return bool(self.system.get_file_info(self.path).type)
 
     def read_bytes(self) -> bytes:
-        with self.system.open_input_stream(self.at) as file:
+        with self.system.open_input_stream(self.path) as file:
             return file.read()
 
     def read_head(self, most: int) -> bytes:
         """The first bytes of a file, at most so many."""
-        with self.system.open_input_stream(self.at) as file:
+        with self.system.open_input_stream(self.path) as file:
             return file.read(most)
 
     def write_bytes(self, content: bytes) -> None:
-        with self.system.open_output_stream(self.at) as file:
+        with self.system.open_output_stream(self.path) as file:
             file.write(content)
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
-            self.system.delete_file(self.at)
+            self.system.delete_file(self.path)
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
-    def glob(self, pattern: str) -> Iterator["Far"]:
-        """What matches, each * resume_run for one name."""
+    def glob(self, pattern: str) -> Iterator["RemotePath"]:
+        """The files and folders that match, each * standing for one name."""
         from pyarrow.fs import FileSelector
 
-        deep = "/" in pattern
-        for found in self.system.get_file_info(FileSelector(self.at, allow_not_found=True, recursive=deep)):
-            name = found.path.rstrip("/").removeprefix(f"{self.at}/")
+        nested = "/" in pattern
+        for info in self.system.get_file_info(FileSelector(self.path, allow_not_found=True, recursive=nested)):
+            name = info.path.rstrip("/").removeprefix(f"{self.path}/")
             if name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern):
                 yield self / name
 
@@ -103,4 +108,4 @@ def remove_folder(folder: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     with contextlib.suppress(OSError):
-        folder.system.delete_dir(folder.at)
+        folder.system.delete_dir(folder.path)

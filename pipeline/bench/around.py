@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.bench.steps import make_cohort, data_or_noise
+from pipeline.bench.steps import data_or_noise, make_cohort
 from pipeline.plan import Plan
 from pipeline.records.notes import Note
 from pipeline.records.store import Store

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from presyn import PresynError
 from presyn.errors import hide_passwords
-from sweeps.files import sqlite_address, set_aside
+from sweeps.files import set_aside, sqlite_address
 
 PROBE_SECONDS = 3.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -41,8 +41,8 @@ def address(uri: str) -> str:
             else "there is none"
         )
         raise PresynError(
-            f"--mlflow {hide_passwords(uri)} is no tracking server ({fix}). Write http://host:5000, https://host, or a database "
-            "such as sqlite:///path/mlflow.db."
+            f"--mlflow {hide_passwords(uri)} is no tracking server ({fix}). Write http://host:5000, https://host, or a "
+            "database such as sqlite:///path/mlflow.db."
         )
     if scheme not in ("http", "https"):
         return uri
@@ -64,8 +64,8 @@ def _parts(uri: str) -> SplitResult:
     except ValueError:
         pass
     raise PresynError(
-        f"--mlflow {hide_passwords(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as %2F %23 %3F "
-        "%40 %3A; or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        f"--mlflow {hide_passwords(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as %2F %23 "
+        "%3F %40 %3A; or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     )
 
 

@@ -1,6 +1,6 @@
-"""Measurements of trained networks. To add one: a small function of a moment, and a line in this table and in MEASUREMENT_NAMES.
+"""Measurements of trained networks.
 
-A benchmark names the ones it wants (`measures`); accuracy on the tasks is always measured.
+To add one, write a small function of a moment, and a line in this table and in MEASUREMENT_NAMES. A benchmark names the ones it wants (`measures`); accuracy on the tasks is always measured.
 """
 
 from collections.abc import Iterable
@@ -34,8 +34,12 @@ MEASURES: dict[str, Measurement] = {
         needs=_WITH_P,
     ),
     "fisher": Measurement(fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), needs=_WITH_P),
-    "lesion": Measurement(lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_WITH_P, tests=LESIONS),
-    "neurons": Measurement(neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_WITH_P),
+    "lesion": Measurement(
+        lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_WITH_P, tests=LESIONS
+    ),
+    "neurons": Measurement(
+        neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_WITH_P
+    ),
     "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_WITH_P),
 }
 assert tuple(MEASURES) == MEASUREMENT_NAMES

@@ -37,7 +37,7 @@ class Perceptron(Method[PerceptronOptions]):
 
     def answer(self, state: State, x: Tensor, key: Tensor) -> Tensor:
         """Predictions, 1 or -1, (K, B), of patterns x (K, B, N)."""
-        # In exact arithmetic the sum is a multiple of 2 η0 / batch. What is nearer to 0 than a quarter of that is a rounded tie.
+        # Exact sums are multiples of 2 η0 / batch. What is nearer to 0 than a quarter of that is a tie, rounded.
         tie = 0.5 * self.h.eta0 / self.batch
         return _sign((x * state["weights"][:, None]).sum(dim=-1) + tie)
 

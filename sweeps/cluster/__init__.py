@@ -24,11 +24,11 @@ class Cluster:
     Attributes:
         data: The data folder of the driver, from which other nodes get the images; None for the default.
         device: As in `choose_device`; None uses the GPUs that the cluster has, and cores beside them where that is worth it.
-        gpu_share: Of a GPU that a cohort takes.
+        gpu_share: The share of a GPU that a cohort takes.
         cpus: Cores that a cohort takes.
         max_members: Members of a cohort; None chooses.
         tf32: Whether a GPU multiplies in TF32 (10 bits of mantissa): faster, less exact.
-        address: Of a Ray cluster; None joins one that runs on this node, else starts a local one.
+        address: The address of a Ray cluster; None joins one that runs on this node, else starts a local one.
     """
 
     data: str | None = None
@@ -66,13 +66,14 @@ class Cluster:
         return min(shares, int(resources.get("CPU", 0) // self.cpus))
 
 
-def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
-    """The provenance of a run that this process trains, with what it lacks, such as a compiler."""
-    how = [str(device), *(["tf32"] if tf32 and device.type == "cuda" else []), *training_notes(device.type)]
-    return {"host": socket.gethostname(), "device": ", ".join(how), "cohort": members, "torch": torch.__version__}
+def provenance_here(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
+    """The provenance of a run that this process trains: where, and what is unusual there, such as a missing compiler."""
+    precision = ["tf32"] if tf32 and device.type == "cuda" else []
+    description = ", ".join([str(device), *precision, *training_notes(device.type)])
+    return {"host": socket.gethostname(), "device": description, "cohort": members, "torch": torch.__version__}
 
 
-def prepare(cluster: Cluster, device_name: str | None = None) -> torch.device:
+def prepare_process(cluster: Cluster, device_name: str | None = None) -> torch.device:
     """Set this process's precision and share of the GPU; returns the device.
 
     Args:

@@ -220,7 +220,12 @@ def variables(home, data):
 def fields_of_runs(home, data):
     """Every field of every method and benchmark, as a value of YAML on the command line, and from Python."""
     method = data.draw(st.sampled_from([*METHODS, *PERCEPTRONS]))
-    names = [*method_class(method).Options.names(), *method_class(method).preset_names, *(f.name for f in fields(Benchmark)), "nonsense"]
+    names = [
+        *method_class(method).Options.names(),
+        *method_class(method).preset_names,
+        *(f.name for f in fields(Benchmark)),
+        "nonsense",
+    ]
     name, value = data.draw(st.sampled_from(names)), data.draw(values)
     benchmark = (
         "patterns" if method in PERCEPTRONS else data.draw(st.sampled_from(["split-digits", "permuted-digits", "digits"]))

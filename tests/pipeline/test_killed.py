@@ -15,8 +15,7 @@ import pytest
 
 from pipeline.plan import Plan
 from pipeline.records.store import Store
-from sweeps.checkpoint_files import parts_of, read
-from sweeps.checkpoints import Checkpoints
+from sweeps.checkpoints import Checkpoints, read_file, segments_in_name
 from sweeps.cluster import Cluster
 from sweeps.execute import train_in_process
 from sweeps.manifest import draw_trials, trial_runs
@@ -66,14 +65,14 @@ def until(condition, seconds=90):
 
 def some_parts(home, parts):
     """Whether a checkpoint after so many parts is there."""
-    return lambda: any(parts_of(p) >= parts for p in (home / ".presyn" / "checkpoints").glob("*/*.pt"))
+    return lambda: any(segments_in_name(p) >= parts for p in (home / ".presyn" / "checkpoints").glob("*/*.pt"))
 
 
 def progress(home):
     """run id -> the times at which its parts ended, by its newest checkpoint."""
     newest = {}
-    for path in sorted((home / ".presyn" / "checkpoints").glob("*/*.pt"), key=parts_of):
-        for run_id, saved in (read(path) or {}).items():
+    for path in sorted((home / ".presyn" / "checkpoints").glob("*/*.pt"), key=segments_in_name):
+        for run_id, saved in (read_file(path) or {}).items():
             newest[run_id] = saved["record"]["ended"]
     return newest
 

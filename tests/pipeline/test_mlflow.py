@@ -279,7 +279,9 @@ def test_a_store_that_was_moved_keeps_its_artifacts_where_it_is(home, here, own)
     assert sorted(p.name for p in home.iterdir()) == ["a b#c%20?d", "out"], "all of it is in the one folder"
     (parent,) = [r for r in runs_of(sqlite_address(moved / "mlflow.db"), "search") if "presyn_parent" in r.data.tags]
     assert parent.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
-    assert {a.path for a in MlflowClient(sqlite_address(moved / "mlflow.db")).list_artifacts(parent.info.run_id)} >= {"best.yaml"}
+    assert {a.path for a in MlflowClient(sqlite_address(moved / "mlflow.db")).list_artifacts(parent.info.run_id)} >= {
+        "best.yaml"
+    }
 
 
 def test_a_kill_while_the_database_is_made_leaves_none(home):

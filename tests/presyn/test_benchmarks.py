@@ -90,7 +90,9 @@ def test_continuous_tasks_mix_around_the_boundary(tiny, transition, width):
 
 
 def test_released_transitions_draw_with_replacement_and_zenos_do_not(tiny):
-    rows = {t: minibatches(tiny, kind="continuous", transition=t).order(0, 0).images[:, 0].flatten() for t in ("zeno", "released")}
+    rows = {
+        t: minibatches(tiny, kind="continuous", transition=t).order(0, 0).images[:, 0].flatten() for t in ("zeno", "released")
+    }
     assert len(rows["zeno"].unique()) == 500
     assert 250 < len(rows["released"].unique()) < 400  # 316 expected of 500
 

@@ -4,7 +4,7 @@ import pytest
 
 import presyn.device
 from presyn import PresynError, choose_device, load, make_run
-from presyn.device import MARGIN, usable_cores, memory_needed, refuse_too_large, usable_bytes
+from presyn.device import MARGIN, memory_needed, refuse_too_large, usable_bytes, usable_cores
 
 
 def test_a_network_that_no_machine_holds_is_refused_with_the_memory_it_needs():
@@ -35,7 +35,7 @@ def test_control_groups_limit_the_cores(tmp_path, files, own, expected):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     (tmp_path / "own").write_text(own + "\n")
-    assert presyn.device._group_limits(tmp_path / "sys", tmp_path / "own") == expected
+    assert presyn.device._control_group_limits(tmp_path / "sys", tmp_path / "own") == expected
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch):

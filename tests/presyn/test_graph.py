@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 import presyn.fuse
 import presyn.graph
-import presyn.schedule
 import presyn.minibatches
+import presyn.schedule
 from presyn import BENCHMARKS, METHODS, PresynError, make_cohort, make_run
 from presyn.device import TEST_BATCH
 from presyn.graph import BufferedFunction, ReplayedFunction, out_of_memory
@@ -74,7 +74,15 @@ def recording(graph):
 
 def watched(cohort, steps):
     """All tensors that a step or a test changes."""
-    buffers = [steps._loss, steps._position, steps._weights, steps._biases, steps._backprop.x, steps._backprop.grad, steps._member_x]
+    buffers = [
+        steps._loss,
+        steps._position,
+        steps._weights,
+        steps._biases,
+        steps._backprop.x,
+        steps._backprop.grad,
+        steps._member_x,
+    ]
     return [t for t in (*cohort.state.values(), *buffers, *steps._backprop._activity, *steps._backprop._delta) if t is not None]
 
 
@@ -329,7 +337,11 @@ def test_the_compiler_is_tried_on_the_device_that_it_is_for(monkeypatch, capsys)
     try:
         assert presyn.fuse.compiler_error("cpu") == "" and presyn.fuse.compiler_error("meta") == "Triton is broken"
         assert presyn.fuse.fused(torch.sin, True, torch.device("meta")) is torch.sin
-        assert tried == ["cpu", "meta"] and presyn.fuse.training_notes("meta") == ["unfused"] and not presyn.fuse.training_notes("cpu")
+        assert (
+            tried == ["cpu", "meta"]
+            and presyn.fuse.training_notes("meta") == ["unfused"]
+            and not presyn.fuse.training_notes("cpu")
+        )
         assert "no working Triton (Triton is broken), so updates run unfused on meta" in capsys.readouterr().err
     finally:
         presyn.fuse.compiler_error.cache_clear()

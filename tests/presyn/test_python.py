@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from presyn import BENCHMARKS, PresynError, make_cohort, load, make_run, train
+from presyn import BENCHMARKS, PresynError, load, make_cohort, make_run, train
 
 SMALL = {"epochs": 1, "tasks": 1, "hidden": [8]}
 

@@ -7,8 +7,8 @@ from presyn import PresynError, load
 from presyn.datasets import digest_dataset
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError
-from sweeps.cluster.join import _cause, find_cluster
-from sweeps.cluster.nodes import Driver, Images, digest_code, look, prepare_kind
+from sweeps.cluster.join import _explain, find_cluster
+from sweeps.cluster.nodes import Images, Setup, digest_code, look_at_node, prepare_device
 
 
 @pytest.mark.parametrize(
@@ -60,35 +60,35 @@ def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
     ],
 )
 def test_what_ray_says_is_told_in_one_line(said, cause):
-    told = _cause([said])
+    told = _explain([said])
     assert cause in told and bool(cause) == bool(told) and "\n" not in told
 
 
 @pytest.fixture
-def driver(tmp_path):
+def setup(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", "s")
     checkpoints.open()
-    return Driver(checkpoints, Cluster(), digest_code(), {})
+    return Setup(checkpoints, Cluster(), digest_code(), {})
 
 
-def test_a_good_node_says_what_it_is(driver):
-    assert look(driver, "cpu")["torch"] == torch.__version__
+def test_a_good_node_says_what_it_is(setup):
+    assert look_at_node(setup, "cpu")["torch"] == torch.__version__
 
 
-def test_a_node_is_refused_with_the_reason(driver, monkeypatch, tmp_path):
+def test_a_node_is_refused_with_the_reason(setup, monkeypatch, tmp_path):
     with pytest.raises(NodeError, match="another version"):
-        look(Driver(driver.checkpoints, driver.cluster, "other", {}), "cpu")
+        look_at_node(Setup(setup.checkpoints, setup.cluster, "other", {}), "cpu")
     with pytest.raises(NodeError, match="not shared with this node"):
-        look(Driver(Checkpoints(tmp_path / "elsewhere", "s"), driver.cluster, driver.code, {}), "cpu")
+        look_at_node(Setup(Checkpoints(tmp_path / "elsewhere", "s"), setup.cluster, setup.code, {}), "cpu")
     if not torch.cuda.is_available():
         with pytest.raises(NodeError, match="Ray counts a GPU there that torch cannot use"):
-            prepare_kind(Cluster(), "gpu")
+            prepare_device(Cluster(), "gpu")
     monkeypatch.setattr(torch, "__version__", "2.1.0")
     with pytest.raises(NodeError, match="torch is 2.1.0 there"):
-        look(driver, "cpu")
+        look_at_node(setup, "cpu")
 
 
-def test_images_that_changed_on_the_way_are_refused(driver, monkeypatch):
+def test_images_that_changed_on_the_way_are_refused(setup, monkeypatch):
     ray = pytest.importorskip("ray")
     data = load("digits")
     monkeypatch.setattr(ray, "get", lambda stored: stored)

@@ -8,12 +8,11 @@ import torch
 
 from presyn import Cohort, PresynError, load, make_run
 from presyn.device import memory_needed
-from sweeps.checkpoint_files import forget, parts_of, read
-from sweeps.checkpoints import KEEP, Checkpoints
+from sweeps.checkpoints import FILES_KEPT, Checkpoints, forget_files, read_file, segments_in_name
 from sweeps.cluster import Cluster
 from sweeps.execute import train_in_process
 from sweeps.packing import Member
-from sweeps.train_cohort import resume_run, resume_cohort
+from sweeps.train_cohort import resume_cohort, resume_run
 
 CPU = torch.device("cpu")
 SETTINGS = {"epochs": 1, "tasks": 3, "hidden": [16]}
@@ -34,11 +33,11 @@ def outcomes(records):
     return {i: (r["status"], r["accuracy"], r["loss"]) for i, r in sorted(records.items())}
 
 
-def interrupted(runs, checkpoints, parts):
+def interrupted(runs, checkpoints, segments):
     """A session that was killed after so many parts."""
     cohort = Cohort(list(runs.values()), load("digits"), CPU)
     checkpoints.open()
-    for _ in range(parts):
+    for _ in range(segments):
         cohort.train_segment()
         checkpoints.save(dict(zip(runs, cohort.save(), strict=True)), list(runs))
 
@@ -47,7 +46,7 @@ def test_another_session_goes_on_from_the_last_part_and_ends_alike(runs, tmp_pat
     whole = finish(runs, Checkpoints(tmp_path / "a", "s"))
     interrupted(runs, Checkpoints(tmp_path / "b", "killed"), 2)
     second = Checkpoints(tmp_path / "b", "second")
-    assert {resume_run(i, r, second)[0].parts for i, r in runs.items()} == {2}
+    assert {resume_run(i, r, second)[0].segments for i, r in runs.items()} == {2}
     assert outcomes(finish(runs, second)) == outcomes(whole)
 
 
@@ -64,29 +63,31 @@ def test_a_damaged_checkpoint_costs_one_part(runs, tmp_path):
     interrupted(runs, killed, 2)
     newest = killed.paths("id0")[0]
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert read(newest) is None
-    assert resume_run("id0", runs["id0"], killed)[0].parts == 1
+    assert read_file(newest) is None
+    assert resume_run("id0", runs["id0"], killed)[0].segments == 1
 
 
 def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again(runs, tmp_path):
     finish(runs, Checkpoints(tmp_path, "killed"))  # the worker checkpoints the end before the driver hears of it
     member, record = resume_run("id1", runs["id1"], Checkpoints(tmp_path, "second"))
-    assert record is not None and record["status"] == "finished" and member.parts == 3
+    assert record is not None and record["status"] == "finished" and member.segments == 3
 
 
 def test_sessions_write_apart_and_keep_two_parts(runs, tmp_path):
     interrupted(runs, Checkpoints(tmp_path, "one"), 3)
     names = [p.name for p in (tmp_path / "one").iterdir()]
-    assert len(names) == KEEP and {parts_of(tmp_path / n) for n in names} == {2, 3}, "one file of all for each part"
+    assert len(names) == FILES_KEPT and {segments_in_name(tmp_path / n) for n in names} == {2, 3}, (
+        "one file of all for each part"
+    )
     before = sorted((tmp_path / "one").iterdir())
     interrupted(runs, Checkpoints(tmp_path, "two"), 1)
     assert sorted((tmp_path / "one").iterdir()) == before
-    whole = {i: read(paths[0])[i] for i, paths in Checkpoints(tmp_path, "two").index().items()}
+    whole = {i: read_file(paths[0])[i] for i, paths in Checkpoints(tmp_path, "two").index().items()}
     Checkpoints(tmp_path, "two").remove("id0")
     index = Checkpoints(tmp_path, "two").index()
     assert sorted(index) == ["id1", "id2"], "the others of its cohort stay"
     for run_id, (newest, *_) in index.items():
-        state = read(newest)[run_id]["state"]
+        state = read_file(newest)[run_id]["state"]
         assert all(torch.equal(state[name], t) for name, t in whole[run_id]["state"].items())
     Checkpoints(tmp_path, "two").remove("id1", "id2")
     assert not list(tmp_path.glob("*/*.pt"))
@@ -100,7 +101,7 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
         finished.train_segment()
     mine.save({"id2": {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None}})
     going, ended = resume_cohort([Member(i, r) for i, r in runs.items()], mine)
-    assert [(m.run_id, m.parts) for m in going] == [("id0", 2), ("id1", 2)]
+    assert [(m.run_id, m.segments) for m in going] == [("id0", 2), ("id1", 2)]
     assert [i for i, _ in ended] == ["id2"]
 
 
@@ -125,7 +126,7 @@ def test_a_checkpoint_that_vanished_costs_a_part_and_not_the_cohort(runs, tmp_pa
     members = [resume_run(i, r, killed)[0] for i, r in runs.items()]
     members[0].checkpoint.unlink()
     going, _ = resume_cohort(members, killed)
-    assert [m.parts for m in going] == [1, 1, 1]
+    assert [m.segments for m in going] == [1, 1, 1]
 
 
 def test_a_cohort_without_memory_goes_on_in_halves_from_its_last_part(runs, tmp_path, monkeypatch):
@@ -178,19 +179,19 @@ def test_a_checkpoint_with_any_bit_flipped_is_read_whole_or_not_at_all(tmp_path)
     checkpoints.save({"run": saved})
     (path,) = checkpoints.paths("run")
     whole = path.read_bytes()
-    assert read(path)["run"]["state"]["weights"].equal(torch.arange(40.0))
+    assert read_file(path)["run"]["state"]["weights"].equal(torch.arange(40.0))
     rng = np.random.default_rng(0)
     for at in [*range(64), *rng.integers(0, len(whole), 150).tolist()]:
         damaged = bytearray(whole)
         damaged[at] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-        forget()
-        assert read(path) is None  # and raises nothing
+        forget_files()
+        assert read_file(path) is None  # and raises nothing
         assert set(checkpoints.index()) <= {"run"} or at < 16
     for odd in ([], {}, {"record": {}, "state": None}, {"record": {"status": "training", "ended": [1.0]}, "state": {}}, 3):
         torch.save(odd, path)
-        forget()
-        assert read(path) is None and checkpoints.index() == {}
+        forget_files()
+        assert read_file(path) is None and checkpoints.index() == {}
 
 
 def test_the_checkpoint_of_a_part_is_written_while_the_next_one_is_trained(runs, tmp_path, monkeypatch):
@@ -225,7 +226,7 @@ def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path)
     records = finish(of, checkpoints)
     assert records["id0"]["status"] == "dropped" and records["id1"]["status"] == "finished"
     newest = checkpoints.paths("id1")[0]
-    assert {i: s["state"] for i, s in read(newest).items()} == dict.fromkeys(of)
+    assert {i: s["state"] for i, s in read_file(newest).items()} == dict.fromkeys(of)
     assert resume_run("id0", of["id0"], checkpoints)[1]["status"] == "dropped"
 
 
@@ -233,7 +234,7 @@ def test_a_file_that_cannot_be_read_just_now_is_not_taken_for_a_damaged_one(runs
     interrupted(runs, Checkpoints(tmp_path, "s"), 1)
     (path,) = tmp_path.glob("*/*.pt")
     checkpoints = Checkpoints(tmp_path, "t")
-    for name in ("sweeps.checkpoints.first_line", "sweeps.checkpoints.parsed"):
+    for name in ("sweeps.checkpoints.read_first_line", "sweeps.checkpoints.parse_file"):
         with monkeypatch.context() as m:
             m.setattr(name, lambda *_: (_ for _ in ()).throw(OSError("the disk does not answer")))
             checkpoints.remove("another", "id0")
@@ -249,4 +250,4 @@ def test_what_is_removed_leaves_the_file(runs, tmp_path):
     (path,) = tmp_path.glob("*/*.pt")
     before = path.stat().st_size
     checkpoints.remove("id0", "id1")
-    assert path.stat().st_size < before / 2 and list(read(path)) == ["id2"]
+    assert path.stat().st_size < before / 2 and list(read_file(path)) == ["id2"]

@@ -42,7 +42,7 @@ def test_a_killed_sweep_goes_on_from_s3_and_ends_alike(runs, bucket, tmp_path):
     far = open_folder(bucket)
     interrupted(runs, Checkpoints(far, "killed"), 2)
     second = Checkpoints(far, "second")
-    assert {resume_run(i, r, second)[0].parts for i, r in runs.items()} == {2}
+    assert {resume_run(i, r, second)[0].segments for i, r in runs.items()} == {2}
     assert sorted(second.index()) == sorted(runs)
     assert outcomes(finish(runs, second)) == outcomes(whole)
     assert len(list(far.glob("killed/*.pt"))) == 2  # the last two parts of all

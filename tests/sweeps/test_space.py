@@ -13,7 +13,7 @@ from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.files import read_benchmark
 from sweeps.manifest import draw_trials, frozen_trials, trial_runs
 from sweeps.space import read_space, space_names
-from sweeps.study import store_study, make_study
+from sweeps.study import make_study, store_study
 
 GOOD = """
 method: presynaptic
