@@ -186,7 +186,8 @@ def _read_mnist(name: str, root: Path, may_download: bool) -> Arrays:
         if content_md5 != md5:
             raise PresynError(
                 f"{path} is another data set than {folder}, or corrupt: the MD5 of its content is {content_md5}, "
-                f"expected {md5}. Fetch it again if it should be that one; images of your own are named by source in a benchmark's YAML file."
+                f"expected {md5}. Fetch it again if it should be that one; images of your own are named by source in a "
+                "benchmark's YAML file."
             )
         images = "idx3" in file
         values = np.frombuffer(content, np.uint8, offset=16 if images else 8)

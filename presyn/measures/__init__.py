@@ -1,6 +1,7 @@
 """Measurements of trained networks.
 
-To add one, write a small function of a moment, and a line in this table and in MEASUREMENT_NAMES. A benchmark names the ones it wants (`measures`); accuracy on the tasks is always measured.
+To add one, write a small function of a moment, and a line in this table and in MEASUREMENT_NAMES. A benchmark names the ones
+that it wants (`measures`); accuracy on the tasks is always measured.
 """
 
 from collections.abc import Iterable

@@ -40,9 +40,9 @@ def test_control_groups_limit_the_cores(tmp_path, files, own, expected):
 
 def test_cores_are_those_this_process_may_use(monkeypatch):
     monkeypatch.setattr(presyn.device.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    monkeypatch.setattr(presyn.device, "_group_limits", lambda: [2.5, 8.0])
+    monkeypatch.setattr(presyn.device, "_control_group_limits", lambda: [2.5, 8.0])
     assert usable_cores() == 2
-    monkeypatch.setattr(presyn.device, "_group_limits", lambda: [0.5])
+    monkeypatch.setattr(presyn.device, "_control_group_limits", lambda: [0.5])
     assert usable_cores() == 1
 
 

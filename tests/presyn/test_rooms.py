@@ -19,7 +19,8 @@ FORBIDDEN = {
     "pipeline/experiments": {"pipeline.cli"},
 }
 MACHINE = ("stage", "ask", "plan", "train", "perform", "workspace")  # between the experiments and the records
-LONGEST = {"function": 40, "file": 250}
+LONGEST = {"function": 60, "file": 400}
+"""Lines from which one should ask whether a function or a file holds more than one concept."""
 
 WITHOUT_THE_REST = """
 import sys

@@ -1,21 +1,14 @@
 """Checkpoints where no folder is shared: on an S3 server, and what they need of any file system."""
 
-import importlib.util
 import threading
-from pathlib import Path
 
 import pytest
+from sessions import finish, interrupted, outcomes
 
-from presyn import PresynError, make_run
+from presyn import PresynError
 from sweeps.checkpoints import Checkpoints
 from sweeps.remote import open_folder
 from sweeps.train_cohort import resume_run
-
-# What the tests of checkpoints in a folder do, here on a bucket.
-_spec = importlib.util.spec_from_file_location("of_folders", Path(__file__).parent / "test_execute.py")
-of_folders = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(of_folders)
-SETTINGS, finish, interrupted, outcomes = (getattr(of_folders, n) for n in ("SETTINGS", "finish", "interrupted", "outcomes"))
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +25,6 @@ def bucket():
     server.shutdown()
 
 
-@pytest.fixture
-def runs():
-    return {f"id{s}": make_run("presynaptic", "permuted-digits", s, SETTINGS) for s in range(3)}
-
-
 def test_a_killed_sweep_goes_on_from_s3_and_ends_alike(runs, bucket, tmp_path):
     whole = finish(runs, Checkpoints(tmp_path / "near", "s"))
     far = open_folder(bucket)
@@ -45,7 +33,7 @@ def test_a_killed_sweep_goes_on_from_s3_and_ends_alike(runs, bucket, tmp_path):
     assert {resume_run(i, r, second)[0].segments for i, r in runs.items()} == {2}
     assert sorted(second.index()) == sorted(runs)
     assert outcomes(finish(runs, second)) == outcomes(whole)
-    assert len(list(far.glob("killed/*.pt"))) == 2  # the last two parts of all
+    assert len(list(far.glob("killed/*.pt"))) == 2  # the last two segments of all
     second.check_shared()
     second.remove(*runs)
     second.close()

@@ -186,6 +186,6 @@ def test_a_group_keeps_to_the_memory_and_leaves_idle_gpus_their_work():
     work, _ = work_of(ablations([9]), slots={"gpu": 1})
     assert len(work.take_cohort("a", "n", "gpu", memory=6)) == 5, "two cohorts of nine, none larger than six"
     work, _ = work_of(ablations([3, 3, 3]), slots={"gpu": 3})
-    assert {len(work.take_cohort(name, "n", "gpu")) for name in "abc"} == {1}, "nine slots' worth of cohorts for three GPUs"
+    assert {len(work.take_cohort(name, "n", "gpu")) for name in "abc"} == {1}, "each group alone fills three GPUs"
     work, _ = work_of(ablations([8, 2]), slots={"gpu": 2})
     assert [len(work.take_cohort(name, "n", "gpu")) for name in "ab"] == [4, 4], "the longest first, in equal shares"
