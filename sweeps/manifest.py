@@ -44,7 +44,7 @@ def draw_trials(space: Space) -> list[Trial]:
 
 
 def frozen_trials(space: Space, folder: Path) -> list[Trial]:
-    """The trials of a space, drawn once and frozen in a file of the folder; if that is damaged they are drawn again, the same."""
+    """The trials of a space, drawn once and frozen in a file of the folder; if it is damaged they are drawn again, the same."""
     name = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"{space.name}-{name}.json"
     rows = _read(path)

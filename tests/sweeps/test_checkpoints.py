@@ -138,3 +138,7 @@ def test_kept_states_are_never_taken_for_checkpoints_nor_removed_with_them(open_
     later.close()
     assert [path.read_bytes() for path in states] == contents
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["states"]
+    for path in states:
+        path.rename(path.with_suffix(".renamed"))
+    later.close()
+    assert len(list((tmp_path / "elsewhere" / "states").iterdir())) == 2, "whatever people make of their names"
