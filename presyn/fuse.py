@@ -44,17 +44,17 @@ def compiler_error(kind: str) -> str:
         torch.compile(_increment)(torch.zeros(8, device=kind))
     except Exception as e:  # whatever a missing or broken compiler, or a cache that cannot be written, leads to
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        why = lines[0] if lines else type(e).__name__
+        reason = lines[0] if lines else type(e).__name__
         needs = "no working C++ compiler" if kind == "cpu" else "no working Triton"
         cache_folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or tempfile.gettempdir()
         if isinstance(e, OSError) and str(e.filename or "").startswith(cache_folder):
             needs = "no place for compiled code, see TORCHINDUCTOR_CACHE_DIR"
         add_training_note(kind, "unfused")
         print(
-            f"presyn: {needs} ({why[:200]}), so updates run unfused on {kind}: same results, several times slower.",
+            f"presyn: {needs} ({reason[:200]}), so updates run unfused on {kind}: same results, several times slower.",
             file=sys.stderr,
         )
-        return why
+        return reason
     return ""
 
 

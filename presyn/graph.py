@@ -85,9 +85,9 @@ class ReplayedFunction:
             self._captures = False
             lines = [line.strip() for line in str(e).splitlines() if line.strip()]
             if add_training_note("cuda", "not captured"):
-                why = lines[0][:200] if lines else type(e).__name__
+                reason = lines[0][:200] if lines else type(e).__name__
                 print(
-                    f"presyn: a step cannot be captured here ({why}), so steps are made one by one: same results, slower.",
+                    f"presyn: a step cannot be captured here ({reason}), so steps are made one by one: same results, slower.",
                     file=sys.stderr,
                 )
             return
