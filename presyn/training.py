@@ -120,9 +120,8 @@ class Cohort:
         figures = self._measure(segment, None if raises is None else raises / (steps.count * len(epochs)))
         counter = segment if self.minibatches.joint else task
         on_device = {j: self._test_task(counter, j) for j in self.schedule.tested_tasks(segment)}
-        accuracies = {
-            j: accuracy.tolist() for j, accuracy in on_device.items()
-        }  # waits for the device, once all are on their way
+        # Only when all tests are on their way is the device waited for.
+        accuracies = {j: accuracy.tolist() for j, accuracy in on_device.items()}
         self._record(segment, loss, figures, accuracies, began)
 
     def _measure(self, segment: int, raised: Tensor | None) -> dict[str, list[Any]]:
