@@ -61,7 +61,7 @@ GIB = 1 << 30
 
 
 @pytest.mark.parametrize(
-    ("what", "free", "total", "held", "in_use", "share", "expected"),
+    ("what", "free", "total", "reserved", "allocated", "share", "expected"),
     [
         ("all of an empty GPU", 80, 80, 0, 0, 1.0, 80),
         ("what another process left", 30, 80, 0, 0, 1.0, 30),
@@ -75,6 +75,6 @@ GIB = 1 << 30
         ("nothing where it is over its share", 40, 80, 30, 30, 0.25, 0),
     ],
 )
-def test_what_a_cohort_may_take_of_a_gpu(what, free, total, held, in_use, share, expected):
-    found = usable_bytes(free * GIB, total * GIB, held * GIB, in_use * GIB, share)
-    assert found == max(0, expected * GIB - MARGIN), what
+def test_what_a_cohort_may_take_of_a_gpu(what, free, total, reserved, allocated, share, expected):
+    usable = usable_bytes(free * GIB, total * GIB, reserved * GIB, allocated * GIB, share)
+    assert usable == max(0, expected * GIB - MARGIN), what

@@ -106,27 +106,27 @@ def captured(monkeypatch):
 def runs_of(method, kind, k=3):
     from presyn.benchmarks import Benchmark
 
-    of = KINDS[kind]
-    benchmark = Benchmark.build(of) if isinstance(of, dict) else BENCHMARKS[of]
+    values = KINDS[kind]
+    benchmark = Benchmark.build(values) if isinstance(values, dict) else BENCHMARKS[values]
     return [make_run(method, benchmark, seed, SMALL) for seed in range(k)]
 
 
 def ends(method, kind, data, tensors=None):
-    """State, losses and test results after a part whose steps were made in three pieces, with and without their loss."""
+    """State, losses and test results after a segment whose steps were made in three pieces, with and without their loss."""
     cohort = make_cohort(runs_of(method, kind), data, CPU)
     steps = cohort.make_steps(0)
     if tensors is not None:
         tensors += watched(cohort, steps)
-    told = []
+    results = []
     for epoch in range(2):
         steps.load(epoch, epoch * steps.count)
         for n, measured in ((5, False), (3, True), (steps.count - 8, False)):
             loss = steps.advance(n, measure_loss=measured)
-            told += [loss.clone()] if measured else []
+            results += [loss.clone()] if measured else []
     images = cohort.minibatches.test_images(0)
     for batch in range(3):
-        told.append(cohort._test_batch(0, 0, batch, images[batch : batch + 50]).clone())
-    return [*cohort.state.values(), *told]
+        results.append(cohort._test_batch(0, 0, batch, images[batch : batch + 50]).clone())
+    return [*cohort.state.values(), *results]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -291,19 +291,19 @@ def test_a_tensor_of_the_host_in_a_step_is_caught(tiny, monkeypatch):
 
 
 def test_every_thread_may_compile_many_sizes(monkeypatch):
-    found = {}
+    limits = {}
 
     def in_a_thread():
         config = torch._dynamo.config
-        found["before"] = config.recompile_limit
+        limits["before"] = config.recompile_limit
         presyn.fuse.fused(torch.sin, True)
-        found["after"] = config.recompile_limit, config.accumulated_recompile_limit
+        limits["after"] = config.recompile_limit, config.accumulated_recompile_limit
 
     monkeypatch.setattr(presyn.fuse, "compiler_error", lambda kind: "")
     thread = threading.Thread(target=in_a_thread)
     thread.start()
     thread.join()
-    assert found["after"][0] == presyn.fuse.RECOMPILATIONS and found["after"][1] >= presyn.fuse.RECOMPILATIONS
+    assert limits["after"][0] == presyn.fuse.RECOMPILATIONS and limits["after"][1] >= presyn.fuse.RECOMPILATIONS
 
 
 def test_members_that_drop_out_do_not_cost_a_compilation_each(monkeypatch):

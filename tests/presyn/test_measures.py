@@ -73,11 +73,11 @@ def slow_information(said, y):
     n, total = len(y), 0.0
     p_z = [float(said[:, z].mean()) for z in range(said.shape[1])]
     for label in y.unique().tolist():
-        of = said[y == label]
+        answers = said[y == label]
         for z in range(said.shape[1]):
-            conditional = float(of[:, z].mean())
+            conditional = float(answers[:, z].mean())
             if conditional > 0:
-                total += len(of) / n * conditional * math.log2(conditional / p_z[z])
+                total += len(answers) / n * conditional * math.log2(conditional / p_z[z])
     return total
 
 

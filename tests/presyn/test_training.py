@@ -21,8 +21,8 @@ def test_mean_accuracy_and_forgetting_by_hand():
 def test_every_method_learns_and_records(method, tiny):
     record = train([make_run(method, TASKS, 1, {"eta0": {"joint": 0.01, "bgd": 1.0}.get(method, 0.1)})], tiny, CPU)[0]
     assert record.status == "finished"
-    parts = TASKS.epochs if METHODS[method].joint else TASKS.tasks
-    assert len(record.loss) == len(record.seconds) == len(record.ended) == parts
+    segments = TASKS.epochs if METHODS[method].joint else TASKS.tasks
+    assert len(record.loss) == len(record.seconds) == len(record.ended) == segments
     assert record.ended == sorted(record.ended) and min(record.seconds) > 0
     if METHODS[method].joint:
         assert len(record.accuracy) == 1 and None not in record.accuracy[0] and record.forgetting is None
@@ -74,4 +74,4 @@ def test_the_loss_of_a_part_is_that_of_its_last_epoch(tiny):
         train([make_run("sgd", "permuted-digits", 1, {"epochs": n, "tasks": 2, "eta0": 0.03})], tiny, CPU)[0].loss
         for n in (1, 2)
     ]
-    assert all(loss > 0 for part in losses for loss in part) and losses[1][0] < losses[0][0]
+    assert all(loss > 0 for losses_of_run in losses for loss in losses_of_run) and losses[1][0] < losses[0][0]

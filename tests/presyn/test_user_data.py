@@ -25,9 +25,9 @@ def idx(array):
 
 def write_folder(folder):
     folder.mkdir()
-    for part, x, y in (("train", X[:20], Y[:20]), ("t10k", X[20:], Y[20:])):
-        (folder / f"kmnist-{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(x)))
-        (folder / f"kmnist-{part}-labels-idx1-ubyte").write_bytes(idx(y))
+    for subset, x, y in (("train", X[:20], Y[:20]), ("t10k", X[20:], Y[20:])):
+        (folder / f"kmnist-{subset}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(x)))
+        (folder / f"kmnist-{subset}-labels-idx1-ubyte").write_bytes(idx(y))
     return folder
 
 

@@ -60,8 +60,8 @@ def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
     ],
 )
 def test_what_ray_says_is_told_in_one_line(said, cause):
-    told = _explain([said])
-    assert cause in told and bool(cause) == bool(told) and "\n" not in told
+    explanation = _explain([said])
+    assert cause in explanation and bool(cause) == bool(explanation) and "\n" not in explanation
 
 
 @pytest.fixture

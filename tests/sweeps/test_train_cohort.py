@@ -96,13 +96,13 @@ def test_the_checkpoint_of_a_segment_is_written_while_the_next_one_is_trained(ru
 
 
 def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path):
-    of = {
+    runs = {
         f"id{s}": make_run("sgd", "permuted-digits", s, {**SETTINGS, "eta0": 0.03 if s else 0.0, "drop_below": 0.3})
         for s in range(3)
     }
     checkpoints = Checkpoints(tmp_path, "s")
-    records = finish(of, checkpoints)
+    records = finish(runs, checkpoints)
     assert records["id0"]["status"] == "dropped" and records["id1"]["status"] == "finished"
     newest = checkpoints.paths("id1")[0]
-    assert {i: s["state"] for i, s in read_file(newest).items()} == dict.fromkeys(of)
-    assert resume_run("id0", of["id0"], checkpoints)[1]["status"] == "dropped"
+    assert {i: s["state"] for i, s in read_file(newest).items()} == dict.fromkeys(runs)
+    assert resume_run("id0", runs["id0"], checkpoints)[1]["status"] == "dropped"

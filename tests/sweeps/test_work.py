@@ -39,7 +39,7 @@ def test_every_worker_gets_its_share_and_then_goes():
     while cohort := work.take_cohort(f"w{len(sizes)}", "node", "cpu"):
         sizes.append(len(cohort))
     assert sizes == [6] * 4
-    # Others still train, but there is nothing to split yet that a part would not finish.
+    # Others still train, but there is nothing to split yet that a segment would not finish.
     assert work.status({"cpu": 2})["leased"] == {"cpu": 4}
 
 
@@ -80,7 +80,7 @@ def test_an_idle_worker_gets_half_of_the_longest_cohort_from_its_next_checkpoint
     assert len(cohort) == 4
     clock.now = 60.0
     assert work.report_segment("straggler", 4 * 100, []) == []
-    assert work.take_cohort("idle", "b", "cpu") is None  # it waits for the part that is being made
+    assert work.take_cohort("idle", "b", "cpu") is None  # it waits for the segment that is being made
     left = work.report_segment("straggler", 4 * 100, [])
     assert left == ids(cohort)[2:]
     taken = work.take_cohort("idle", "b", "cpu")
@@ -113,7 +113,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_one_that_gets_on_is_not():
     assert work.status({})["failed"] == {"sgd0-0": f"{TRIES} workers died of it, the last one so: out of memory"}
     assert not work.worker_died("who", "never had work")
     work, _ = work_of(members(1))
-    for n in range(3 * TRIES):  # preempted again and again, but a part further each time
+    for n in range(3 * TRIES):  # preempted again and again, but a segment further each time
         assert work.take_cohort(f"w{n}", "node", "cpu")
         work.report_segment(f"w{n}", 100, [])
         work.worker_died(f"w{n}", "preempted")
