@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify report docs pictures bench bench-gpu test test-faults test-browser soak check mlflow-ui
+	reproduce-perceptron verify report docs pictures bench bench-gpu test test-faults test-browser soak lint check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,11 +77,12 @@ pictures: .venv/.ready ## the pictures of MLflow's pages in docs/mlflow, in head
 soak: .venv/.ready ## a driver killed at a hundred random moments: about half an hour
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments
 
-check: .venv/.ready ## format, lint, types, tests
+lint: .venv/.ready ## format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/pytest
+
+check: lint test ## format, lint, types, tests
 
 mlflow-ui: .venv/.ready ## MLflow's pages on the store
 	$(PRESYN) mlflow-ui

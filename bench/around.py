@@ -9,11 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from pipeline.records.notes import Note
-from pipeline.records.tracking import Tracking
 
-from bench.steps import cohort_of, data_or_noise
+from bench.steps import data_or_noise, make_cohort
 from pipeline.plan import Plan
+from pipeline.records.mlflow.background import BackgroundWriter
+from pipeline.records.mlflow.notes import Note
 from pipeline.records.store import Store
 from pipeline.train import train
 from presyn import Run, load, make_run
@@ -27,13 +27,13 @@ def _in_a_process(k: int, cache: str) -> tuple[float, float]:
     """In a process of its own: MiB at the peak of training and testing K networks; seconds of the first step."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
     torch.set_num_threads(1)
-    cohort = cohort_of(k, data_or_noise()[0], torch.device("cpu"))
-    program = cohort.steps_of(0)
+    cohort = make_cohort(k, data_or_noise()[0], torch.device("cpu"))
+    program = cohort.make_steps(0)
     marks = [time.perf_counter()]
     program.load(0, 0)
     program.advance(1)
     marks.append(time.perf_counter())
-    cohort._test_batch(0, 0, 0, cohort.stream.test_images(0)[:TEST_BATCH])
+    cohort._test_batch(0, 0, 0, cohort.minibatches.test_images(0)[:TEST_BATCH])
     return _peak_mib(), marks[1] - marks[0]
 
 
@@ -80,7 +80,7 @@ def orchestration(count: int) -> dict[str, float]:
         ids = [plan.add(run) for run in runs(count, epochs)]
         plan.seconds(plan.runs[ids[0]])  # measured before the clock starts, as a plan is shown before training
         began = time.perf_counter()
-        tracking = Tracking(f"sqlite:///{folder}/mlflow.db", store)
+        tracking = BackgroundWriter(f"sqlite:///{folder}/mlflow.db", store)
         tracking.follow(Note("bench", "bench", "bench", ids))
         train(plan, tracking, "one-second runs")
         tracking.close()

@@ -8,7 +8,7 @@ from scipy import stats
 
 from presyn import Cohort, Dataset, PresynError, load, make_run
 from presyn.methods.presynaptic import Presynaptic, PresynapticOptions
-from presyn.streams import Purpose, bits, keys, permutation
+from presyn.random_numbers import Purpose, bits, keys, permutation
 
 FALSE_ALARM = 0.001  # of the comparison of accuracies between devices
 
@@ -27,7 +27,7 @@ def step_difference(data: Dataset, device: torch.device, k: int = 4, steps: int 
     ends = []
     for where, fuse in ((torch.device("cpu"), False), (device, True)):
         cohort = Cohort([make_run("presynaptic", "permuted-mnist", s) for s in range(k)], data, where, fuse=fuse)
-        program = cohort.steps_of(0)
+        program = cohort.make_steps(0)
         program.load(0, 0)
         program.advance(steps)
         ends.append(cohort.state["weights"].cpu())
@@ -67,7 +67,7 @@ def accuracy_p(device: torch.device, seeds: int = 32) -> float:
 def _accuracies(seeds: int, device: torch.device, fuse: bool) -> np.ndarray:
     cohort = Cohort([make_run("presynaptic", "permuted-digits", s) for s in range(seeds)], load("digits"), device, fuse=fuse)
     while not cohort.done:
-        cohort.train_part()
+        cohort.train_segment()
     ends = {run.seed: record.mean_accuracy or 0.0 for run, record in cohort.results()}  # 0 where a run diverged
     return np.array([ends[seed] for seed in range(seeds)])
 

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
-from pipeline.report.figures import Figure, Picture, plt
+from matplotlib.figure import Figure
 
 from bench.steps import TARGET
+from pipeline.report.drawing import Picture
 from presyn.device import TEST_BATCH
 
 CAPTIONS = {

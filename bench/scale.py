@@ -41,10 +41,9 @@ def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
 
 
 def _train(count: int, track: bool, address: str, folder: str) -> dict[str, float]:
-    from pipeline.records.notes import Note
-    from pipeline.records.tracking import Tracking
-
     from pipeline.plan import Plan
+    from pipeline.records.mlflow.background import BackgroundWriter
+    from pipeline.records.mlflow.notes import Note
     from pipeline.records.store import Store
     from pipeline.train import train
     from presyn import make_run
@@ -56,7 +55,7 @@ def _train(count: int, track: bool, address: str, folder: str) -> dict[str, floa
     ids = [plan.add(make_run("sgd", "permuted-digits", seed, SETTINGS)) for seed in range(count)]
     planned = time.thread_time() - began
     plan.seconds(plan.runs[ids[0]])
-    tracking = Tracking(f"sqlite:///{folder}/mlflow.db", store)
+    tracking = BackgroundWriter(f"sqlite:///{folder}/mlflow.db", store)
     if track:
         tracking.follow(Note("bench", "bench", "bench", ids))
     memory = _Memory()

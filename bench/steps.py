@@ -19,7 +19,7 @@ from presyn import Cohort, Dataset, PresynError, load, make_run
 from presyn.datasets import data_root
 from presyn.device import TEST_BATCH
 from presyn.fuse import fused
-from presyn.graph import Replayed
+from presyn.graph import ReplayedFunction
 from presyn.methods.presynaptic import PresynapticOptions
 
 SIZES = (1, 3, 16, 64)
@@ -40,14 +40,14 @@ def data_or_noise() -> tuple[Dataset, str]:
         return Dataset("mnist", x, y, x[:10_000], y[:10_000], "noise"), "noise of MNIST's shape"
 
 
-def cohort_of(k: int, data: Dataset, device: torch.device, **settings: Any) -> Cohort:
+def make_cohort(k: int, data: Dataset, device: torch.device, **settings: Any) -> Cohort:
     """K networks on Permuted MNIST."""
     return Cohort([make_run("presynaptic", "permuted-mnist", s, settings) for s in range(k)], data, device)
 
 
 def our_steps(cohort: Cohort) -> Steps:
     """Steps as the training loop makes them in nine epochs of ten."""
-    program = cohort.steps_of(0)
+    program = cohort.make_steps(0)
     program.load(0, 0)
     left = program.count
 
@@ -64,7 +64,7 @@ def our_steps(cohort: Cohort) -> Steps:
 
 def products(cohort: Cohort) -> Steps:
     """The matrix products of steps, and nothing else; on a GPU as a captured graph, as the steps are."""
-    return Replayed(_products(cohort), cohort.device)
+    return ReplayedFunction(_products(cohort), cohort.device)
 
 
 def _products(cohort: Cohort) -> Callable[[], None]:
@@ -100,7 +100,7 @@ def floor(cohort: Cohort) -> Steps:
         multiply()
         stream(*tensors)
 
-    return Replayed(step, cohort.device)
+    return ReplayedFunction(step, cohort.device)
 
 
 def times(work: Mapping[Any, Steps], rounds: int, steps: int, wait: Callable[[], object] = lambda: None) -> dict[Any, float]:
@@ -125,7 +125,7 @@ def step_table(data: Dataset, device: torch.device, sizes: tuple[int, ...], roun
     usual = loop_on_device(data, options, device) if gpu else loop_with_loader(data, options)
     lines = []
     for k in sizes:
-        cohort = cohort_of(k, data, device)
+        cohort = make_cohort(k, data, device)
         work = {"presyn": our_steps(cohort), "products": products(cohort), "floor": floor(cohort), "usual": usual}
         took = times(work, rounds, 30 if gpu else 10, torch.cuda.synchronize if gpu else lambda: None)
         each = {name: 1e3 * t / (1 if name == "usual" else k) for name, t in took.items()}
@@ -143,8 +143,8 @@ def step_table(data: Dataset, device: torch.device, sizes: tuple[int, ...], roun
 
 def parts(data: Dataset, rounds: int) -> dict[str, float]:
     """ms per network of the parts of a step, of its products, and of the tests as a share of a whole run."""
-    cohort = cohort_of(TARGET, data, torch.device("cpu"))
-    program = cohort.steps_of(0)
+    cohort = make_cohort(TARGET, data, torch.device("cpu"))
+    program = cohort.make_steps(0)
     program.load(0, 0)
     program.advance(10, measure_loss=False)
     multiply = products(cohort)
@@ -156,17 +156,17 @@ def parts(data: Dataset, rounds: int) -> dict[str, float]:
         program.load(0, 0)
         seen.append({**program.profile(10), "products alone": alone})
     ms = {name: 1e3 * statistics.median(s[name] for s in seen) / TARGET for name in seen[0]}
-    step, image = cohort_of(TARGET, data, torch.device("cpu")).measure()
+    step, image = make_cohort(TARGET, data, torch.device("cpu")).measure()
     tests = cohort.schedule.images_tested() * image
-    return {**ms, "tests, share of a run": tests / (tests + step * cohort.schedule.first_step(cohort.parts))}
+    return {**ms, "tests, share of a run": tests / (tests + step * cohort.schedule.first_step(cohort.segments))}
 
 
 def test_table(data: Dataset, rounds: int) -> pd.DataFrame:
     """A test of 500 images by 10 sampled networks, beside its products."""
     lines = []
     for k in SIZES[:2]:
-        cohort = cohort_of(k, data, torch.device("cpu"))
-        images = cohort.stream.test_images(0)[:TEST_BATCH]
+        cohort = make_cohort(k, data, torch.device("cpu"))
+        images = cohort.minibatches.test_images(0)[:TEST_BATCH]
         weights = cohort.network.layers(cohort.state["weights"])
         activity = [torch.randn(k, TEST_BATCH, n) for n in cohort.network.sizes]
 
@@ -189,16 +189,16 @@ def growth(data: Dataset) -> pd.DataFrame:
     """How a run's time grows with the width of its layers and the number of its tasks."""
     lines: list[dict[str, Any]] = []
     for width in (100, 200, 400, 800):
-        cohort = cohort_of(TARGET, data, torch.device("cpu"), hidden=[width, width])
+        cohort = make_cohort(TARGET, data, torch.device("cpu"), hidden=[width, width])
         step, image = cohort.measure(60)
         lines.append({"width": width, "tasks": 10, "tests": "all", "step_ms": 1e3 * step, "run_s": _whole(cohort, step, image)})
         if width != 200:
             continue
         for tasks, tests in ((5, "all"), (20, "all"), (20, "new")):
-            other = cohort_of(1, data, torch.device("cpu"), tasks=tasks, tests=tests)
+            other = make_cohort(1, data, torch.device("cpu"), tasks=tasks, tests=tests)
             lines.append({**lines[-1], "tasks": tasks, "tests": tests, "run_s": _whole(other, step, image)})
     return pd.DataFrame(lines)
 
 
 def _whole(cohort: Cohort, step: float, image: float) -> float:
-    return step * cohort.schedule.first_step(cohort.parts) + image * cohort.schedule.images_tested()
+    return step * cohort.schedule.first_step(cohort.segments) + image * cohort.schedule.images_tested()

@@ -203,5 +203,5 @@ def lost_runs(stage: Stage, frame: pd.DataFrame) -> Made:
     """What comes of a stage of which every run was lost: a table of how many were, and how."""
     columns = [c for c in stage.columns if c not in ("seed", "run_id")] or ["method", "benchmark"]
     table = frame.groupby([*columns, "status"], sort=False).size().rename("lost").reset_index()
-    message = f"{stage.title}: all {len(frame)} runs were lost, so there is nothing to show but how many."
+    message = f"{stage.title}: every run was lost ({len(frame)}), so there is nothing to show but how many."
     return Made(None, {"table.csv": table}, "table.csv", message=message, shown=table)

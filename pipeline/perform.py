@@ -16,8 +16,10 @@ from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
 from sweeps.checkpoints import Checkpoints
-from sweeps.study import keep_study
+from sweeps.study import store_study
 
+STOP_SECONDS = 2.0
+"""How long an interrupted command waits for a row that is just being written to MLflow."""
 MANY_WAITING = 20
 """Runs that wait for MLflow at the end of a command, from which on that is worth a line."""
 
@@ -137,7 +139,9 @@ class _Performance:
             self._carry_out()
             self.show(self.made)
         except KeyboardInterrupt:
-            raise  # what waits for MLflow is written by the next command
+            if self.mlflow is not None:
+                self.mlflow.stop(STOP_SECONDS)
+            raise
         except BaseException:
             self._close()
             raise
@@ -237,7 +241,7 @@ def _keep_study(study: Any, workspace: Workspace) -> None:
     """Put a study into the store's optuna.db, which is made of rows and holds nothing up if it cannot be written."""
     path = workspace.store.root / "optuna.db"
     try:
-        keep_study(study, path)
+        store_study(study, path)
     except Exception as e:  # whatever Optuna or its database raises: locked by a dashboard, of another version
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
         why = lines[0][:200] if lines else type(e).__name__

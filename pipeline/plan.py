@@ -15,13 +15,13 @@ from rich.console import Console
 
 from pipeline.records.row import Row
 from pipeline.records.store import Store
-from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, cohort_of
-from presyn.device import MOST_BYTES, cores, memory_here, refuse_absurd
-from presyn.measures import figures_of
-from presyn.methods import kind_of
+from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, make_cohort
+from presyn.device import MOST_BYTES, machine_memory, refuse_too_large, usable_cores
+from presyn.measures import figure_names
+from presyn.methods import method_class
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
-from sweeps.cluster.join import slots_of
+from sweeps.cluster.join import cluster_slots
 
 console = Console(stderr=True, markup=False, emoji=False)  # plans, progress and messages; results go to stdout
 
@@ -62,8 +62,8 @@ class Plan:
         """Whether a row has all that is wanted of its run."""
         if row.status != "finished":
             return True
-        kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").kept(row.run_id).exists()
-        return kept and figures_of(run.benchmark.measures) <= row.record.figures.keys()
+        kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").state_path(row.run_id).exists()
+        return kept and figure_names(run.benchmark.measures) <= row.record.figures.keys()
 
     def restricted(self, ids: Iterable[str]) -> "Plan":
         """The plan of some of its runs."""
@@ -77,11 +77,11 @@ class Plan:
     def missing(self) -> dict[str, Run]:
         return {i: r for i, r in self.runs.items() if i not in self.rows}
 
-    def refuse_absurd(self, runs: Iterable[Run]) -> None:
+    def refuse_too_large(self, runs: Iterable[Run]) -> None:
         """Raise a PresynError for a network that this machine cannot hold, or that no node of a cluster could."""
-        here = memory_here() if self.cluster.ray_address is None and self.cluster.device in (None, "cpu") else MOST_BYTES
+        here = machine_memory() if self.cluster.ray_address is None and self.cluster.device in (None, "cpu") else MOST_BYTES
         for run in runs:
-            refuse_absurd(run, run.benchmark.load(self.cluster.data), here)
+            refuse_too_large(run, run.benchmark.load(self.cluster.data), here)
 
     def seconds(self, run: Run) -> float:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
@@ -90,7 +90,7 @@ class Plan:
         key = json.dumps([*network, socket.gethostname(), str(device), torch.__version__], default=list)
         timings = self._timings()
         if key not in timings:
-            self.refuse_absurd([run])
+            self.refuse_too_large([run])
             timings[key] = (measure_apart if device.type == "cuda" else measure)(run, self.cluster.data, str(device))
             self.store.write(self.store.root / "timings.json", json.dumps(timings))
         step, image = timings[key]
@@ -100,7 +100,7 @@ class Plan:
     def steps(self, run: Run) -> int:
         """Training steps of a run."""
         schedule = self.schedule(run)
-        return schedule.first_step(schedule.parts)
+        return schedule.first_step(schedule.segments)
 
     def device(self) -> torch.device:
         """Where steps are measured: the device to train on, or the CPU when only other nodes of a Ray cluster have that one."""
@@ -120,7 +120,7 @@ class Plan:
 
     def schedule(self, run: Run) -> Schedule:
         """How a run is cut into parts, steps and tests."""
-        return _schedule(run.benchmark, kind_of(run.method).joint, self.cluster.data)
+        return _schedule(run.benchmark, method_class(run.method).joint, self.cluster.data)
 
 
 def measure(run: Run, data: str | None, device: str) -> tuple[float, float]:
@@ -128,7 +128,7 @@ def measure(run: Run, data: str | None, device: str) -> tuple[float, float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return cohort_of([run] * 2, run.benchmark.load(data), torch.device(device)).measure()
+        return make_cohort([run] * 2, run.benchmark.load(data), torch.device(device)).measure()
     finally:
         torch.set_num_threads(threads)
 
@@ -145,14 +145,14 @@ def measure_apart(run: Run, data: str | None, device: str) -> tuple[float, float
 
 @cache
 def _schedule(benchmark: Benchmark, joint: bool, root: str | None) -> Schedule:
-    return Schedule.of(benchmark, benchmark.load(root), joint)
+    return Schedule.for_benchmark(benchmark, benchmark.load(root), joint)
 
 
 def measured_images(run: Run, schedule: Schedule) -> float:
     """Test images that measurements show to sampled networks, as if in tests."""
-    samples = kind_of(run.method).traits_of(run.options).test_samples
+    samples = method_class(run.method).make_traits(run.options).transmissions_per_test
     share = min(1.0, run.benchmark.passes / samples)
-    tests = [(MEASURES[m].tests, schedule.parts * share if MEASURES[m].every else 1) for m in run.benchmark.measures]
+    tests = [(MEASURES[m].tests, schedule.segments * share if MEASURES[m].every else 1) for m in run.benchmark.measures]
     return schedule.test[0] * sum(number * times for number, times in tests)
 
 
@@ -160,7 +160,7 @@ def merged(run: Run, other: Run | None, row: Row | None) -> Run:
     """The run, measured as both wishes want it and as its row is, so that a poorer record never replaces a fuller one."""
     wanted = {*run.benchmark.measures, *(other.benchmark.measures if other else ())}
     if row is not None:
-        wanted |= {m for m in MEASURES if figures_of([m]) <= row.record.figures.keys()}
+        wanted |= {m for m in MEASURES if figure_names([m]) <= row.record.figures.keys()}
     keep = run.benchmark.keep or (other is not None and other.benchmark.keep)
     measures = tuple(m for m in MEASURES if m in wanted)
     if (measures, keep) == (run.benchmark.measures, run.benchmark.keep):
@@ -180,7 +180,7 @@ def describe(plan: Plan, title: str) -> float:
     for (method, benchmark), n in counts.items():
         seconds = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(seconds) / n)} each", highlight=False)
-    device, joined = plan.device(), slots_of(plan.cluster)
+    device, joined = plan.device(), cluster_slots(plan.cluster)
     slots = joined or (cpu_slots(plan.cluster) if device.type == "cpu" else 1)
     estimate = work / max(1, min(slots, len(missing)))
     if device.type != "cpu":
@@ -197,7 +197,7 @@ def describe(plan: Plan, title: str) -> float:
 
 def cpu_slots(cluster: Cluster) -> int:
     """Cohorts that train at the same time on this machine, on the cores that this process may use."""
-    return max(1, cores() // cluster.cpus)
+    return max(1, usable_cores() // cluster.cpus)
 
 
 def pretty(seconds: float) -> str:

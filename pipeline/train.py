@@ -10,8 +10,8 @@ from pipeline.records.mlflow.background import BackgroundWriter
 from presyn import Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
-from sweeps.cluster.join import find, join
-from sweeps.execute import execute, train_here
+from sweeps.cluster.join import find_cluster, join_cluster
+from sweeps.execute import train_in_process, train_on_cluster
 
 
 def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) -> None:
@@ -38,9 +38,9 @@ def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) 
     with _progress() as progress:
         watch = _Watch(plan, writer, title, progress, total, missing)
         if here:
-            train_here(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
+            train_in_process(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
         else:
-            execute(
+            train_on_cluster(
                 missing,
                 checkpoints,
                 plan.cluster,
@@ -57,7 +57,7 @@ def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) 
 
 def _refuse(plan: Plan, here: bool) -> None:
     """Refuse what cannot be trained before anything is: a network without the memory for it, a device that is not there."""
-    plan.refuse_absurd(plan.missing.values())
+    plan.refuse_too_large(plan.missing.values())
     if here:
         choose_device(plan.cluster.device)
 
@@ -68,8 +68,8 @@ def print_line(line: str) -> None:
 
 def reach(plan: Plan) -> None:
     """Join the cluster if there is one and something to train, so that the plan tells how long it takes there."""
-    if plan.missing and find(plan.cluster.ray_address):
-        join(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", print_line)
+    if plan.missing and find_cluster(plan.cluster.ray_address):
+        join_cluster(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", print_line)
 
 
 class _Watch:

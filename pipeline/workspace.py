@@ -11,11 +11,11 @@ from typing import Any
 from pipeline.records.mlflow.server import address
 from pipeline.records.store import Store
 from presyn import PresynError
-from presyn.datasets import expanded
-from presyn.errors import hidden
+from presyn.datasets import expand_home
+from presyn.errors import hide_passwords
 from sweeps.cluster import Cluster
-from sweeps.far import folder_at
-from sweeps.files import database_in
+from sweeps.files import sqlite_address
+from sweeps.remote import open_folder
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Workspace:
         data = cluster.data or os.environ.get("PRESYN_DATA")
         cluster = replace(
             cluster,
-            data=str(expanded(data).absolute()) if data else None,  # workers have working folders of their own
+            data=str(expand_home(data).absolute()) if data else None,  # workers have working folders of their own
             device=cluster.device or os.environ.get("PRESYN_DEVICE") or None,
             ray_address=cluster.ray_address or os.environ.get("RAY_ADDRESS") or None,
         )
@@ -88,7 +88,9 @@ class Workspace:
         checked = address(uri) if uri else ""
         store = open_store(store_place.store, store_place.checkpoints)
         prefix = mlflow_place.mlflow_prefix or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ""
-        return cls(store, results, cluster, checked or database_in(store.root / "mlflow.db"), prefix, hidden(command))
+        return cls(
+            store, results, cluster, checked or sqlite_address(store.root / "mlflow.db"), prefix, hide_passwords(command)
+        )
 
 
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
@@ -101,11 +103,11 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
     Raises:
         PresynError: it cannot be written, or would be gone with a Ray session.
     """
-    folder = expanded(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
+    folder = expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
     if "runtime_resources" in folder.parts:
         raise PresynError(
             f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "
             "folder that stays and that all nodes see, with --store or PRESYN_STORE."
         )
     elsewhere = checkpoints or os.environ.get("PRESYN_CHECKPOINTS")
-    return Store(folder, folder_at(elsewhere) if elsewhere else None)
+    return Store(folder, open_folder(elsewhere) if elsewhere else None)

@@ -1,7 +1,7 @@
 """Presynaptic consolidation and its rivals, trained as cohorts. Needs torch and numpy alone."""
 
 from presyn.benchmarks import BENCHMARKS, Benchmark
-from presyn.cohorts import cohort_of, train
+from presyn.cohorts import make_cohort, train
 from presyn.datasets import Dataset, load
 from presyn.device import choose_device
 from presyn.errors import PresynError
@@ -9,7 +9,7 @@ from presyn.measures import MEASURES
 from presyn.methods import METHODS
 from presyn.record import Record
 from presyn.runs import RULES_VERSION, Run, make_run
-from presyn.schedule import Schedule, schedule_of
+from presyn.schedule import Schedule, make_schedule
 from presyn.training import Cohort
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "Run",
     "Schedule",
     "choose_device",
-    "cohort_of",
+    "make_cohort",
     "load",
     "make_run",
-    "schedule_of",
+    "make_schedule",
     "train",
 ]

@@ -13,10 +13,10 @@ import numpy as np
 from presyn.datasets import DATASETS, SHA256, Dataset, load, moments
 from presyn.errors import PresynError
 from presyn.options import Options, option, reject_unknown
-from presyn.own_data import read_arrays
-from presyn.streams import Purpose, keys, permutation
+from presyn.random_numbers import Purpose, keys, permutation
+from presyn.user_data import read_arrays
 
-MEASURED = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises")
+MEASUREMENT_NAMES = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises")
 """Names of the measurements in `presyn.measures`."""
 SEARCH_SEEDS = 1_000_000  # seeds from here on are for searches; reported runs never use their permutations
 
@@ -46,14 +46,14 @@ class Benchmark(Options):
     )
     parts: str = option(
         "task",
-        "measured and checkpointed after each task, or each epoch",
+        "where a segment of training ends, after which is measured and checkpointed: each task, or each epoch",
         choices=("task", "epoch"),
         neutral="task",
     )
     passes: int = option(
         3, "sampled networks that measurements average, but at the end those of a test", low=1, high=1000, neutral=3
     )
-    measures: tuple[str, ...] = option((), "what is measured besides accuracy", choices=MEASURED, identity=False)
+    measures: tuple[str, ...] = option((), "what is measured besides accuracy", choices=MEASUREMENT_NAMES, identity=False)
     patterns: int = option(0, "random patterns of all tasks together, for perceptrons", low=0, high=1_000_000, neutral=0)
     inputs: int = option(0, "length of a pattern", low=0, high=1_000_000, neutral=0)
     keep: bool = option(False, "whether the final state is kept in the store", identity=False)
@@ -95,8 +95,8 @@ class Benchmark(Options):
         if self.patterns * self.inputs > 10**9:
             size = f"{self.patterns:,} patterns of {self.inputs:,} inputs"
             raise PresynError(f"{size} would need {self.patterns * self.inputs / 2**30:,.0f} GiB a network: make it fewer.")
-        nothing = {"dataset": "patterns", "hidden": (), "validation": 0, "source": None, "measures": (), "parts": "task"}
-        for name, value in nothing.items():
+        fixed = {"dataset": "patterns", "hidden": (), "validation": 0, "source": None, "measures": (), "parts": "task"}
+        for name, value in fixed.items():
             if getattr(self, name) != value:
                 raise PresynError(f"{name} must be {value!r} for patterns, on which perceptrons learn.")
 
@@ -111,10 +111,10 @@ class Benchmark(Options):
             PresynError: they are missing or damaged.
         """
         if self.kind == "patterns":
-            return _patterns(self.patterns // self.tasks, self.inputs)
+            return _stand_in_for_patterns(self.patterns // self.tasks, self.inputs)
         if self.source is None:
             return load(self.dataset, root)
-        return _own(self.source, self.dataset, self.mean, self.deviation)
+        return _load_user_images(self.source, self.dataset, self.mean, self.deviation)
 
     def sha256(self) -> str:
         """`Dataset.sha256` of the images, for MNIST and Fashion-MNIST without reading them.
@@ -126,21 +126,25 @@ class Benchmark(Options):
 
     @property
     def permuted(self) -> bool:
+        """Whether every task permutes the pixels."""
         return self.kind in ("permuted", "continuous")
 
 
 @cache
-def _patterns(each: int, inputs: int) -> Dataset:
-    """What stands for the images where patterns are drawn by the keyed streams of each run: nothing but how many there are."""
-    x, y = np.zeros((each, inputs), np.uint8), np.zeros(each, np.int64)
+def _stand_in_for_patterns(patterns_per_task: int, inputs: int) -> Dataset:
+    """What stands for the images where each run draws its own patterns: nothing but how many there are."""
+    x, y = np.zeros((patterns_per_task, inputs), np.uint8), np.zeros(patterns_per_task, np.int64)
     return Dataset("patterns", x, y, x, y, hashlib.sha256(b"patterns drawn by keyed streams").hexdigest())
 
 
 @cache
-def _own(source: str, name: str, mean: float | None, deviation: float | None) -> Dataset:
+def _load_user_images(source: str, name: str, mean: float | None, deviation: float | None) -> Dataset:
+    """The images of a user's source; mean and deviation are measured where they are None."""
     arrays = read_arrays(Path(source))
-    largest, *found = moments(arrays[0])
-    return Dataset.of(name, arrays, (largest, found[0] if mean is None else mean, found[1] if deviation is None else deviation))
+    largest, measured_mean, measured_deviation = moments(arrays[0])
+    mean = measured_mean if mean is None else mean
+    deviation = measured_deviation if deviation is None else deviation
+    return Dataset.from_arrays(name, arrays, (largest, mean, deviation))
 
 
 _PERMUTED = {"kind": "permuted", "tasks": 10}
@@ -166,11 +170,11 @@ BENCHMARKS: dict[str, Benchmark] = {
 PATTERNS = Benchmark(
     name="patterns", dataset="patterns", kind="patterns", tasks=5, epochs=25, batch_size=5, hidden=(), patterns=500, inputs=1000
 )
-"""Of the perceptrons, as in the released notebook (PAPER section 6)."""
+"""The benchmark of the perceptrons, as in the released notebook (PAPER section 6)."""
 
 
-def named(name: str) -> Benchmark:
-    """The benchmark of that name that comes along.
+def find_benchmark(name: str) -> Benchmark:
+    """The built-in benchmark of that name.
 
     Raises:
         PresynError: there is none.
@@ -179,7 +183,7 @@ def named(name: str) -> Benchmark:
     return PATTERNS if name == PATTERNS.name else BENCHMARKS[name]
 
 
-def held_out(benchmark: Benchmark, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(benchmark: Benchmark, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training images to train on, and of those held out by a keyed shuffle that all runs share.
 
     Raises:

@@ -14,17 +14,17 @@ from presyn.runs import Run
 from presyn.training import Cohort
 
 
-def cohort_of(
+def make_cohort(
     runs: Sequence[Run], data: Dataset, device: torch.device, saved: Sequence[dict[str, Any]] | None = None
 ) -> Cohort:
     """A cohort of networks on images, or of perceptrons on patterns; arguments and errors as of `Cohort`."""
     if not runs:
         raise PresynError("There are no runs to train: give at least one.")
-    odd = next((run for run in runs if not isinstance(run, Run)), None)
-    if odd is not None:
-        raise PresynError(f"A cohort takes runs, as make_run makes them, not {odd!r}.")
-    kind = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
-    return kind(runs, data, device, saved)
+    for run in runs:
+        if not isinstance(run, Run):
+            raise PresynError(f"A cohort takes runs, as make_run makes them, not {run!r}.")
+    cohort_class = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
+    return cohort_class(runs, data, device, saved)
 
 
 def train(
@@ -41,8 +41,8 @@ def train(
         >>> [record.status for record in train(runs, load("digits"))]
         ['finished', 'finished', 'finished']
     """
-    cohort = cohort_of(runs, data, choose_device(device))
+    cohort = make_cohort(runs, data, choose_device(device))
     while not cohort.done:
-        cohort.train_part(tick)
+        cohort.train_segment(tick)
     records = {id(run): record for run, record in cohort.results()}
     return [records[id(run)] for run in runs]

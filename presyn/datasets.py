@@ -85,7 +85,7 @@ class Dataset:
         return int(max(self.train_y.max(), self.test_y.max())) + 1
 
     @classmethod
-    def of(cls, name: str, arrays: Arrays, pixels: tuple[float, float, float] | None = None) -> "Dataset":
+    def from_arrays(cls, name: str, arrays: Arrays, pixels: tuple[float, float, float] | None = None) -> "Dataset":
         """A dataset from its arrays.
 
         Args:
@@ -99,13 +99,14 @@ class Dataset:
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
+    """SHA-256 of the bytes of arrays, one after the other."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def digest_of(data: Dataset) -> str:
+def digest_dataset(data: Dataset) -> str:
     """SHA-256 of the images and labels."""
     return _digest((data.train_x, data.train_y, data.test_x, data.test_y))
 
@@ -115,7 +116,7 @@ def moments(x: np.ndarray) -> tuple[float, float, float]:
     return 255, round(float(x.mean()) / 255, 4), round(float(x.std()) / 255, 4) or 1.0
 
 
-def expanded(path: str | os.PathLike) -> Path:
+def expand_home(path: str | os.PathLike) -> Path:
     """A path, with ~ as the home folder that it stands for.
 
     Raises:
@@ -130,7 +131,7 @@ def expanded(path: str | os.PathLike) -> Path:
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The data folder: the argument, else $PRESYN_DATA, else a cache folder."""
     cache_home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return expanded(root or os.environ.get("PRESYN_DATA") or cache_home / "presyn" / "data")
+    return expand_home(root or os.environ.get("PRESYN_DATA") or cache_home / "presyn" / "data")
 
 
 def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
@@ -151,10 +152,12 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
 
 @cache
 def _load(name: str, root: str, may_download: bool) -> Dataset:
-    return Dataset.of(name, _digits() if name == "digits" else _mnist(name, Path(root), may_download), PIXELS[name])
+    arrays = _read_digits() if name == "digits" else _read_mnist(name, Path(root), may_download)
+    return Dataset.from_arrays(name, arrays, PIXELS[name])
 
 
-def _digits() -> Arrays:
+def _read_digits() -> Arrays:
+    """The digits of scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -164,25 +167,27 @@ def _digits() -> Arrays:
     return x[:-DIGITS_TEST], y[:-DIGITS_TEST], x[-DIGITS_TEST:], y[-DIGITS_TEST:]
 
 
-def _mnist(name: str, root: Path, may_download: bool) -> Arrays:
+def _read_mnist(name: str, root: Path, may_download: bool) -> Arrays:
+    """MNIST or Fashion-MNIST from a data folder."""
     folder, files = FILES[name.removesuffix("-unit")]
-    found = _contents(root, folder, files)
-    if found is None and may_download:
+    contents = _read_contents(root, folder, files)
+    if contents is None and may_download:
         _download(folder, root)
-        found = _contents(root, folder, files)
-    if found is None:
+        contents = _read_contents(root, folder, files)
+    if contents is None:
         raise PresynError(
             f"{next(iter(files))} (or {next(iter(files))}.gz) is not in {root / folder / 'raw'}. Put the four IDX files of "
             f"{folder} there, point PRESYN_DATA (or --data) at a folder that has them, or unset it to download them to a cache "
             "folder."
         )
     arrays = []
-    for (file, md5), (path, content) in zip(files.items(), found, strict=True):
-        told = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if told != md5:
+    for (file, md5), (path, content) in zip(files.items(), contents, strict=True):
+        content_md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if content_md5 != md5:
             raise PresynError(
-                f"{path} is another data set than {folder}, or corrupt: the MD5 of its content is {told}, expected {md5}. "
-                "Fetch it again if it should be that one; images of your own are named by source in a benchmark's YAML file."
+                f"{path} is another data set than {folder}, or corrupt: the MD5 of its content is {content_md5}, "
+                f"expected {md5}. Fetch it again if it should be that one; images of your own are named by source in a "
+                "benchmark's YAML file."
             )
         images = "idx3" in file
         values = np.frombuffer(content, np.uint8, offset=16 if images else 8)
@@ -190,20 +195,21 @@ def _mnist(name: str, root: Path, may_download: bool) -> Arrays:
     return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
-def _contents(root: Path, folder: str, files: Iterable[str]) -> list[tuple[Path, bytes]] | None:
+def _read_contents(root: Path, folder: str, files: Iterable[str]) -> list[tuple[Path, bytes]] | None:
     """Where the four files are, and what is in them; None if one is missing.
 
     Besides torchvision's layout: the files flat in the folder, under names with a dot, or the mnist.npz of Keras.
     """
     for place in (root / folder / "raw", root / folder, root):
-        paths = [next((p for p in _spellings(place, file) if p.exists()), None) for file in files]
+        paths = [next((path for path in _possible_paths(place, file) if path.exists()), None) for file in files]
         if all(paths):
             return [(path, read_file(path)) for path in paths if path is not None]
     keras = root / ("mnist.npz" if folder == "MNIST" else "fashion-mnist.npz")
     return _from_keras(keras) if keras.exists() else None
 
 
-def _spellings(place: Path, file: str) -> list[Path]:
+def _possible_paths(place: Path, file: str) -> list[Path]:
+    """Where a file may be in a folder: under its name or the one with a dot, packed or not."""
     return [place / f"{name}{end}" for name in (file, file.replace("-idx", ".idx")) for end in ("", ".gz")]
 
 
@@ -211,11 +217,11 @@ def _from_keras(path: Path) -> list[tuple[Path, bytes]]:
     """The contents that the IDX files would have."""
     try:
         with np.load(path) as arrays:
-            four = [np.ascontiguousarray(arrays[k], np.uint8) for k in ("x_train", "y_train", "x_test", "y_test")]
+            arrays_in_order = [np.ascontiguousarray(arrays[k], np.uint8) for k in ("x_train", "y_train", "x_test", "y_test")]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
         raise PresynError(f"{path} is not the file of Keras, with x_train, y_train, x_test and y_test ({e}).") from None
-    heads = [np.array([2048 + a.ndim, *a.shape], ">u4").tobytes() for a in four]
-    return [(path, head + a.tobytes()) for head, a in zip(heads, four, strict=True)]
+    heads = [np.array([2048 + a.ndim, *a.shape], ">u4").tobytes() for a in arrays_in_order]
+    return [(path, head + a.tobytes()) for head, a in zip(heads, arrays_in_order, strict=True)]
 
 
 def read_file(path: Path) -> bytes:
@@ -234,6 +240,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _download(folder: str, root: Path) -> None:
+    """Let torchvision download a data set, by the name of its folder."""
     print(f"presyn: downloading {folder} to {root}", file=sys.stderr)
     try:
         import torchvision.datasets

@@ -6,9 +6,9 @@ _IN_ADDRESS = re.compile(r"://(?:(?!://).)*@", re.DOTALL)
 _AS_OPTION = re.compile(r"(?i)((?:password|passwd|pwd|secret|token)[\w]*=)[^&\s'\"]*")
 
 
-def hidden(words: str) -> str:
-    """Words with the user and password of every address in them hidden, whatever signs are in them."""
-    return _AS_OPTION.sub(r"\1***", _IN_ADDRESS.sub("://***@", words))
+def hide_passwords(text: str) -> str:
+    """The text with every password in it hidden, and the user of every address, whatever characters they hold."""
+    return _AS_OPTION.sub(r"\1***", _IN_ADDRESS.sub("://***@", text))
 
 
 class PresynError(Exception):

@@ -11,48 +11,50 @@ from typing import Any
 import torch
 
 RECOMPILATIONS = 256
-"""Of one function. Dynamo's own limit of 8 falls back to eager steps in silence; cohorts of many sizes are normal here."""
+"""How often one function may be compiled anew.
+
+Dynamo's own limit of 8 falls back to eager steps in silence; cohorts of many sizes are normal here."""
 
 
 _notes: dict[str, list[str]] = {}
 
 
-def note(kind: str, words: str) -> bool:
-    """Remember how devices of a kind train in this process other than they should; True if it is new."""
-    known = _notes.setdefault(kind, [])
-    if words in known:
+def add_training_note(kind: str, text: str) -> bool:
+    """Remember how devices of a kind train in this process other than they should; False if it was noted before."""
+    notes = _notes.setdefault(kind, [])
+    if text in notes:
         return False
-    known.append(words)
+    notes.append(text)
     return True
 
 
-def notes_on(kind: str) -> list[str]:
+def training_notes(kind: str) -> list[str]:
     """How devices of a kind train in this process other than they should: unfused, not captured; for the rows."""
     return list(_notes.get(kind, ()))
 
 
 @cache
-def trouble(kind: str) -> str:
+def compiler_error(kind: str) -> str:
     """Why torch.compile does not work for devices of a kind here, such as cpu or cuda; empty if it does.
 
-    Tried once on a trifle on such a device; what is wrong is said on stderr, once, and noted for the rows.
+    It is tried once, on a trifle. What is wrong is printed on stderr, once, and noted for the rows.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a missing GPU
     try:
         torch.compile(_increment)(torch.zeros(8, device=kind))
     except Exception as e:  # whatever a missing or broken compiler, or a cache that cannot be written, leads to
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        why = lines[0] if lines else type(e).__name__
+        reason = lines[0] if lines else type(e).__name__
         needs = "no working C++ compiler" if kind == "cpu" else "no working Triton"
         cache_folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or tempfile.gettempdir()
         if isinstance(e, OSError) and str(e.filename or "").startswith(cache_folder):
             needs = "no place for compiled code, see TORCHINDUCTOR_CACHE_DIR"
-        note(kind, "unfused")
+        add_training_note(kind, "unfused")
         print(
-            f"presyn: {needs} ({why[:200]}), so updates run unfused on {kind}: same results, several times slower.",
+            f"presyn: {needs} ({reason[:200]}), so updates run unfused on {kind}: same results, several times slower.",
             file=sys.stderr,
         )
-        return why
+        return reason
     return ""
 
 
@@ -70,10 +72,10 @@ def fused(function: Callable[..., Any], enabled: bool, device: torch.device | No
 
     Args:
         function: Of tensors.
-        enabled: Whether to.
+        enabled: Whether to compile it.
         device: Where the tensors are; None for the CPU.
     """
-    if not enabled or trouble(device.type if device else "cpu"):
+    if not enabled or compiler_error(device.type if device else "cpu"):
         return function
     _allow_sizes()
     return _compiled(function)

@@ -8,23 +8,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from presyn.fuse import note
+from presyn.fuse import add_training_note
 
 T = TypeVar("T")
-EAGER = 3  # calls that a GPU makes before it captures one: they compile, and let the libraries allocate
+EAGER_CALLS = 3  # calls that a GPU makes before it captures one: they compile, and let the libraries allocate
 
-_MEMORY = ("out of memory", "alloc_failed", "cudaerrormemoryallocation", "memoryallocation")
+_MEMORY_ERRORS = ("out of memory", "alloc_failed", "cudaerrormemoryallocation", "memoryallocation")
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device has no memory left; torch's own error of it, or a plain one of cuBLAS, Triton or a capture."""
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY)
+        isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MEMORY_ERRORS)
     )
 
 
-def weakly(method: Callable[..., T], *arguments: object) -> Callable[..., T]:
-    """A bound method that does not keep its object alive: a cycle would hold a GPU's memory until Python looks for cycles."""
+def weak_method(method: Callable[..., T], *arguments: object) -> Callable[..., T]:
+    """A bound method that does not keep its object alive: in a cycle the object would hold a GPU's memory until Python looks
+    for cycles. Further arguments come first in every call."""
     reference = weakref.WeakMethod(method)
 
     def call(*more: object) -> T:
@@ -33,7 +34,7 @@ def weakly(method: Callable[..., T], *arguments: object) -> Callable[..., T]:
     return call
 
 
-class Replayed:
+class ReplayedFunction:
     """A function of no arguments and no result, which reads and writes tensors that stay where they are.
 
     Args:
@@ -45,13 +46,13 @@ class Replayed:
         torch.OutOfMemoryError: the device has no memory for it, whatever the error was.
     """
 
-    def __init__(self, function: Callable[[], None], device: torch.device, eager: int = EAGER) -> None:
+    def __init__(self, function: Callable[[], None], device: torch.device, eager: int = EAGER_CALLS) -> None:
         self._function, self._eager = function, eager
-        self._captures = captures(device)
+        self._captures = can_capture(device)
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, times: int = 1) -> None:
-        """Make so many calls."""
+        """Call the function so many times."""
         try:
             self._call(times)
         except RuntimeError as e:
@@ -76,24 +77,24 @@ class Replayed:
     def _capture(self) -> None:
         graph = new_graph()
         try:
-            with record(graph):  # records, makes no step
+            with capture_into(graph):  # records, makes no step
                 self._function()
         except Exception as e:  # whatever a library raises in a capture
             if out_of_memory(e):
                 raise
             self._captures = False
             lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-            if note("cuda", "not captured"):
-                why = lines[0][:200] if lines else type(e).__name__
+            if add_training_note("cuda", "not captured"):
+                reason = lines[0][:200] if lines else type(e).__name__
                 print(
-                    f"presyn: a step cannot be captured here ({why}), so steps are made one by one: same results, slower.",
+                    f"presyn: a step cannot be captured here ({reason}), so steps are made one by one: same results, slower.",
                     file=sys.stderr,
                 )
             return
         self._graph = graph
 
 
-class OnBuffers:
+class BufferedFunction:
     """A function of tensors that give one, called on copies of its arguments which stay where they are, so that it is replayed.
 
     Args:
@@ -103,11 +104,11 @@ class OnBuffers:
 
     def __init__(self, function: Callable[..., Tensor], device: torch.device) -> None:
         self._function, self._device = function, device
-        self._programs: dict[tuple, tuple[list[Tensor | None], Tensor, Replayed]] = {}
+        self._programs: dict[tuple, tuple[list[Tensor | None], Tensor, ReplayedFunction]] = {}
 
     def __call__(self, *arguments: Tensor | None) -> Tensor:
-        """What the function gives for these; a call with arguments of other shapes is another program."""
-        if not captures(self._device):
+        """The function's result for these arguments; arguments of other shapes are another program."""
+        if not can_capture(self._device):
             return self._function(*arguments)
         shapes = tuple(None if a is None else a.shape for a in arguments)
         if shapes not in self._programs:
@@ -117,25 +118,27 @@ class OnBuffers:
             def call() -> None:
                 out.copy_(self._function(*buffers))
 
-            program = Replayed(call, self._device, eager=0)
+            program = ReplayedFunction(call, self._device, eager=0)
             self._programs[shapes] = (buffers, out, program)
             return out.clone()
         buffers, out, program = self._programs[shapes]
-        for mine, theirs in zip(buffers, arguments, strict=True):
-            if mine is not None and theirs is not None:
-                mine.copy_(theirs)
+        for buffer, argument in zip(buffers, arguments, strict=True):
+            if buffer is not None and argument is not None:
+                buffer.copy_(argument)
         program()
         return out.clone()
 
 
-def captures(device: torch.device) -> bool:
+def can_capture(device: torch.device) -> bool:
     """Whether a device can record kernels and replay them."""
     return device.type == "cuda"
 
 
 def new_graph() -> torch.cuda.CUDAGraph:
+    """A graph in which nothing is captured yet; a test puts another one here."""
     return torch.cuda.CUDAGraph()
 
 
-def record(graph: torch.cuda.CUDAGraph) -> torch.cuda.graph:
+def capture_into(graph: torch.cuda.CUDAGraph) -> torch.cuda.graph:
+    """A context in which kernels are recorded into a graph instead of run; a test puts another one here."""
     return torch.cuda.graph(graph)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from presyn.streams import Purpose, keys, uniform
+from presyn.random_numbers import Purpose, keys, uniform
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,19 @@ class Network:
 
     @property
     def n_weights(self) -> int:
+        """How many weights a network has."""
         return sum(a * b for a, b in pairwise(self.sizes))
 
     @property
     def n_biases(self) -> int:
+        """How many biases a network has."""
         return sum(self.sizes[1:])
 
     def layers(self, weights: Tensor) -> list[Tensor]:
         """Views of flat weights (K, n_weights), one (K, inputs, outputs) for each layer."""
-        parts = weights.split([a * b for a, b in pairwise(self.sizes)], dim=1)
-        return [w.view(-1, a, b) for w, (a, b) in zip(parts, pairwise(self.sizes), strict=True)]
+        sizes = list(pairwise(self.sizes))
+        flat_layers = weights.split([a * b for a, b in sizes], dim=1)
+        return [layer.view(-1, a, b) for layer, (a, b) in zip(flat_layers, sizes, strict=True)]
 
     def initial(self, seeds: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """PyTorch's default for Linear, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): weights (K, n_weights), biases (K, n_biases)."""
@@ -54,7 +57,7 @@ class Network:
         return self.activities(weights, biases, x)[-1]
 
     def activities(self, weights: Tensor, biases: Tensor, x: Tensor) -> list[Tensor]:
-        """Inputs, activities of the hidden layers, and logits."""
+        """Inputs, activities of the hidden layers, and logits, (K, B, units) of each layer; arguments as of `forward`."""
         activity = [x, *self.buffers(weights, x.shape[1])]
         _forward(self.layers(weights), self.offsets(biases), activity)
         return activity

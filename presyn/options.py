@@ -15,7 +15,7 @@ import numpy as np
 
 from presyn.errors import PresynError
 
-_NEVER = object()  # a neutral value that no option has
+_NO_NEUTRAL = object()  # of an option that was there from the start
 
 
 def option(
@@ -26,9 +26,8 @@ def option(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     varies: bool = False,
-    neutral: Any = _NEVER,
+    neutral: Any = _NO_NEUTRAL,
     identity: bool = True,
-    mixes: bool = False,
 ) -> Any:
     """A dataclass field with its documentation and limits.
 
@@ -41,8 +40,6 @@ def option(
             all other fields shape the program and are shared by a cohort.
         neutral: Of an option that was added later: the value at which everything is as it was before. There it is left out
             of `as_dict`, so that the identities of earlier runs stay.
-        mixes: Of an option that shapes the program a little: whether members of one cohort may differ in it at the price of a
-            program that does both. That pays on a GPU, where small cohorts leave it idle.
         identity: Whether it is part of what a run is. False for what changes no number of a run, such as what is measured.
     """
     meta = {
@@ -53,12 +50,11 @@ def option(
         "varies": varies,
         "neutral": neutral,
         "identity": identity,
-        "mixes": mixes,
     }
     return dataclasses.field(default=default, metadata=meta)
 
 
-def _accepts(annotation: Any) -> tuple[type, type, bool]:
+def _parse_annotation(annotation: Any) -> tuple[type, type, bool]:
     """The plain type behind an annotation, that of the elements of a list, and whether None is allowed."""
     if isinstance(annotation, types.UnionType):
         inner = [a for a in typing.get_args(annotation) if a is not type(None)]
@@ -82,12 +78,13 @@ def _convert(kind: type, element: type, value: Any) -> Any:
     return kind(value)
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
-def _words(kind: type, element: type) -> str:
+def _describe_type(kind: type, element: type) -> str:
+    """What a value of a type is called in a message."""
     if kind is not tuple:
-        return _WORDS[kind]
+        return _TYPE_NAMES[kind]
     return f"a list of {'words' if element is str else 'whole numbers'}"
 
 
@@ -102,21 +99,22 @@ class Options:
     def __post_init__(self) -> None:
         annotations = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            kind, element, optional = _accepts(annotations[field.name])
+            kind, element, optional = _parse_annotation(annotations[field.name])
             value = getattr(self, field.name)
-            value = None if optional and value in (None, "none") else self._checked(field, kind, element, value)
+            value = None if optional and value in (None, "none") else self._check(field, kind, element, value)
             object.__setattr__(self, field.name, value)
 
     @staticmethod
-    def _checked(field: dataclasses.Field, kind: type, element: type, value: Any) -> Any:
+    def _check(field: dataclasses.Field, kind: type, element: type, value: Any) -> Any:
+        """The value converted to the type of its field."""
         low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
         try:
             value = _convert(kind, element, value)
         except (TypeError, ValueError, OverflowError):
-            raise PresynError(f"{field.name} must be {_words(kind, element)}, not {value!r}.") from None
-        odd = [word for word in (value if kind is tuple else [value]) if choices and word not in choices]
-        if odd:
-            raise PresynError(f"{field.name} must be one of {', '.join(choices or ())}, not {odd[0]!r}.")
+            raise PresynError(f"{field.name} must be {_describe_type(kind, element)}, not {value!r}.") from None
+        refused = [word for word in (value if kind is tuple else [value]) if choices and word not in choices]
+        if refused:
+            raise PresynError(f"{field.name} must be one of {', '.join(choices or ())}, not {refused[0]!r}.")
         if kind in (int, float):
             # Written so that nan fails too.
             inside = (low is None or value >= low) and (high is None or value <= high) and value == value
@@ -136,32 +134,27 @@ class Options:
         return [f.name for f in dataclasses.fields(cls) if f.metadata.get("varies")]
 
     @classmethod
-    def mixing(cls) -> list[str]:
-        """The fields in which members of a mixed cohort may differ as well."""
-        return [f.name for f in dataclasses.fields(cls) if f.metadata.get("mixes")]
-
-    @classmethod
     def build(cls, values: Mapping[str, Any]) -> Self:
         """An instance from plain values.
 
         Raises:
-            PresynError: an unknown field (the known ones are listed) or a bad value.
+            PresynError: an unknown field (the message lists all fields) or a bad value.
         """
         reject_unknown(values, cls.names())
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """What is part of a run's identity, as plain values that JSON can hold; without options at their neutral value."""
-        told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("identity", True)}
-        neutral = {f.name: f.metadata.get("neutral", _NEVER) for f in dataclasses.fields(self)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in told.items() if v != neutral[k]}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("identity", True)}
+        neutral = {f.name: f.metadata.get("neutral", _NO_NEUTRAL) for f in dataclasses.fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v != neutral[k]}
 
 
-def reject_unknown(given: Iterable[str], known: Iterable[str], what: str = "field") -> None:
-    """Raise a PresynError that names the first unknown name, the nearest known one, and all known ones."""
-    known = list(known)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise PresynError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(known))}.")
+def reject_unknown(names: Iterable[str], allowed: Iterable[str], what: str = "field") -> None:
+    """Raise a PresynError for the first name that is not allowed; it says the nearest allowed one, and all of them."""
+    allowed = list(allowed)
+    for name in names:
+        if name not in allowed:
+            nearest = difflib.get_close_matches(str(name), allowed, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise PresynError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(allowed))}.")

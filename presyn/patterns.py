@@ -12,13 +12,13 @@ from presyn.benchmarks import Benchmark
 from presyn.datasets import Dataset
 from presyn.methods.base import State
 from presyn.methods.perceptron import Perceptron
+from presyn.random_numbers import Purpose, bits, keys
 from presyn.schedule import Schedule
-from presyn.streams import Purpose, bits, keys
 from presyn.training import Cohort
 
 
 class Patterns:
-    """The patterns of K members: in place of a `presyn.stream.Stream`.
+    """The patterns of K members: in place of `presyn.minibatches.Minibatches`.
 
     Attributes:
         x: int8, 1 or -1, (K, tasks, patterns, N).
@@ -27,12 +27,13 @@ class Patterns:
 
     def __init__(self, benchmark: Benchmark, data: Dataset, seeds: Sequence[int], device: torch.device) -> None:
         self.benchmark, self.seeds, self.device, self.joint = benchmark, list(seeds), device, False
-        self.schedule = Schedule.of(benchmark, data, joint=False)
+        self.schedule = Schedule.for_benchmark(benchmark, data, joint=False)
         self.pixels, self.classes = benchmark.inputs, 1
-        each = [self._draw(task) for task in range(benchmark.tasks)]
-        self.x, self.y = (torch.stack(drawn, dim=1) for drawn in zip(*each, strict=True))
+        by_task = [self._draw(task) for task in range(benchmark.tasks)]
+        self.x, self.y = (torch.stack(tensors, dim=1) for tensors in zip(*by_task, strict=True))
 
     def _draw(self, task: int) -> tuple[Tensor, Tensor]:
+        """The patterns of a task, (K, patterns, N), and their labels, (K, patterns)."""
         n, length = self.schedule.train[task], self.benchmark.inputs
         x, y = (
             (bits(keys(self.seeds, Purpose.PATTERNS, task, which).to(self.device), size) & 1).to(torch.int8) * 2 - 1
@@ -40,12 +41,12 @@ class Patterns:
         )
         return x.view(-1, n, length), y
 
-    def keep(self, members: list[int]) -> "Patterns":
+    def select(self, members: list[int]) -> "Patterns":
         """The patterns of some of the members."""
-        kept = copy.copy(self)
-        kept.seeds = [self.seeds[m] for m in members]
-        kept.x, kept.y = self.x[members], self.y[members]
-        return kept
+        selected = copy.copy(self)
+        selected.seeds = [self.seeds[m] for m in members]
+        selected.x, selected.y = self.x[members], self.y[members]
+        return selected
 
     def test_images(self, task: int) -> Tensor:
         """Which patterns of a task are tested: all."""
@@ -55,44 +56,49 @@ class Patterns:
 class PatternSteps:
     """The training steps of a task: in place of `presyn.steps.Steps`. Patterns come in order, as in the released notebook."""
 
-    def __init__(self, stream: Patterns, method: Perceptron, state: State, task: int) -> None:
-        self.stream, self.method, self.state, self.task = stream, method, state, task
-        self.count = stream.schedule.steps(task)
-        self._next, self._keys = 0, torch.empty(0)
+    def __init__(self, patterns: Patterns, method: Perceptron, state: State, task: int) -> None:
+        self.patterns, self.method, self.state, self.task = patterns, method, state, task
+        self.count = patterns.schedule.steps(task)
+        self._next_step, self._keys = 0, torch.empty(0)
 
     def load(self, epoch: int, first_step: int) -> None:
-        """Get a pass over the patterns ready, the steps before which, of all tasks, are first_step."""
-        self._next = 0
+        """Get a pass over the patterns ready; first_step is the number of its first step, counted over all tasks."""
+        self._next_step = 0
         steps = np.arange(first_step, first_step + self.count)
-        self._keys = keys(self.stream.seeds, Purpose.RELEASE, steps).to(self.stream.device)
+        self._keys = keys(self.patterns.seeds, Purpose.RELEASE, steps).to(self.patterns.device)
 
     def advance(self, steps: int, measure_loss: bool = True) -> Tensor:
         """Make the next steps; returns the share of wrong predictions, (K,), which stands for the loss."""
-        s, size = self.stream, self.stream.benchmark.batch_size
-        wrong = torch.zeros(len(s.seeds), device=s.device)
-        for i in range(self._next, self._next + steps):
-            now = slice(i * size, (i + 1) * size)
-            x, y = s.x[:, self.task, now].float(), s.y[:, self.task, now].float()
+        patterns, size = self.patterns, self.patterns.benchmark.batch_size
+        wrong = torch.zeros(len(patterns.seeds), device=patterns.device)
+        for i in range(self._next_step, self._next_step + steps):
+            batch = slice(i * size, (i + 1) * size)
+            x, y = patterns.x[:, self.task, batch].float(), patterns.y[:, self.task, batch].float()
             wrong += (self.method.learn(self.state, x, y, self._keys[i]) != y).float().mean(dim=1)
-        self._next += steps
+        self._next_step += steps
         return wrong / steps
 
 
 class PatternCohort(Cohort):
     """K perceptrons trained together."""
 
-    stream: Patterns  # type: ignore[assignment]
+    minibatches: Patterns  # type: ignore[assignment]
 
-    def _stream(self, data: Dataset) -> Patterns:  # type: ignore[override]
+    def _make_minibatches(self, data: Dataset) -> Patterns:  # type: ignore[override]
         return Patterns(self.benchmark, data, [r.seed for r in self.runs], self.device)
 
-    def steps_of(self, part: int) -> PatternSteps:  # type: ignore[override]
-        return PatternSteps(self.stream, cast(Perceptron, self.method), self.state, self.schedule.task_of(part))
+    def make_steps(self, segment: int) -> PatternSteps:  # type: ignore[override]
+        task = self.schedule.task(segment)
+        return PatternSteps(self.minibatches, cast(Perceptron, self.method), self.state, task)
 
-    def _test_batch(self, part: int, task: int, batch: int, rows: Tensor) -> Tensor:
-        """How many of these patterns each member gets right, by the majority of its passes; a tie is wrong, (K,)."""
-        s, method, samples = self.stream, cast(Perceptron, self.method), self.method.traits.test_samples
-        x, y = s.x[:, task, rows].float(), s.y[:, task, rows].float()
-        key = keys(s.seeds, Purpose.TEST_RELEASE, part, task, batch, np.arange(samples)).to(s.device)
-        votes = sum(method.answer(self.state, x, key[i]) for i in range(samples))
+    def _test_batch(self, counter: int, task: int, batch: int, rows: Tensor) -> Tensor:
+        """How many of these patterns each member gets right, (K,), by the majority of its sampled networks; a tie is wrong."""
+        patterns, method, votes_cast = (
+            self.minibatches,
+            cast(Perceptron, self.method),
+            self.method.traits.transmissions_per_test,
+        )
+        x, y = patterns.x[:, task, rows].float(), patterns.y[:, task, rows].float()
+        key = keys(patterns.seeds, Purpose.TEST_RELEASE, counter, task, batch, np.arange(votes_cast)).to(patterns.device)
+        votes = sum(method.answer(self.state, x, key[i]) for i in range(votes_cast))
         return (cast(Tensor, votes).sign() == y).float().sum(dim=-1)

@@ -1,4 +1,4 @@
-"""What is known of a run."""
+"""What training a run gave."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,17 +8,17 @@ import numpy as np
 
 @dataclass
 class Record:
-    """What is known of a run so far.
+    """What training a run has given so far.
 
     Attributes:
         status: `training`, `finished`, `dropped` or `diverged`.
         reason: Why it was dropped or diverged.
         accuracy: accuracy[i][j] on task j after training task i, None where not tested; one row for joint.
-        loss: Mean training loss in the last epoch of each part.
-        figures: What the method describes after each part, such as mean_p and frozen, and what was measured: a number, or a
-            list of them, for each part; of what is measured at the end alone, one.
-        seconds: Wall time of each part, this run's share of its cohort's.
-        ended: Unix time at which each part ended.
+        loss: Mean training loss in the last epoch of each segment.
+        figures: What the method describes after each segment, such as mean_p and frozen, and what was measured: a number, or a
+            list of them, for each segment; of what is measured at the end alone, one.
+        seconds: Wall time of each segment, this run's share of its cohort's.
+        ended: Unix time at which each segment ended.
     """
 
     status: str = "training"
@@ -30,8 +30,8 @@ class Record:
     ended: list[float] = field(default_factory=list)
 
     @property
-    def parts(self) -> int:
-        """Finished parts."""
+    def segments(self) -> int:
+        """Finished segments."""
         return len(self.ended)
 
     @property

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from presyn.benchmarks import PATTERNS, Benchmark, named
+from presyn.benchmarks import PATTERNS, Benchmark, find_benchmark
 from presyn.errors import PresynError
-from presyn.methods import METHODS, PERCEPTRONS, MethodOptions, kind_of
+from presyn.methods import METHODS, PERCEPTRONS, MethodOptions, method_class
 from presyn.options import reject_unknown
 
 RULES_VERSION = 1  # raised when a change moves numbers
@@ -42,22 +42,15 @@ class Run:
         return identify(self.config(), data_sha256)
 
     def shape(self) -> tuple:
-        """What members of one cohort share."""
-        return self._shared(self.options.varying())
-
-    def family(self) -> tuple:
-        """What members of a mixed cohort share."""
-        return self._shared([*self.options.varying(), *self.options.mixing()])
-
-    def _shared(self, without: Sequence[str]) -> tuple:
-        shared = {k: v for k, v in self.options.as_dict().items() if k not in without}
+        """What members of one cohort share: all but the seed and the options that vary inside a cohort."""
+        shared = {k: v for k, v in self.options.as_dict().items() if k not in self.options.varying()}
         return self.method, self.benchmark, tuple(sorted(shared.items()))
 
 
 def identify(config: Mapping[str, Any], data_sha256: str, rules_version: int = RULES_VERSION) -> str:
     """The identity of a resolved configuration, as plain values, on some data under a version of the rules."""
-    identity = {**config, "data_sha256": data_sha256, "rules_version": rules_version}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    identifying = {**config, "data_sha256": data_sha256, "rules_version": rules_version}
+    return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapping[str, Any] | None = None) -> Run:
@@ -65,7 +58,7 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
 
     Args:
         method: A name in `METHODS`.
-        benchmark: A name in `BENCHMARKS`, or one of your own.
+        benchmark: A name in `BENCHMARKS`, or a `Benchmark`.
         seed: A non-negative whole number.
         overrides: Fields of the method, of the benchmark, or a preset of the method (`rule`).
 
@@ -81,22 +74,23 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
     overrides = dict(overrides or {})
     reject_unknown([method], [*METHODS, *PERCEPTRONS], "method")
     if isinstance(benchmark, str):
-        benchmark = named(benchmark)
+        benchmark = find_benchmark(benchmark)
     if isinstance(seed, np.integer):
         seed = int(seed)
     if not isinstance(benchmark, Benchmark):
         raise PresynError(f"benchmark must be a name, or a Benchmark, not {benchmark!r}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise PresynError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
-    kind = kind_of(method)
+    rule = method_class(method)
     if method in PERCEPTRONS and benchmark.kind != "patterns":
         raise PresynError(f"{method} learns random patterns, not images: use the benchmark {PATTERNS.name}.")
     if method in METHODS and benchmark.kind == "patterns":
         raise PresynError(f"{method} learns images, and {benchmark.name} has none; it is for {', '.join(PERCEPTRONS)}.")
-    own = [n for n in Benchmark.names() if n != "name"]
-    reject_unknown(overrides, [*kind.Options.names(), *own, *kind.preset_names], f"field of {method} on {benchmark.name}")
-    preset = kind.preset(overrides)
-    explicit = {k: v for k, v in overrides.items() if k not in kind.preset_names}
-    settings = {**preset, **kind.published.get(benchmark.name, {}), **explicit}
-    for_benchmark = {k: settings.pop(k) for k in own if k in settings}
-    return Run(method, kind.Options.build(settings), replace(benchmark, **for_benchmark), seed)
+    benchmark_fields = [n for n in Benchmark.names() if n != "name"]
+    fields = [*rule.Options.names(), *benchmark_fields, *rule.preset_names]
+    reject_unknown(overrides, fields, f"field of {method} on {benchmark.name}")
+    preset = rule.preset(overrides)
+    explicit = {k: v for k, v in overrides.items() if k not in rule.preset_names}
+    settings = {**preset, **rule.published.get(benchmark.name, {}), **explicit}
+    for_benchmark = {k: settings.pop(k) for k in benchmark_fields if k in settings}
+    return Run(method, rule.Options.build(settings), replace(benchmark, **for_benchmark), seed)

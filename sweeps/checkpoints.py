@@ -1,26 +1,32 @@
-"""Checkpoints: one file for each part of a cohort; its first line says which runs it holds, so they go on in any packing.
+"""Checkpoints: one file for each segment of a cohort; its first line says which runs it holds, so they go on in any packing.
 
 Every driver session writes to a folder of its own, and reads from all: a left-over worker of a killed driver can only
 write where nobody will look again.
 """
 
 import hashlib
+import io
 import json
 import os
 import socket
 import uuid
+import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from sweeps.checkpoint_files import first_line, forget, ids_in, parsed, parts_of, runs_in, write
 from sweeps.cluster import NodeError
-from sweeps.far import remove_folder
+from sweeps.remote import remove_folder
 
-KEEP = 2  # files kept for each cohort: the latest may be damaged
+FILES_KEPT = 2  # of each cohort: the latest file may be damaged
+STATES = "states"
+"""The folder of the final states that runs are asked to keep."""
+STORE_FOLDER = "checkpoints"
+"""How the folder of checkpoints is called in a store, which has a folder of states beside it."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Checkpoints:
     """The checkpoints under a folder, written by one session.
 
     Attributes:
-        folder: Shared by all nodes; an address such as s3://bucket/folder where no folder is (see `far_folder`).
+        folder: Shared by all nodes: a path, or a `RemotePath` such as s3://bucket/folder where no folder is shared.
         session: The writing session's name.
     """
 
@@ -52,90 +58,222 @@ class Checkpoints:
             probe.write_bytes(b"x")
             probe.unlink(missing_ok=True)
         except OSError as e:
-            raise NodeError(f"the store {self.folder} cannot be written here ({why(e)}).") from None
+            raise NodeError(f"the store {self.folder} cannot be written here ({_reason(e)}).") from None
 
     def save(self, saved: Mapping[str, dict[str, Any]], cohort: Sequence[str] | None = None) -> Any:
         """Write one file with the states of runs that train together, atomically, and drop the one before the last.
 
         Args:
-            saved: Run id -> its record and state, all after the same number of parts; of a run that came to an end, no state.
-            cohort: The runs that the cohort began with, which name its files; those saved, if it is not said.
+            saved: Run id -> its record and state, all after the same number of segments; no state of a run that came to an end.
+            cohort: The runs that the cohort began with, which name its files; by default those that are saved.
 
         Raises:
             NodeError: the disk is full or the folder cannot be written.
         """
         name = hashlib.sha256("\n".join(sorted(cohort or saved)).encode()).hexdigest()[:16]
-        parts = max(len(s["record"]["ended"]) for s in saved.values())
-        path = self.folder / self.session / f"{name}-{parts:05d}.pt"
-        self._write(path, json.dumps(sorted(saved)).encode() + b"\n", dict(saved))
-        (self.folder / self.session / f"{name}-{parts - KEEP:05d}.pt").unlink(missing_ok=True)
+        segments = max(len(s["record"]["ended"]) for s in saved.values())
+        path = self.folder / self.session / f"{name}-{segments:05d}.pt"
+        self._write(path, _first_line(saved), dict(saved))
+        (self.folder / self.session / f"{name}-{segments - FILES_KEPT:05d}.pt").unlink(missing_ok=True)
         return path
 
     def keep(self, run_id: str, state: dict[str, torch.Tensor]) -> None:
-        """Write the final state of a run beside the checkpoints, where it stays."""
-        kept = self.kept(run_id)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        self._write(kept, b"", state)
+        """Write the final state of a run to a file that stays when the checkpoints go, as `torch.save` writes it."""
+        path = self.state_path(run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(path, b"", state)
 
-    def _write(self, path: Any, head: bytes, saved: dict[str, Any]) -> None:
+    def state_path(self, run_id: str) -> Any:
+        """Where the final state of a run is kept: in the store beside its folder of checkpoints, else inside the folder."""
+        home = self.folder.parent if self.folder.name == STORE_FOLDER else self.folder
+        return home / STATES / f"{run_id}.pt"
+
+    def _write(self, path: Any, first_line: bytes, saved: dict[str, Any]) -> None:
         try:
-            write(path, head, saved)
+            write_file(path, first_line, saved)
         except OSError as e:
             raise NodeError(
-                f"a checkpoint cannot be written to {self.folder} ({why(e)}). Free space or fix its permissions, or choose "
+                f"a checkpoint cannot be written to {self.folder} ({_reason(e)}). Free space or fix its permissions, or choose "
                 "another store with --store or PRESYN_STORE; then run the same command again: what is finished stays."
             ) from None
 
-    def kept(self, run_id: str) -> Any:
-        """Where the final state of a run is kept."""
-        return self.folder.parent / "states" / f"{run_id}.pt"
+    def _files(self) -> Iterator[Any]:
+        """The checkpoints of all sessions; kept states are none."""
+        return (path for path in self.folder.glob("*/*.pt") if path.parent.name != STATES)
 
     def index(self) -> dict[str, list[Any]]:
-        """Run id -> all checkpoints that hold it, by any session, latest part first; of all runs, in one look."""
-        found: dict[str, list[Any]] = defaultdict(list)
-        for path in sorted(self.folder.glob("*/*.pt"), key=lambda p: p.name.rsplit("-", 1)[-1], reverse=True):
-            for run_id in runs_in(path):
-                found[run_id].append(path)
-        return found
+        """Run id -> all checkpoints that hold it, by any session, latest segment first; of all runs, in one look."""
+        paths_by_run: dict[str, list[Any]] = defaultdict(list)
+        for path in sorted(self._files(), key=lambda p: p.name.rsplit("-", 1)[-1], reverse=True):
+            for run_id in read_run_ids(path):
+                paths_by_run[run_id].append(path)
+        return paths_by_run
 
     def paths(self, run_id: str) -> list[Any]:
-        """All checkpoints that hold a run, by any session, latest part first. It looks through the folder: `index` for many."""
+        """All checkpoints that hold a run, by any session, latest segment first; for many runs `index` is faster."""
         return self.index().get(run_id, [])
 
     def remove(self, *run_ids: str) -> None:
-        """Forget these runs: a file of no others is deleted, also one that is damaged; another is written without them.
+        """Remove these runs from all checkpoints: a file of no others is deleted, another is written again without them.
 
-        A file that cannot be read just now, as while a disk or a bucket does not answer, stays.
+        A damaged file is deleted as well. One that cannot be read just now, as while a disk does not answer, stays.
         """
-        gone = set(run_ids)
-        for path in list(self.folder.glob("*/*.pt")):
+        removed = set(run_ids)
+        for path in list(self._files()):
             try:
-                there = set(ids_in(first_line(path)))
-                if not there - gone:
+                held = set(parse_run_ids(read_first_line(path)))
+                if not held - removed:
                     path.unlink(missing_ok=True)
-                elif there & gone:
-                    self._without(path, gone)
+                elif held & removed:
+                    self._write_without(path, removed)
             except (OSError, MemoryError):
                 continue
 
-    def _without(self, path: Any, gone: set[str]) -> None:
-        saved = parsed(path.read_bytes(), parts_of(path))
-        forget()
-        rest = {i: s for i, s in (saved or {}).items() if i not in gone}
+    def _write_without(self, path: Any, removed: set[str]) -> None:
+        """Write a checkpoint again without some of its runs."""
+        saved = parse_file(path.read_bytes(), segments_in_name(path))
+        forget_files()
+        rest = {run_id: s for run_id, s in (saved or {}).items() if run_id not in removed}
         for s in rest.values():
-            if s["state"] is not None:  # of its own: views would keep what is removed
+            if s["state"] is not None:  # copies, because views of one tensor would save what is removed as well
                 s["state"] = {name: values.clone() for name, values in s["state"].items()}
         if rest:
-            self._write(path, json.dumps(sorted(rest)).encode() + b"\n", rest)
+            self._write(path, _first_line(rest), rest)
         else:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove this session's folder, and those of earlier sessions in which nothing is left."""
+        """Remove this session's folder, and those of earlier sessions in which nothing is left; kept states stay."""
         for path in self.folder.glob("*"):
+            if path.name == STATES:
+                continue
             if path.name == self.session or not any(p.name.endswith(".pt") for p in path.glob("*")):
                 remove_folder(path)
 
 
-def why(e: OSError) -> str:
+def _reason(e: OSError) -> str:
     return e.strerror or str(e).splitlines()[0]
+
+
+# The file of a checkpoint: a first line with the ids of its runs as JSON, what torch saves of them, and a checksum of both,
+# because torch does not notice a bit that flipped among its numbers.
+
+CHECKSUM_MARK = b"crc32:"
+MOST_FIRST_LINE = 1 << 20  # bytes in which the first line ends
+
+
+def _first_line(saved: Mapping[str, Any]) -> bytes:
+    return json.dumps(sorted(saved)).encode() + b"\n"
+
+
+def _checksum(first_line: Any, content: Any) -> bytes:
+    """What stands at the end of a checkpoint."""
+    return CHECKSUM_MARK + b"%08x" % zlib.crc32(content, zlib.crc32(first_line))
+
+
+def write_file(path: Any, first_line: bytes, saved: dict[str, Any]) -> None:
+    """Write a checkpoint; or, without a first line, a file for people, which is torch's own and has no checksum either."""
+    buffer = io.BytesIO()  # torch's own writer hides why a write failed
+    torch.save(saved, buffer)
+    content = buffer.getbuffer()
+    pieces = (first_line, content, _checksum(first_line, content)) if first_line else (content,)
+    if not isinstance(path, Path):  # an object store writes whole objects
+        path.write_bytes(b"".join(pieces))
+        return
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def segments_in_name(path: Any) -> int:
+    """How many segments a checkpoint has behind it, by its name."""
+    return int(path.stem.rsplit("-", 1)[1])
+
+
+def read_run_ids(path: Any) -> list[str]:
+    """The ids of the runs that a checkpoint holds; none if it is gone or damaged, or cannot be read just now."""
+    try:
+        return parse_run_ids(read_first_line(path))
+    except OSError:
+        return []
+
+
+def parse_run_ids(first_line: bytes) -> list[str]:
+    """The run ids in the first line of a checkpoint; none if it is damaged."""
+    try:
+        run_ids = json.loads(first_line)
+    except ValueError:
+        return []
+    return run_ids if isinstance(run_ids, list) and all(isinstance(i, str) for i in run_ids) else []
+
+
+def read_first_line(path: Any) -> bytes:
+    """The first line of a checkpoint, without reading the rest."""
+    if not isinstance(path, Path):
+        return path.read_head(MOST_FIRST_LINE).split(b"\n", 1)[0]
+    with path.open("rb") as file:
+        return file.readline(MOST_FIRST_LINE)
+
+
+_recent_files: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+"""The two files that were read last: the members of a cohort are read one after the other from one file."""
+
+
+def read_file(path: Any) -> dict[str, dict[str, Any]] | None:
+    """Run id -> what was saved of it, or None if the file is gone or damaged (then an older one will do)."""
+    try:
+        key = (str(path), path.stat().st_mtime_ns if isinstance(path, Path) else 0)
+        if key in _recent_files:
+            return _recent_files[key]
+        saved = parse_file(path.read_bytes(), segments_in_name(path))
+    except (OSError, MemoryError):
+        return None
+    if saved is not None:
+        if len(_recent_files) > 1:
+            _recent_files.pop(next(iter(_recent_files)))
+        _recent_files[key] = saved
+    return saved
+
+
+def forget_files() -> None:
+    """Let go of the files that were read last."""
+    _recent_files.clear()
+
+
+def parse_file(content: bytes, segments: int) -> dict[str, dict[str, Any]] | None:
+    """Run id -> what was saved of it, from the content of a checkpoint after so many segments; None if it is damaged."""
+    try:
+        end = len(content) - len(CHECKSUM_MARK) - 8
+        start = content.index(b"\n") + 1
+        if content[end:] != _checksum(b"", memoryview(content)[:end]):
+            return None
+        saved = torch.load(io.BytesIO(content[start:end]), weights_only=True)
+        run_ids = json.loads(content[:start])
+    except MemoryError:
+        raise
+    except Exception:  # a flipped bit can be any error at all in an unpickler
+        return None
+    whole = isinstance(saved, dict) and sorted(saved) == run_ids and all(_is_whole(s, segments) for s in saved.values())
+    return saved if whole else None
+
+
+def _is_whole(saved: Any, segments: int) -> bool:
+    """Whether this is what `save` wrote of a run: after so many segments, or at its end, which may have come earlier."""
+    if not isinstance(saved, dict) or saved.keys() != {"record", "state"} or not isinstance(saved["record"], dict):
+        return False
+    record, state = saved["record"], saved["state"]
+    if not isinstance(record.get("ended"), list) or "status" not in record:
+        return False
+    if state is None:
+        return len(record["ended"]) <= segments
+    return (
+        len(record["ended"]) == segments
+        and isinstance(state, dict)
+        and all(isinstance(values, torch.Tensor) for values in state.values())
+    )

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from presyn import BENCHMARKS, Benchmark, PresynError
-from presyn.benchmarks import PATTERNS, named
-from presyn.datasets import expanded
+from presyn.benchmarks import PATTERNS, find_benchmark
+from presyn.datasets import expand_home
 from presyn.options import reject_unknown
 
 
@@ -18,11 +18,11 @@ class _Loader(yaml.SafeLoader):
     """YAML as people mean it: a key given twice is an error, 1e-4 is a number, a date is a word."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        told: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
-            if key.value in told:
+            if key.value in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-            told.add(str(key.value))
+            keys.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -34,8 +34,8 @@ _NUMBER = r"[-+]?(\d[\d_]*\.[\d_]*(e[-+]?\d+)?|\d+e[-+]?\d+|\.\d+(e[-+]?\d+)?|\.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMBER})$", re.IGNORECASE), list("-+0123456789."))
 
 
-def database_in(path: Path) -> str:
-    """The address of an SQLite database in a file, whatever signs are in the names of its folders."""
+def sqlite_address(path: Path) -> str:
+    """The address of an SQLite database in a file, whatever characters are in the names of its folders."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
 
@@ -44,8 +44,8 @@ def set_aside(path: Path, was: str, then: str) -> None:
 
     Args:
         path: The file.
-        was: What it was, in words after its name.
-        then: What comes of it, in words after the new name.
+        was: What it was, as the message says it after its name.
+        then: What comes of it, as the message says it after the new name.
     """
     aside = path.with_suffix(".damaged")
     path.replace(aside)
@@ -62,12 +62,12 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
-        where = f"line {mark.line + 1} " if mark else ""
-        why = getattr(e, "problem", None) or str(e).splitlines()[0]
-        raise PresynError(f"{where}is not YAML: {why}.") from None
+        line = f"line {mark.line + 1} " if mark else ""
+        reason = getattr(e, "problem", None) or str(e).splitlines()[0]
+        raise PresynError(f"{line}is not YAML: {reason}.") from None
     except (ValueError, RecursionError, OverflowError) as e:
-        why = "it is nested too deeply" if isinstance(e, RecursionError) else str(e).splitlines()[0]
-        raise PresynError(f"is not YAML: {why}.") from None
+        reason = "it is nested too deeply" if isinstance(e, RecursionError) else str(e).splitlines()[0]
+        raise PresynError(f"is not YAML: {reason}.") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -86,9 +86,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise PresynError(f"{path} {e}") from None
     if not isinstance(values, Mapping):
         raise PresynError(f"{path} must hold fields, such as 'method: presynaptic', not {type(values).__name__}.")
-    odd = [key for key in values if not isinstance(key, str)]
-    if odd:
-        raise PresynError(f"{path}: a field is a word, not {odd[0]!r}.")
+    for key in values:
+        if not isinstance(key, str):
+            raise PresynError(f"{path}: a field is a word, not {key!r}.")
     return dict(values)
 
 
@@ -98,18 +98,18 @@ def read_benchmark(name: str) -> Benchmark:
     Raises:
         PresynError: neither; or a bad field, named with its file.
     """
-    known = [*BENCHMARKS, PATTERNS.name]
+    built_in = [*BENCHMARKS, PATTERNS.name]
     if not name.endswith((".yaml", ".yml")):
-        reject_unknown([name], known, "benchmark (or path of a .yaml file)")
-        return named(name)
+        reject_unknown([name], built_in, "benchmark (or path of a .yaml file)")
+        return find_benchmark(name)
     path = Path(name)
     try:
         values = {"name": path.stem, **read_yaml(path)}
         if isinstance(values.get("source"), str):  # relative to the file that names it
-            values["source"] = str((path.parent / expanded(values["source"])).resolve())
+            values["source"] = str((path.parent / expand_home(values["source"])).resolve())
             values.setdefault("dataset", Path(values["source"]).stem)
         benchmark = Benchmark.build(values)
-        if benchmark.name in known:
+        if benchmark.name in built_in:
             raise PresynError(f"name {benchmark.name!r} is taken by a built-in benchmark: choose another.")
         return benchmark
     except PresynError as e:

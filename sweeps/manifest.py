@@ -1,7 +1,7 @@
-"""The manifest of configurations that Optuna draws from a space.
+"""The manifest of a search: the trials that Optuna draws from its space.
 
-Random search needs no feedback, so all configurations are drawn before anything runs and the manifest is frozen: what
-a sweep contains depends on nothing that happens while it runs.
+Random search needs no feedback, so all trials are drawn before anything runs, and frozen in a file: what a search contains
+depends on nothing that happens while it runs.
 """
 
 import hashlib
@@ -22,34 +22,34 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study
 
 @dataclass(frozen=True)
 class Trial:
-    """One row of a manifest: a drawn configuration and the seed it runs with."""
+    """A drawn configuration and the seed it runs with."""
 
     number: int
     seed: int
     params: dict[str, Any]
 
 
-def draw(space: Space) -> list[Trial]:
-    """The configurations of a space, as many as its trials; the same for ever, and a longer draw begins with a shorter one.
+def draw_trials(space: Space) -> list[Trial]:
+    """The trials of a space, as many as it says; the same for ever, and a longer drawing begins with a shorter one.
 
     A grid goes through its first field last, so that what a smaller budget reaches is what the space names first.
     """
     if space.sampler == "grid":
         points = itertools.product(*(d.choices for d in space.search.values()))  # type: ignore[attr-defined]
-        rows = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, space.trials)]
-        return [Trial(i, SEARCH_SEEDS + i, params) for i, params in enumerate(rows)]
+        drawn = [dict(zip(space.search, point, strict=True)) for point in itertools.islice(points, space.trials)]
+        return [Trial(i, SEARCH_SEEDS + i, params) for i, params in enumerate(drawn)]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler_seed))
     asked = [study.ask(space.search) for _ in range(space.trials)]
     return [Trial(t.number, SEARCH_SEEDS + t.number, {k: t.params[k] for k in space.search}) for t in asked]
 
 
-def manifest(space: Space, folder: Path) -> list[Trial]:
-    """The manifest, drawn once and then read back from its file in the folder; a damaged one is drawn again, the same."""
+def frozen_trials(space: Space, folder: Path) -> list[Trial]:
+    """The trials of a space, drawn once and frozen in a file of the folder; if it is damaged they are drawn again, the same."""
     name = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"{space.name}-{name}.json"
     rows = _read(path)
     if rows is None:
-        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw(space)]
+        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw_trials(space)]
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"space": space.identity(), "trials": rows, "sha256": _digest(rows)}, indent=1))
@@ -58,7 +58,7 @@ def manifest(space: Space, folder: Path) -> list[Trial]:
 
 
 def _read(path: Path) -> list[dict[str, Any]] | None:
-    """The trials in a manifest; None if there is none, or it was damaged or changed."""
+    """The trials in a file; None if there is none, or it was damaged or changed."""
     try:
         frozen = json.loads(path.read_text())
         return frozen["trials"] if frozen["sha256"] == _digest(frozen["trials"]) else None
@@ -70,6 +70,6 @@ def _digest(rows: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def runs_of(space: Space, trials: list[Trial]) -> list[Run]:
-    """The runs of a manifest, one seed per configuration."""
+def trial_runs(space: Space, trials: list[Trial]) -> list[Run]:
+    """The runs of trials, one for each."""
     return [make_run(space.method, space.benchmark, t.seed, {**space.fixed, **t.params}) for t in trials]

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from presyn import Run
 
@@ -15,12 +15,19 @@ MOST_ON_GPU = 256
 
 @dataclass(frozen=True)
 class Member:
-    """A run to train, and where it stands: its checkpoint, or None to start afresh."""
+    """A run to train, and where it stands.
+
+    Attributes:
+        run_id: The run's id.
+        run: The run.
+        checkpoint: The file from which it goes on; None to start afresh.
+        segments: How many it has behind it.
+    """
 
     run_id: str
     run: Run
-    checkpoint: Path | None = None
-    parts: int = 0
+    checkpoint: Any = None
+    segments: int = 0
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,19 @@ class Size:
 
     Attributes:
         seconds: How long it takes alone, on a core of the driver.
-        parts: How many it has.
-        steps: Training steps.
-        memory: Bytes on a GPU.
+        segments: How many segments it has.
+        steps: How many training steps it has.
+        memory: Bytes that it needs on a GPU.
     """
 
     seconds: float
-    parts: int = 1
+    segments: int = 1
     steps: int = 1
     memory: int = 1
 
 
 def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int, most: int) -> list[list[Member]]:
-    """Cohorts of members that share shape and standing, the longest first.
+    """Cohorts of members that share their shape and the segments behind them, the longest cohort first.
 
     Args:
         members: What to train.
@@ -51,26 +58,26 @@ def pack(members: Sequence[Member], seconds: Callable[[Run], float], slots: int,
     """
     groups: Mapping[tuple, list[Member]] = defaultdict(list)
     for m in members:
-        groups[m.run.shape(), m.parts].append(m)
+        groups[m.run.shape(), m.segments].append(m)
     cohorts = []
     for group in groups.values():
         size = cohort_size(len(group), seconds(group[0].run), slots, most)
         cohorts += [group[i : i + size] for i in range(0, len(group), size)]
-    return sorted(cohorts, key=lambda c: -len(c) * seconds(c[0].run))
+    return sorted(cohorts, key=lambda cohort: -len(cohort) * seconds(cohort[0].run))
 
 
 def cohort_size(count: int, seconds: float, slots: int, most: int) -> int:
-    """Members of each of the cohorts that runs of one shape are cut into.
+    """Members of each of the cohorts into which runs of one shape are cut.
 
     Args:
-        count: Runs.
+        count: How many runs there are.
         seconds: How long each takes.
         slots: Cohorts that can train at the same time.
         most: Members that a cohort may have.
     """
     # Enough cohorts to fill the slots, but none too small to be worth starting, and none too large.
-    worth = min(slots, math.ceil(count * seconds / LEAST_SECONDS))
-    number = max(1, worth, math.ceil(count / most))
-    if number > slots:  # as many for each slot, so that none idles while others train a last one
-        number = math.ceil(number / slots) * slots
-    return math.ceil(count / number)
+    worth_starting = min(slots, math.ceil(count * seconds / LEAST_SECONDS))
+    cohorts = max(1, worth_starting, math.ceil(count / most))
+    if cohorts > slots:  # as many for each slot, so that none idles while others train a last one
+        cohorts = math.ceil(cohorts / slots) * slots
+    return math.ceil(count / cohorts)

@@ -11,12 +11,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
-from presyn.measures import figures_of
+from presyn.measures import figure_names
 from presyn.options import reject_unknown
 from sweeps.files import read_benchmark, read_yaml
 
 MOST_TRIALS = 100_000
-"""Of a search; more is a mistake rather than a wish."""
+"""Trials of a search; more is a mistake rather than a wish."""
 SPACES = Path(__file__).parent / "spaces"
 
 
@@ -29,11 +29,11 @@ class Space:
         method, benchmark: What is trained.
         search: Field -> its Optuna distribution, sorted by field.
         fixed: Other fields that are set, such as validation.
-        trials: Configurations to draw.
-        sampler_seed: Of Optuna's RandomSampler.
+        trials: How many to draw.
+        sampler_seed: The seed of Optuna's RandomSampler.
         sampler: random, or grid: every combination of the choices, in order.
-        objective: What the best has most of: mean_accuracy, or a figure by name, of which the last value counts.
-        direction: maximize or minimize.
+        objective: By what trials are compared: mean_accuracy, or a figure by name, of which the last value counts.
+        direction: Whether to maximize or minimize it.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Space:
     direction: Literal["maximize", "minimize"] = "maximize"
 
     def identity(self) -> dict[str, Any]:
-        """What the manifest depends on, as plain values."""
+        """What the drawn trials depend on, as plain values."""
         distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in self.search.items()}
         return {
             "method": self.method,
@@ -62,14 +62,14 @@ class Space:
         }
 
 
-def own_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """What a search fixed of the method itself, rather than of the benchmark; it goes with the winner."""
-    kind = METHODS[method]
-    return {k: v for k, v in fixed.items() if k in kind.Options.names() or k in kind.preset_names}
+def method_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a search fixes, the options of the method, rather than of the benchmark; they go with the winner."""
+    rule = METHODS[method]
+    return {k: v for k, v in fixed.items() if k in rule.Options.names() or k in rule.preset_names}
 
 
 def space_names() -> list[str]:
-    """The names of the spaces that come along."""
+    """The names of the built-in spaces."""
     return sorted(p.stem for p in SPACES.glob("*.yaml"))
 
 
@@ -89,16 +89,17 @@ def read_space(name: str) -> Space:
 
 
 _KEYS = ("method", "benchmark", "search", "fixed", "trials", "sampler_seed", "sampler", "objective", "direction")
-_WORDS = {"sampler": ("random", "grid"), "direction": ("maximize", "minimize")}
+_CHOICES = {"sampler": ("random", "grid"), "direction": ("maximize", "minimize")}
 
 
 def _parse(name: str, values: dict[str, Any]) -> Space:
+    """A space from the content of its file."""
     reject_unknown(values, _KEYS)
-    _check_kinds(values)
+    _check_types(values)
     reject_unknown([values["method"]], METHODS, "method")
     reject_unknown(values["search"], METHODS[values["method"]].Options.names(), "field under search")
     sampler = values.get("sampler", "random")
-    names = values["search"] if sampler == "grid" else sorted(values["search"])  # a draw depends on the order
+    names = values["search"] if sampler == "grid" else sorted(values["search"])  # what is drawn depends on the order
     search = {k: _distribution(k, values["search"][k]) for k in names}
     if sampler == "grid":
         ranges = [k for k, d in search.items() if not isinstance(d, CategoricalDistribution)]
@@ -115,20 +116,20 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     both = [k for k in values.get("fixed") or {} if k in values["search"]]
     if both:
         raise PresynError(f"{both[0]} is both fixed and searched: leave it out of one of them.")
-    extra = {k: values[k] for k in _KEYS[4:] if k in values}
-    space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **extra)
-    tasks = make_run(space.method, space.benchmark, 0, space.fixed).benchmark
-    if not tasks.validation:
+    optional = {k: values[k] for k in _KEYS[4:] if k in values}
+    space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **optional)
+    benchmark = make_run(space.method, space.benchmark, 0, space.fixed).benchmark
+    if not benchmark.validation:
         raise PresynError(
             "validation is missing under fixed: a search chooses on held-out images, the test set is for the table."
         )
-    reject_unknown([space.objective], ["mean_accuracy", "forgetting", *figures_of(tasks.measures)], "objective")
-    for corner in _corners(space):  # so that a range outside a field's limits is found before anything runs
+    reject_unknown([space.objective], ["mean_accuracy", "forgetting", *figure_names(benchmark.measures)], "objective")
+    for corner in _corners(space):  # so that a range outside a field's limits is refused before anything runs
         make_run(space.method, space.benchmark, 0, {**space.fixed, **corner})
     return space
 
 
-def _check_kinds(values: dict[str, Any]) -> None:
+def _check_types(values: dict[str, Any]) -> None:
     for needed in ("method", "benchmark", "search"):
         if not values.get(needed):
             raise PresynError(f"{needed} is missing.")
@@ -140,12 +141,13 @@ def _check_kinds(values: dict[str, Any]) -> None:
             raise PresynError(f"{key} must be a whole number from 0 to 2^32 - 1, not {values[key]!r}.")
     if not 1 <= values.get("trials", 1) <= MOST_TRIALS:
         raise PresynError(f"trials must be from 1 to {MOST_TRIALS}, not {values['trials']}.")
-    for key, words in _WORDS.items():
-        if key in values and values[key] not in words:
-            raise PresynError(f"{key} must be one of {', '.join(words)}, not {values[key]!r}.")
+    for key, choices in _CHOICES.items():
+        if key in values and values[key] not in choices:
+            raise PresynError(f"{key} must be one of {', '.join(choices)}, not {values[key]!r}.")
 
 
 def _distribution(name: str, spec: Any) -> BaseDistribution:
+    """The Optuna distribution of a field, from what a file says under its name."""
     shapes = "{low: 0.01, high: 0.1}, {low: 1.0e-4, high: 1.0e-2, log: true} or {choices: [0.01, 0.001]}"
     if not isinstance(spec, dict) or ("choices" in spec) == ("low" in spec or "high" in spec):
         raise PresynError(f"{name} under search must be like {shapes}, not {spec!r}.")
@@ -161,5 +163,6 @@ def _distribution(name: str, spec: Any) -> BaseDistribution:
 
 
 def _corners(space: Space) -> list[dict[str, Any]]:
+    """Configurations that reach the ends of every range and all choices."""
     ends = {k: d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high) for k, d in space.search.items()}  # type: ignore[attr-defined]
     return [{k: v[min(i, len(v) - 1)] for k, v in ends.items()} for i in range(max(map(len, ends.values())))]

@@ -22,4 +22,4 @@ def tiny() -> Dataset:
     y = np.arange(700) % 10
     x = np.clip(prototypes[y] + rng.integers(-3, 4, (700, 36)), 0, 16).astype(np.uint8)
     labels = y.astype(np.int64)
-    return Dataset.of("digits", (x[:500], labels[:500], x[500:], labels[500:]), (16, 0.3053, 0.3760))
+    return Dataset.from_arrays("digits", (x[:500], labels[:500], x[500:], labels[500:]), (16, 0.3053, 0.3760))

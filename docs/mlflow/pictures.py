@@ -15,7 +15,7 @@ from typing import Any
 from mlflow import MlflowClient
 from playwright.sync_api import Page, sync_playwright
 
-from sweeps.files import database_in
+from sweeps.files import sqlite_address
 
 HERE = Path(__file__).parent
 PRESYN = Path(sys.executable).with_name("presyn")
@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for words in COMMANDS:
             subprocess.run([PRESYN, *words.split()], cwd=folder, check=True)
-        client = MlflowClient(database_in(Path(folder) / ".presyn" / "mlflow.db"))
+        client = MlflowClient(sqlite_address(Path(folder) / ".presyn" / "mlflow.db"))
         pages = _pages(client)
         server = subprocess.Popen([PRESYN, "mlflow-ui", "--port", str(PORT)], cwd=folder, start_new_session=True)
         try:

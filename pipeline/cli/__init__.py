@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pipeline import __version__
 from pipeline.cli import experiments, upkeep
 from pipeline.cli.command import given_command
-from presyn.errors import PresynError, hidden
+from presyn.errors import PresynError, hide_passwords
 
 COMMANDS = {**experiments.COMMANDS, **upkeep.COMMANDS}
 """Name -> function; its parameters are the options, its docstring the help."""
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments is None:
             _ignore_signals()
-        again = hidden(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
+        again = hide_passwords(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
 

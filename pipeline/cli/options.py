@@ -120,12 +120,12 @@ def _settings_in_file(path: Path) -> dict[str, Any]:
     """The fields in a YAML file; of a search's winner, what is carried over."""
     from presyn import METHODS
     from sweeps.files import read_yaml
-    from sweeps.space import own_options
+    from sweeps.space import method_options
 
     values = read_yaml(path)
     space, params = values.get("space"), values.get("params")
     if isinstance(space, dict) and isinstance(params, dict) and space.get("method") in METHODS:
-        return {**own_options(space["method"], space.get("fixed") or {}), **params}
+        return {**method_options(space["method"], space.get("fixed") or {}), **params}
     return values
 
 

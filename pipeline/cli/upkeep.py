@@ -56,13 +56,13 @@ def show(run_id: str, /, *, store: StoreOptions = NO_STORE) -> int:
 def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW) -> int:
     """Rebuild MLflow from the store."""
     from pipeline.records.mlflow.writer import sync
-    from presyn.errors import hidden
+    from presyn.errors import hide_passwords
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
     with workspace.store.locked(given_name()):
         if not sync(workspace.store, workspace.uri, workspace.prefix):
             return 1
-    print(f"MLflow at {hidden(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
+    print(f"MLflow at {hide_passwords(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
     return 0
 
 
@@ -78,18 +78,18 @@ def mlflow_ui(
     """
     from pipeline.cli.pages import latest_table, serve
     from pipeline.records.mlflow.server import connect, remedy
-    from presyn.errors import hidden
+    from presyn.errors import hide_passwords
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
     path = f"/#/experiments{latest_table(workspace)}?workflowType=machine_learning"
     if workspace.uri.startswith("http"):
-        print(f"{hidden(workspace.uri).rstrip('/')}{path}")
+        print(f"{hide_passwords(workspace.uri).rstrip('/')}{path}")
         return 0
     try:
         connect(workspace.uri, workspace.store)  # the store's own is made whole, or mended
     except Exception as e:  # whatever MLflow or its backend raises
         why, fix = remedy(e, workspace.uri)
-        raise PresynError(f"MLflow at {hidden(workspace.uri)} cannot be opened ({why}). {fix}") from None
+        raise PresynError(f"MLflow at {hide_passwords(workspace.uri)} cannot be opened ({why}). {fix}") from None
     words = ["mlflow", "ui", "--backend-store-uri", workspace.uri, "--host", host, "--port", str(port)]
     return serve(words, host, port, path)
 
@@ -104,14 +104,14 @@ def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: Store
     """
     from pipeline.cli.pages import serve
     from pipeline.workspace import open_store
-    from sweeps.files import database_in
+    from sweeps.files import sqlite_address
 
     path = open_store(store.store, store.checkpoints).root / "optuna.db"
     if not path.exists():
         raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise PresynError("optuna-dashboard is not installed here: pip install optuna-dashboard")
-    words = ["optuna_dashboard._cli", database_in(path), "--host", host, "--port", str(port)]
+    words = ["optuna_dashboard._cli", sqlite_address(path), "--host", host, "--port", str(port)]
     return serve(words, host, port, "/dashboard")
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from presyn import MEASURES, Benchmark, Record, Run
-from presyn.measures import figures_of
-from presyn.methods import kind_of
+from presyn.measures import figure_names
+from presyn.methods import method_class
 from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
@@ -35,7 +35,7 @@ def digest(values: dict[str, Any]) -> str:
 
 def reserved_label(name: str) -> bool:
     """Whether a stage cannot use this name for a label, because every line of a CSV has a column of that name."""
-    return name in COLUMNS or name in figures_of(MEASURES)
+    return name in COLUMNS or name in figure_names(MEASURES)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Row:
         Raises:
             PresynError: its benchmark has images of somebody's own, whose place a row does not know.
         """
-        kind, names = kind_of(self.config["method"]).Options, set(Benchmark.names())
-        measured = [m for m in MEASURES if figures_of([m]) <= self.record.figures.keys()]
+        kind, names = method_class(self.config["method"]).Options, set(Benchmark.names())
+        measured = [m for m in MEASURES if figure_names([m]) <= self.record.figures.keys()]
         tasks = {"name": self.config["benchmark"], **{k: v for k, v in self.config.items() if k in names}, "measures": measured}
         options = {k: v for k, v in self.config.items() if k in kind.names()}
         return Run(self.config["method"], kind.build(options), Benchmark.build(tasks), self.config["seed"])
@@ -201,7 +201,9 @@ def check(row: Row) -> None:
     data_sha256, rules_version = row.provenance["data_sha256"], row.provenance["rules_version"]
     if not isinstance(record.reason, str) or not isinstance(data_sha256, str) or int(rules_version) < 0:
         raise ValueError("its reason or provenance is not what it should be")
-    if any(not isinstance(v, list) or not 1 <= len(v) <= record.parts or not _are_numbers(v) for v in record.figures.values()):
+    if any(
+        not isinstance(v, list) or not 1 <= len(v) <= record.segments or not _are_numbers(v) for v in record.figures.values()
+    ):
         raise ValueError("its figures are not series over its segments")
     finished = record.status == "finished"
     if finished and (not record.accuracy or not record.accuracy[-1] or None in record.accuracy[-1]):

@@ -85,7 +85,7 @@ class Store:
 
     Args:
         root: The folder; made if missing.
-        checkpoints: Another folder for them, such as one that is no path (see `sweeps.far`).
+        checkpoints: Another folder for them, such as one that is no path (see `sweeps.remote`).
 
     Raises:
         PresynError: it cannot be written.

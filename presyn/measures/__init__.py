@@ -1,11 +1,12 @@
-"""Measurements of trained networks. To add one: a small function of a moment, and a line in this table and in MEASURED.
+"""Measurements of trained networks.
 
-A benchmark names the ones it wants (`measures`); accuracy on the tasks is always measured.
+To add one, write a small function of a moment, and a line in this table and in MEASUREMENT_NAMES. A benchmark names the ones
+that it wants (`measures`); accuracy on the tasks is always measured.
 """
 
 from collections.abc import Iterable
 
-from presyn.benchmarks import MEASURED
+from presyn.benchmarks import MEASUREMENT_NAMES
 from presyn.errors import PresynError
 from presyn.measures.lesion import LESIONS, lesion
 from presyn.measures.moment import Measurement, Moment
@@ -14,7 +15,7 @@ from presyn.measures.output import energy, output, readings
 from presyn.measures.synapses import fisher, raises, synapses
 from presyn.methods.base import State
 
-_P = ("weights", "biases", "p")
+_WITH_P = ("weights", "biases", "p")
 
 MEASURES: dict[str, Measurement] = {
     "energy": Measurement(energy, ("energy",), every=True),
@@ -23,30 +24,39 @@ MEASURES: dict[str, Measurement] = {
     "synapses": Measurement(
         synapses,
         (
-            *("share_p_below_0.3", "share_p_from_0.9", "energy_per_synapse_high", "energy_per_synapse_low"),
-            *("histogram_p", "energy_by_p", "pearson_weight_p"),
+            "share_p_below_0.3",
+            "share_p_from_0.9",
+            "energy_per_synapse_high",
+            "energy_per_synapse_low",
+            "histogram_p",
+            "energy_by_p",
+            "pearson_weight_p",
         ),
-        needs=_P,
+        needs=_WITH_P,
     ),
-    "fisher": Measurement(fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), needs=_P),
-    "lesion": Measurement(lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_P, tests=LESIONS),
-    "neurons": Measurement(neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_P),
-    "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_P),
+    "fisher": Measurement(fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), needs=_WITH_P),
+    "lesion": Measurement(
+        lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_WITH_P, tests=LESIONS
+    ),
+    "neurons": Measurement(
+        neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_WITH_P
+    ),
+    "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_WITH_P),
 }
-assert tuple(MEASURES) == MEASURED
+assert tuple(MEASURES) == MEASUREMENT_NAMES
 
 
-def check(names: Iterable[str], method: str, state: State) -> None:
-    """Raise a PresynError for a measurement of what a method's networks do not have."""
+def refuse_unmeasurable(names: Iterable[str], method: str, state: State) -> None:
+    """Raise a PresynError for a measurement that reads a tensor which the state of a method does not have."""
     for name in names:
         missing = [needed for needed in MEASURES[name].needs if needed not in state]
         if missing:
             raise PresynError(f"{name} cannot be measured of {method}: it has no {missing[0]}. Leave it out of measures.")
 
 
-def figures_of(names: Iterable[str]) -> set[str]:
+def figure_names(names: Iterable[str]) -> set[str]:
     """The names of the figures that these measurements give."""
     return {figure for name in names for figure in MEASURES[name].figures}
 
 
-__all__ = ["MEASURES", "Measurement", "Moment", "check", "figures_of"]
+__all__ = ["MEASURES", "Measurement", "Moment", "figure_names", "refuse_unmeasurable"]

@@ -5,26 +5,26 @@ from torch import Tensor
 from presyn.measures.moment import Moment
 
 
-def energy(at: Moment) -> dict[str, Tensor]:
+def energy(moment: Moment) -> dict[str, Tensor]:
     """Σ |w̄| over all weight matrices: what synapses cost, in units of expected strength, (K,) (PAPER section 6)."""
-    return {"energy": at.state["weights"].abs().double().sum(dim=1).float()}
+    return {"energy": moment.mean_weights.abs().double().sum(dim=1).float()}
 
 
-def output(at: Moment) -> dict[str, Tensor]:
-    """Information in bits of one stochastic pass, neuronal energy, and accuracy, with the passes behind the last two, (K,)."""
-    o = at.outputs
+def output(moment: Moment) -> dict[str, Tensor]:
+    """Information in bits of one transmission; neuronal energy and accuracy, with the transmissions that they average; (K,)."""
+    outputs = moment.outputs
     return {
-        "information": information(o.tables["soft_one"]),
-        "neuronal_energy": o.activity,
-        "sampled_accuracy": o.right / o.images,
-        "passes": o.right.new_full((len(o.right),), at.passes),
+        "information": information(outputs.tables["soft_one"]),
+        "neuronal_energy": outputs.activity,
+        "sampled_accuracy": outputs.right / outputs.images,
+        "passes": outputs.right.new_full((len(outputs.right),), moment.transmissions),
     }
 
 
-def readings(at: Moment) -> dict[str, Tensor]:
-    """Information in bits in its other readings: of most likely classes instead of softmax, of the mean of all passes, (K,)."""
+def readings(moment: Moment) -> dict[str, Tensor]:
+    """Information in bits in its other readings: of most likely classes, of the mean over transmissions, and of both, (K,)."""
     names = ("hard_one", "soft_mean", "hard_mean")
-    return {f"information_{name}": information(at.outputs.tables[name]) for name in names}
+    return {f"information_{name}": information(moment.outputs.tables[name]) for name in names}
 
 
 def information(table: Tensor) -> Tensor:

@@ -3,16 +3,18 @@
 import torch
 from torch import Tensor
 
+from presyn.device import TEST_BATCH
 from presyn.measures.moment import Moment
 from presyn.methods.ewc import fisher_information
+from presyn.minibatches import make_inputs
 
 LOW, HIGH = 0.3, 0.9  # the text calls p from HIGH on important
-BINS = 15  # of p, from p_min to 1
+BINS, LEAST_P = 15, 0.25  # equal bins of p, from its usual minimum to 1
 
 
-def layers_and_all(at: Moment, values: Tensor) -> list[Tensor]:
-    """Flat values (K, n_weights) of each layer, and of all."""
-    return [*(layer.flatten(1) for layer in at.network.layers(values)), values]
+def split_layers(moment: Moment, values: Tensor) -> list[Tensor]:
+    """Flat values (K, n_weights) of each layer, and last of all layers."""
+    return [*(layer.flatten(1) for layer in moment.network.layers(values)), values]
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
@@ -20,13 +22,13 @@ def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
     return ((values * chosen).double().sum(dim=1) / chosen.double().sum(dim=1)).float()  # float64: no trace of the packing
 
 
-def _by_layer(at: Moment, values: Tensor, chosen: Tensor) -> Tensor:
+def _by_layer(moment: Moment, values: Tensor, chosen: Tensor) -> Tensor:
     """The mean of chosen values in each layer and in all, (K, layers + 1)."""
-    pairs = zip(layers_and_all(at, values), layers_and_all(at, chosen), strict=True)
+    pairs = zip(split_layers(moment, values), split_layers(moment, chosen), strict=True)
     return torch.stack([_mean_where(v, c) for v, c in pairs], dim=1)
 
 
-def _binned(values: Tensor, p: Tensor) -> Tensor:
+def _mean_by_p(values: Tensor, p: Tensor) -> Tensor:
     """The mean of values in bins of p, (K, BINS); nan in empty ones."""
     index = _bin(p)
     total, count = (torch.zeros(len(p), BINS, dtype=torch.float64, device=p.device) for _ in range(2))
@@ -36,8 +38,8 @@ def _binned(values: Tensor, p: Tensor) -> Tensor:
 
 
 def _bin(p: Tensor) -> Tensor:
-    low = 0.25
-    return ((p - low) / (1 - low) * BINS).long().clamp(0, BINS - 1)
+    """The number of the bin that each p is in, of BINS equal ones from LEAST_P to 1, int64, of the shape of p."""
+    return ((p - LEAST_P) / (1 - LEAST_P) * BINS).long().clamp(0, BINS - 1)
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
@@ -46,74 +48,71 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
     return ((a * b).sum(dim=1) / (a.square().sum(dim=1) * b.square().sum(dim=1)).sqrt()).float()
 
 
-def synapses(at: Moment) -> dict[str, Tensor]:
+def synapses(moment: Moment) -> dict[str, Tensor]:
     """Shares of low and high p, energy of a synapse on either side of HIGH, the histogram of p (Fig. 2a, 2c).
 
     Shares and means are (K, layers + 1), the last one over all layers; histogram and energy by p are (K, BINS), BINS equal bins
     from 0.25 to 1. Energy is in units of expected strength.
     """
-    p, strength = at.state["p"], at.state["weights"].abs()
+    p, strength = moment.state["p"], moment.mean_weights.abs()
     everywhere = torch.ones_like(p)
     histogram = torch.zeros(len(p), BINS, device=p.device).scatter_add_(1, _bin(p), everywhere)
     return {
-        "share_p_below_0.3": _by_layer(at, (p < LOW).float(), everywhere),
-        "share_p_from_0.9": _by_layer(at, (p >= HIGH).float(), everywhere),
-        "energy_per_synapse_high": _by_layer(at, strength, (p >= HIGH).float()),
-        "energy_per_synapse_low": _by_layer(at, strength, (p < HIGH).float()),
+        "share_p_below_0.3": _by_layer(moment, (p < LOW).float(), everywhere),
+        "share_p_from_0.9": _by_layer(moment, (p >= HIGH).float(), everywhere),
+        "energy_per_synapse_high": _by_layer(moment, strength, (p >= HIGH).float()),
+        "energy_per_synapse_low": _by_layer(moment, strength, (p < HIGH).float()),
         "histogram_p": histogram,
-        "energy_by_p": _binned(strength, p),
+        "energy_by_p": _mean_by_p(strength, p),
         "pearson_weight_p": pearson(strength, p)[:, None],
     }
 
 
-def fisher(at: Moment) -> dict[str, Tensor]:
+def fisher(moment: Moment) -> dict[str, Tensor]:
     """Fisher information on test images at the observed labels, with all p = 1, beside p (Fig. 2d).
 
     Mean above and below HIGH by layer, (K, layers + 1); by p, (K, BINS); Pearson correlation with p, (K, layers + 1).
     """
-    information, p = fisher_of(at), at.state["p"]
+    information, p = observed_fisher_information(moment), moment.state["p"]
     return {
-        "fisher_high": _by_layer(at, information, (p >= HIGH).float()),
-        "fisher_low": _by_layer(at, information, (p < HIGH).float()),
-        "fisher_by_p": _binned(information, p),
+        "fisher_high": _by_layer(moment, information, (p >= HIGH).float()),
+        "fisher_low": _by_layer(moment, information, (p < HIGH).float()),
+        "fisher_by_p": _mean_by_p(information, p),
         "pearson_fisher_p": torch.stack(
-            [pearson(a, b) for a, b in zip(layers_and_all(at, information), layers_and_all(at, p), strict=True)], dim=1
+            [pearson(a, b) for a, b in zip(split_layers(moment, information), split_layers(moment, p), strict=True)], dim=1
         ),
     }
 
 
-def fisher_of(at: Moment) -> Tensor:
+def observed_fisher_information(moment: Moment) -> Tensor:
     """Diagonal Fisher information of the expected strengths, (K, n_weights), by the closed form (PAPER sections 4 and 6)."""
-    from presyn.device import TEST_BATCH
-    from presyn.stream import inputs
-
-    s, k = at.stream, len(at.stream.seeds)
-    task = s.schedule.task_of(at.part)
-    images, pixel = s.test_images(task), s.pixel_index(task)
-    no_key = torch.zeros(k, 2, dtype=torch.int32, device=s.device)  # labels are observed, so nothing is drawn
+    m, k = moment.minibatches, len(moment.minibatches.seeds)
+    task = m.schedule.task(moment.segment)
+    images, pixel = m.test_images(task), m.pixel_index(task)
+    no_key = torch.zeros(k, 2, dtype=torch.int32, device=m.device)  # labels are observed, so nothing is drawn
     examples = (
-        (inputs(s.test_x, rows.expand(k, -1), pixel, s.scale, s.offset), s.test_y[rows].expand(k, -1), no_key)
+        (make_inputs(m.test_x, rows.expand(k, -1), pixel, m.scale, m.offset), m.test_y[rows].expand(k, -1), no_key)
         for rows in images.split(TEST_BATCH)
     )
-    return fisher_information(at.network, at.state["weights"], at.state["biases"], examples, len(images), False)[0]
+    return fisher_information(moment.network, moment.mean_weights, moment.state["biases"], examples, len(images), False)[0]
 
 
-def raises(at: Moment) -> dict[str, Tensor]:
-    """How the chance that p is raised, over the last part, goes with Fisher information (claim S7 rests on it).
+def raises(moment: Moment) -> dict[str, Tensor]:
+    """How the chance that p is raised, over the last segment, goes with Fisher information (claim S7 rests on it).
 
     Means of both in BINS groups of equal size by Fisher information, (K, BINS); Spearman correlation over synapses, (K,).
     """
-    assert at.raised is not None
-    information = fisher_of(at)
+    assert moment.raised is not None
+    information = observed_fisher_information(moment)
     order = information.argsort(dim=1)
     size = information.shape[1] // BINS * BINS
-    grouped = [
-        t.gather(1, order[:, -size:]).view(len(t), BINS, -1).double().mean(dim=2).float() for t in (information, at.raised)
-    ]
+    fisher_by_group, raised_by_group = (
+        t.gather(1, order[:, -size:]).view(len(t), BINS, -1).double().mean(dim=2).float() for t in (information, moment.raised)
+    )
     return {
-        "fisher_of_group": grouped[0],
-        "raised_of_group": grouped[1],
-        "spearman_fisher_raised": pearson(ranks(information), ranks(at.raised)),
+        "fisher_of_group": fisher_by_group,
+        "raised_of_group": raised_by_group,
+        "spearman_fisher_raised": pearson(ranks(information), ranks(moment.raised)),
     }
 
 

@@ -15,12 +15,12 @@ METHODS: dict[str, type[Method]] = {
     "joint": Joint,
 }
 PERCEPTRONS: dict[str, type[Method]] = {"perceptron": Perceptron, "presynaptic-perceptron": PresynapticPerceptron}
-"""Those that learn random patterns instead of images."""
+"""The rules that learn random patterns instead of images."""
 
 
-def kind_of(method: str) -> type[Method]:
-    """The class of a method by name, of either table."""
+def method_class(method: str) -> type[Method]:
+    """The class of a method, by its name in either table."""
     return PERCEPTRONS[method] if method in PERCEPTRONS else METHODS[method]
 
 
-__all__ = ["METHODS", "PERCEPTRONS", "Method", "MethodOptions", "kind_of"]
+__all__ = ["METHODS", "PERCEPTRONS", "Method", "MethodOptions", "method_class"]

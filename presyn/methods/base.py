@@ -3,18 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from presyn.network import Network
 from presyn.options import Options, option
 
-if TYPE_CHECKING:
-    from presyn.network import Network
-
-State = dict[str, Tensor]  # every tensor has the members as its first dimension
-Examples = tuple[Tensor, Tensor, Tensor]  # inputs (K, B, pixels), labels (K, B), a key (K, 2)
+State = dict[str, Tensor]
+"""What a rule remembers, by name; the first dimension of every tensor is the members of the cohort, K."""
+Examples = tuple[Tensor, Tensor, Tensor]
+"""A minibatch: inputs (K, B, pixels), labels (K, B), and a key of random numbers (K, 2)."""
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,40 @@ class MethodOptions(Options):
 class Traits:
     """What the training loop needs to know of a method with some options.
 
+    One call of a method's `transmit` is a transmission; it gives the weights of one or several sampled networks.
+
     Attributes:
         trains_biases: Whether it needs the gradient by the biases.
-        test_samples: How often a test transmits; 1 for a deterministic network.
-        draws: Networks, S, that one transmission samples for each member; rows of it are then K·S, those of a member together.
+        networks_per_transmission: Sampled networks, S, that one transmission gives for each member. The rows of its tensors
+            are K·S, those of a member together.
+        transmissions_per_test: Transmissions over which a test averages; 1 for a deterministic network.
         averages: What a test averages over sampled networks: their softmax, or their accuracy.
     """
 
     trains_biases: bool = True
-    test_samples: int = 1
-    draws: int = 1
+    networks_per_transmission: int = 1
+    transmissions_per_test: int = 1
     averages: str = "softmax"
 
 
-C = TypeVar("C", bound=MethodOptions)
+OptionsT = TypeVar("OptionsT", bound=MethodOptions)
 
 
-class Method(ABC, Generic[C]):
+class Method(ABC, Generic[OptionsT]):
     """A learning rule for K networks at once.
 
     A subclass sets `Options`, may set `published`, and writes `start`, `transmit` and `update` on flat tensors
-    (K, n_weights). Options that vary inside a cohort are attributes of `self.h`, each (K, 1); the others are read
-    from `self.options`.
+    (K, n_weights).
+
+    Args:
+        members: The options of each network; they agree in all that do not vary inside a cohort.
+        device: Where the tensors are.
+        fuse: Whether to compile the arithmetic.
+        batch: Images in a minibatch.
+
+    Attributes:
+        options: The options that all members share are read from here.
+        h: The options that vary inside a cohort, each (K, 1).
     """
 
     Options: ClassVar[type[MethodOptions]]
@@ -58,36 +71,39 @@ class Method(ABC, Generic[C]):
     digits, ours."""
     joint: ClassVar[bool] = False
     """Whether it sees all tasks at once instead of one after the other."""
+    preset_names: ClassVar[tuple[str, ...]] = ()
+    """Names of settings that stand for several options, such as `rule`; they are not options themselves."""
 
     @classmethod
     def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings that a named preset among the given values stands for; the preset's own name is not an option."""
+        """The options that the presets among the given values stand for."""
         return {}
 
-    preset_names: ClassVar[tuple[str, ...]] = ()
-
     @classmethod
-    def traits_of(cls, options: C) -> Traits:
+    def make_traits(cls, options: OptionsT) -> Traits:
         """What the training loop needs to know of the method with these options."""
         return Traits()
 
-    def __init__(self, members: Sequence[C], device: torch.device, fuse: bool, batch: int = 1) -> None:
-        """A rule for members that share all options that neither vary nor mix; batch is the images in a minibatch."""
-        self.options: C = members[0]
-        self.traits = self.traits_of(self.options)
+    def __init__(self, members: Sequence[OptionsT], device: torch.device, fuse: bool, batch: int = 1) -> None:
+        self.options: OptionsT = members[0]
+        self.traits = self.make_traits(self.options)
         self.batch = batch
+        self.h: Any = self.hyperparameters(members, device)
+
+    def hyperparameters(self, members: Sequence[OptionsT], device: torch.device) -> Any:
+        """The options that vary inside a cohort, as attributes, each (K, 1)."""
         columns = {
             name: torch.tensor([[getattr(m, name)] for m in members], dtype=torch.float32, device=device)
             for name in self.Options.varying()
         }
-        self.h = Hyper(**columns)
+        return SimpleNamespace(**columns)
 
     @abstractmethod
     def start(self, weights: Tensor, biases: Tensor) -> State:
         """The state before the first step, with at least 'weights' and 'biases', from the initial parameters."""
 
     def randomise(self, state: State, key: Tensor) -> None:  # noqa: B027
-        """Called once after `start`, for what begins at random besides weights and biases; in place; key is (K, 2)."""
+        """Change in place what begins at random besides weights and biases; called once after `start`; key is (K, 2)."""
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
         """The weights (K·S, n_weights) and biases (K·S, n_biases) that a forward pass uses; key is (K, 2)."""
@@ -97,7 +113,7 @@ class Method(ABC, Generic[C]):
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
-        """One step, in place.
+        """Make one step, in place.
 
         Args:
             state: As made by `start`.
@@ -108,26 +124,17 @@ class Method(ABC, Generic[C]):
             next_key: The key of the next forward pass, (K, 2).
         """
 
-    def end_task(self, state: State, network: "Network", examples: Iterator[Examples]) -> None:  # noqa: B027
-        """Called where a task ends, with minibatches of it, for rules that are told; in place."""
+    def end_task(self, state: State, network: Network, examples: Iterator[Examples]) -> None:  # noqa: B027
+        """Change the state in place where a task ends, for rules that are told; examples are minibatches of the task."""
 
-    def raised(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
-        """Which synapses a step on these gradients pushes to release more often, (K, n_weights) bool, before it is made."""
+    def find_raised_synapses(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
+        """Which synapses a step would push to release more often, (K, n_weights) bool; arguments as of `update`."""
         raise NotImplementedError
 
+    def mean_weights(self, state: State) -> Tensor:
+        """What each synapse transmits on average over its random numbers, w̄, (K, n_weights)."""
+        return state["weights"]
+
     def describe(self, state: State) -> dict[str, Tensor]:
-        """Figures worth recording after each task, each (K,)."""
+        """Figures of the state that are recorded after each segment of training, each (K,)."""
         return {}
-
-
-class Hyper:
-    """The varying options of a cohort as attributes, each (K, 1)."""
-
-    def __init__(self, **columns: Tensor) -> None:
-        self.__dict__.update(columns)
-
-    def __getattr__(self, name: str) -> Tensor:  # only reached when the attribute is missing
-        raise AttributeError(f"no varying option {name!r}")
-
-    def __setattr__(self, name: str, value: Tensor) -> None:
-        self.__dict__[name] = value

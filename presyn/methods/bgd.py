@@ -19,7 +19,7 @@ from torch import Tensor
 from presyn.fuse import fused
 from presyn.methods.base import Method, MethodOptions, State, Traits
 from presyn.options import option
-from presyn.streams import normal, quantiles
+from presyn.random_numbers import normal, quantiles
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class BGD(Method[BGDOptions]):
     }
 
     @classmethod
-    def traits_of(cls, options: BGDOptions) -> Traits:
-        return Traits(draws=options.draws, averages="accuracy")
+    def make_traits(cls, options: BGDOptions) -> Traits:
+        return Traits(networks_per_transmission=options.draws, averages="accuracy")
 
     def __init__(self, members: Sequence[BGDOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
@@ -54,50 +54,77 @@ class BGD(Method[BGDOptions]):
         self._update = fused(_update, fuse, device)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
-        wide = {f"{n}_sigma": self.h.sigma0.expand_as(t).clone() for n, t in (("weights", weights), ("biases", biases))}
-        return {"weights": weights.clone(), "biases": biases.clone(), **wide}
+        return {
+            "weights": weights.clone(),
+            "biases": biases.clone(),
+            "weights_sigma": self.h.sigma0.expand_as(weights).clone(),
+            "biases_sigma": self.h.sigma0.expand_as(biases).clone(),
+        }
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        weights, biases = (state[name].repeat_interleave(self.traits.draws, dim=0) for name in ("weights", "biases"))
-        self._draw(state, key, weights, biases)
+        networks = self.traits.networks_per_transmission
+        weights, biases = (state[name].repeat_interleave(networks, dim=0) for name in ("weights", "biases"))
+        self._fill(state, key, weights, biases)
         return weights, biases
 
-    def _draw(self, state: State, key: Tensor, weights: Tensor, biases: Tensor) -> None:
-        first, table = 0, quantiles(key.device)
-        for name, into in (("weights", weights), ("biases", biases)):
-            self._sample(into.unflatten(0, (-1, self.traits.draws)), state[name], state[f"{name}_sigma"], key, first, table)
-            first += self.traits.draws * state[name].shape[1]
+    def _fill(self, state: State, key: Tensor, weights: Tensor, biases: Tensor) -> None:
+        """Fill weights (K·S, n_weights) and biases (K·S, n_biases) with sampled networks."""
+        networks, table = self.traits.networks_per_transmission, quantiles(key.device)
+        first = 0  # number of the first random number: those of the biases follow on those of the weights
+        for name, theta in (("weights", weights), ("biases", biases)):
+            self._sample(theta.unflatten(0, (-1, networks)), state[name], state[f"{name}_sigma"], key, first, table)
+            first += networks * state[name].shape[1]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
         assert bias_grad is not None
         for name, g, theta in (("weights", grad, weights), ("biases", bias_grad, biases)):
-            g, theta = (t.unflatten(0, (-1, self.traits.draws)) for t in (g, theta))
+            g, theta = (tensor.unflatten(0, (-1, self.traits.networks_per_transmission)) for tensor in (g, theta))
             self._update(state[name], state[f"{name}_sigma"], g, theta, self.batch, self.h.eta0)
-        self._draw(state, next_key, weights, biases)
+        self._fill(state, next_key, weights, biases)
 
     def describe(self, state: State) -> dict[str, Tensor]:
         return {"mean_sigma": state["weights_sigma"].mean(dim=1)}
 
 
-def _sample(into: Tensor, mu: Tensor, sigma: Tensor, key: Tensor, first: int, table: Tensor) -> None:
-    epsilon = normal(key, into.shape[1] * into.shape[2], table, first).view(into.shape)
-    into.copy_(mu[:, None] + sigma[:, None] * epsilon)
+def _sample(theta: Tensor, mu: Tensor, sigma: Tensor, key: Tensor, first: int, table: Tensor) -> None:
+    """θ = μ + σ ε, in place.
+
+    Args:
+        theta: Receives the sampled networks, (K, S, n).
+        mu, sigma: (K, n).
+        key: Of the random numbers, (K, 2).
+        first: The number of the first of them.
+        table: Their `quantiles`.
+    """
+    epsilon = normal(key, theta.shape[1] * theta.shape[2], table, first).view(theta.shape)
+    theta.copy_(mu[:, None] + sigma[:, None] * epsilon)
 
 
-def _mean(samples: Tensor) -> Tensor:
-    """The mean over samples (K, draws, n); on a GPU one after the other, whose compiler takes whatever order is fastest."""
-    if not samples.is_cuda:
-        return samples.mean(dim=1)
-    total = samples[:, 0]
-    for i in range(1, samples.shape[1]):
-        total = total + samples[:, i]
-    return total / samples.shape[1]
+def _mean(values: Tensor) -> Tensor:
+    """The mean over sampled networks, (K, S, n) -> (K, n).
+
+    On a GPU they are added one after the other: the compiler there would take whatever order is fastest.
+    """
+    if not values.is_cuda:
+        return values.mean(dim=1)
+    total = values[:, 0]
+    for i in range(1, values.shape[1]):
+        total = total + values[:, i]
+    return total / values.shape[1]
 
 
 def _update(mu: Tensor, sigma: Tensor, grad: Tensor, theta: Tensor, images: int, eta0: Tensor) -> None:
-    """The rule, in place; grad and theta are (K, draws, n), the gradient that of the mean over so many images."""
+    """A step of μ and σ, (K, n), in place.
+
+    Args:
+        mu, sigma: What is changed.
+        grad: Gradient of the mean loss over the minibatch by theta, (K, S, n).
+        theta: The sampled networks, (K, S, n).
+        images: How many the minibatch has, by which the mean becomes a sum.
+        eta0: η, (K, 1).
+    """
     epsilon = (theta - mu[:, None]) / sigma[:, None]
     g = images * _mean(grad)
     half = 0.5 * sigma * images * _mean(grad * epsilon)  # ½ σ E[gε]

@@ -21,7 +21,7 @@ from presyn.methods.base import Examples, State
 from presyn.methods.sgd import SGD, SGDOptions
 from presyn.network import Network
 from presyn.options import option
-from presyn.streams import uniform
+from presyn.random_numbers import uniform
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,12 @@ class EWC(SGD):
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         state = super().start(weights, biases)
-        for name in ("weights", "biases"):  # ΣF and ΣFθ*
-            state |= {f"{name}_fisher": torch.zeros_like(state[name]), f"{name}_anchor": torch.zeros_like(state[name])}
-        # ΣFθ*², and the penalty at the end of the latest task
-        return state | {n: torch.zeros(len(weights), 1, device=weights.device) for n in ("anchor_square", "penalty")}
+        for name in ("weights", "biases"):
+            state[f"{name}_fisher"] = torch.zeros_like(state[name])  # ΣF
+            state[f"{name}_anchor"] = torch.zeros_like(state[name])  # ΣFθ*
+        state["anchor_square"] = torch.zeros(len(weights), 1, device=weights.device)  # ΣFθ*²
+        state["penalty"] = torch.zeros(len(weights), 1, device=weights.device)  # at the end of the latest task
+        return state
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
@@ -95,6 +97,7 @@ class EWC(SGD):
 
 
 def _pull(grad: Tensor, theta: Tensor, fisher: Tensor, anchor: Tensor, lam: Tensor) -> None:
+    """Add the gradient of the penalty, λ (ΣF θ − ΣFθ*), to a gradient (K, n), in place."""
     grad.copy_(grad + lam * (fisher * theta - anchor))
 
 
@@ -107,14 +110,14 @@ def fisher_information(
         network: Their shape.
         weights, biases: (K, n_weights), (K, n_biases).
         examples: Minibatches.
-        images: Stop after so many.
-        sampled: Whether labels are drawn from the model instead of the data's.
+        images: How many are averaged, at most, up to whole minibatches.
+        sampled: Whether labels are drawn from the model; else they are the data's.
 
     Returns:
-        Of the weights, (K, n_weights), and of the biases, (K, n_biases).
+        The Fisher information of the weights, (K, n_weights), and of the biases, (K, n_biases).
     """
-    of_weights, of_biases = torch.zeros_like(weights), torch.zeros_like(biases)
-    into_weights, into_biases = network.layers(of_weights), network.offsets(of_biases)
+    weights_fisher, biases_fisher = torch.zeros_like(weights), torch.zeros_like(biases)
+    weights_by_layer, biases_by_layer = network.layers(weights_fisher), network.offsets(biases_fisher)
     layers, seen = network.layers(weights), 0
     for x, y, key in examples:
         activity = network.activities(weights, biases, x)
@@ -126,11 +129,11 @@ def fisher_information(
         d.scatter_add_(-1, y[..., None], torch.ones_like(y[..., None], dtype=d.dtype))
         for i in reversed(range(len(layers))):
             d2 = d.square()
-            into_weights[i].baddbmm_(activity[i].square().transpose(1, 2), d2)
-            into_biases[i].add_(d2.sum(dim=1, keepdim=True))
+            weights_by_layer[i].baddbmm_(activity[i].square().transpose(1, 2), d2)
+            biases_by_layer[i].add_(d2.sum(dim=1, keepdim=True))
             if i:
                 d = torch.bmm(d, layers[i].transpose(1, 2)) * (activity[i] > 0)
         seen += x.shape[1]
         if seen >= images:
             break
-    return of_weights / seen, of_biases / seen
+    return weights_fisher / seen, biases_fisher / seen

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from presyn.methods.base import Method, MethodOptions, State, Traits
 from presyn.options import option
-from presyn.streams import uniform
+from presyn.random_numbers import uniform
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Perceptron(Method[PerceptronOptions]):
 
     def answer(self, state: State, x: Tensor, key: Tensor) -> Tensor:
         """Predictions, 1 or -1, (K, B), of patterns x (K, B, N)."""
-        # Exactly, the sum is a multiple of 2 η0 / batch; what is nearer to 0 than a quarter of that is a tie, rounded.
+        # Exact sums are multiples of 2 η0 / batch. What is nearer to 0 than a quarter of that is a tie, rounded.
         tie = 0.5 * self.h.eta0 / self.batch
         return _sign((x * state["weights"][:, None]).sum(dim=-1) + tie)
 
@@ -60,7 +60,7 @@ class PresynapticPerceptronOptions(PerceptronOptions):
     g_lim: float = option(0.1, "an update above this is large", low=0.0, high=1e6, varies=True)
     p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True)
     p_freeze: float = option(0.9, "upper limit of p, from which it is frozen", low=0.01, high=1.0, varies=True)
-    samples: int = option(10, "passes of which a test takes the majority", low=1, high=1000)
+    samples: int = option(10, "sampled networks of which a test takes the majority", low=1, high=1000)
 
 
 class PresynapticPerceptron(Perceptron):
@@ -69,9 +69,9 @@ class PresynapticPerceptron(Perceptron):
     Options: ClassVar[type[PresynapticPerceptronOptions]] = PresynapticPerceptronOptions
 
     @classmethod
-    def traits_of(cls, options: MethodOptions) -> Traits:
+    def make_traits(cls, options: MethodOptions) -> Traits:
         assert isinstance(options, PresynapticPerceptronOptions)
-        return Traits(test_samples=options.samples)
+        return Traits(transmissions_per_test=options.samples)
 
     def start(self, weights: Tensor, biases: Tensor) -> State:
         return {**super().start(weights, biases), "p": self.h.p_min.expand_as(weights).clone()}
@@ -102,9 +102,10 @@ class PresynapticPerceptron(Perceptron):
 
 
 def _sign(total: Tensor) -> Tensor:
+    """1 from 0 on, else -1."""
     return torch.where(total >= 0, 1.0, -1.0)
 
 
 def _update(x: Tensor, y: Tensor, predicted: Tensor) -> Tensor:
-    """u, (K, N)."""
+    """u, the mean of (y − ŷ) x over a minibatch, (K, N); arguments (K, B, N), (K, B) and (K, B)."""
     return ((y - predicted)[..., None] * x).mean(dim=1)

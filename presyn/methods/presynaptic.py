@@ -23,7 +23,7 @@ from presyn.errors import PresynError
 from presyn.fuse import fused
 from presyn.methods.base import Method, MethodOptions, State, Traits
 from presyn.options import option
-from presyn.streams import uniform
+from presyn.random_numbers import uniform
 
 # The departures of the printed text from the released code, which the defaults follow (PAPER section 2, rows 1-3 and 5).
 PRINTED = {"p_step": "additive", "threshold": "gt", "p_up": 0.0516, "p_down": 0.0520, "bias": "none"}
@@ -39,20 +39,19 @@ class PresynapticOptions(MethodOptions):
     g_lim: float = option(0.001, "a gradient from here on is large", low=0.0, high=1e6, varies=True)
     p_freeze: float = option(0.9353, "p is frozen once it has reached this; 1 never freezes", low=0.0, high=1.0, varies=True)
     p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True)
-    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0 (Eq. 5)", mixes=True)
+    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0 (Eq. 5)")
     p_step: str = option("scaled", "whether the step of p is multiplied by 1 - p", choices=("scaled", "additive"))
     threshold: str = option("ge", "whether |g| = g_lim counts as large", choices=("ge", "gt"))
     bias: str = option("fixed", "biases: none, random and fixed, or trained", choices=("none", "fixed", "trained"))
     release: float | None = option(
-        None, "release with this probability while a ghost p evolves; none releases with p", low=0.01, high=1.0, mixes=True
+        None, "release with this probability while a ghost p evolves; none releases with p", low=0.01, high=1.0
     )
     ghost_scale: str = option(
         "ghost",
         "with release set: divide by the release probability or by the ghost p",
         choices=("release", "ghost"),
-        mixes=True,
     )
-    normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄", mixes=True)
+    normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄")
     samples: int = option(10, "sampled networks that a test averages over", low=1, high=1000)
     l2: float = option(
         0.0,
@@ -75,20 +74,44 @@ class PresynapticOptions(MethodOptions):
             raise PresynError("p_init uniform does not go with release, where the ghost p starts at the release probability.")
 
 
+class Hyperparameters(NamedTuple):
+    """The numbers of the rule, each a column (K, 1) with a value for every member; named as the options.
+
+    Attributes:
+        p_freeze: Infinite where nothing ever freezes.
+        release: The fixed probability of release; None where synapses release with p.
+        l2: None where no member has a penalty: the program is shorter without it.
+    """
+
+    p_up: Tensor
+    p_down: Tensor
+    g_lim: Tensor
+    p_freeze: Tensor
+    p_min: Tensor
+    eta0: Tensor
+    release: Tensor | None
+    l2: Tensor | None
+
+
 class Presynaptic(Method[PresynapticOptions]):
     """Presynaptic consolidation for K networks."""
 
     Options = PresynapticOptions
     preset_names = ("rule",)
     published = {
-        **{b: {"eta0": 0.01} for b in ("permuted-mnist", "permuted-fashion", "continuous-permuted-mnist")},
-        **{b: {"eta0": 0.001} for b in ("split-mnist", "split-fashion")},
-        # Ours, not the paper's: larger steps, because runs on the digits are a hundred times shorter.
-        **{b: {"eta0": 0.05} for b in ("permuted-digits", "split-digits")},
-        # The energy experiments: no consolidation by learning rate, no freezing (PAPER section 4).
+        "permuted-mnist": {"eta0": 0.01},
+        "permuted-fashion": {"eta0": 0.01},
+        "continuous-permuted-mnist": {"eta0": 0.01},
+        "split-mnist": {"eta0": 0.001},
+        "split-fashion": {"eta0": 0.001},
+        # The digits' settings are ours, not the paper's: larger steps, because runs on them are a hundred times shorter.
+        "permuted-digits": {"eta0": 0.05},
+        "split-digits": {"eta0": 0.05},
+        "digits": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.1, "modulate_lr": False},
+        # The energy experiments have no consolidation by learning rate and no freezing (PAPER section 4).
         "mnist": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.05, "modulate_lr": False},
-        "digits": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.1, "modulate_lr": False},  # ours
     }
+    h: Hyperparameters
 
     @classmethod
     def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,149 +121,140 @@ class Presynaptic(Method[PresynapticOptions]):
         return RULES[rule]
 
     @classmethod
-    def traits_of(cls, options: PresynapticOptions) -> Traits:
-        return Traits(trains_biases=options.bias == "trained", test_samples=options.samples)
+    def make_traits(cls, options: PresynapticOptions) -> Traits:
+        return Traits(trains_biases=options.bias == "trained", transmissions_per_test=options.samples)
 
     def __init__(self, members: Sequence[PresynapticOptions], device: torch.device, fuse: bool, batch: int = 1) -> None:
         super().__init__(members, device, fuse, batch)
-        self._mixed = _mixed(members, device)
-        self._l2 = self.h.l2 if any(m.l2 for m in members) else None  # without a penalty the program is as it was before
-        # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
-        self.h.p_freeze = torch.where(self.h.p_freeze < 1, self.h.p_freeze, torch.inf)
         self._silent = torch.tensor(SILENT, device=device)
         self._transmit = fused(_transmit, fuse, device)
         self._update = fused(_update, fuse, device)
 
+    def hyperparameters(self, members: Sequence[PresynapticOptions], device: torch.device) -> Hyperparameters:
+        h = super().hyperparameters(members, device)
+        return Hyperparameters(
+            p_up=h.p_up,
+            p_down=h.p_down,
+            g_lim=h.g_lim,
+            # p may reach 1 under the additive step, and p_freeze = 1 means that nothing ever freezes.
+            p_freeze=torch.where(h.p_freeze < 1, h.p_freeze, torch.inf),
+            p_min=h.p_min,
+            eta0=h.eta0,
+            # A column although all members share it: a GPU divides by a tensor in another way than by a number.
+            release=None if members[0].release is None else torch.full_like(h.eta0, members[0].release),
+            l2=h.l2 if any(m.l2 for m in members) else None,
+        )
+
     def start(self, weights: Tensor, biases: Tensor) -> State:
-        o, m = self.options, self._mixed
+        h, options = self.h, self.options
         # The ghost p starts at the release probability, as in the released code.
-        if m is not None:
-            initial_p = torch.where(m.fixed, m.release, self.h.p_min)
-        else:
-            initial_p = self.h.p_min if o.release is None else torch.full_like(self.h.p_min, o.release)
+        p = (h.p_min if h.release is None else h.release).expand_as(weights).clone()
         # Without the division by p the initial strengths are scaled up instead.
-        if m is not None:
-            weights = torch.where(m.normalised, weights, weights / initial_p)
-        elif not o.normalise:
-            weights = weights / initial_p
-        if o.bias == "none":
-            biases = torch.zeros_like(biases)
-        return {"weights": weights.clone(), "biases": biases.clone(), "p": initial_p.expand_as(weights).clone()}
+        weights = weights.clone() if options.normalise else weights / p
+        biases = torch.zeros_like(biases) if options.bias == "none" else biases.clone()
+        return {"weights": weights, "biases": biases, "p": p}
 
     def randomise(self, state: State, key: Tensor) -> None:
         if self.options.p_init == "uniform":
-            p = state["p"]
-            p.copy_(self.h.p_min + (1 - self.h.p_min) * uniform(key, p.shape[1]))
+            p, p_min = state["p"], self.h.p_min
+            p.copy_(p_min + (1 - p_min) * uniform(key, p.shape[1]))
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
-        sent = self._transmit(self.options, self._mixed, state["weights"], state["p"], key, self._silent)
-        return sent, state["biases"]
+        transmitted = self._transmit(self.options, self.h, state["weights"], state["p"], key, self._silent)
+        return transmitted, state["biases"]
 
     def update(
         self, state: State, grad: Tensor, bias_grad: Tensor | None, weights: Tensor, biases: Tensor, next_key: Tensor
     ) -> None:
-        h = self.h
-        self._update(
-            self.options, self._mixed, state["weights"], state["p"], grad, weights, next_key,
-            h.p_up, h.p_down, h.g_lim, h.p_freeze, h.p_min, h.eta0, self._silent, self._l2,
-        )  # fmt: skip
+        self._update(self.options, self.h, state["weights"], state["p"], grad, weights, next_key, self._silent)
         if bias_grad is not None:
-            if self._l2 is not None:
-                bias_grad = bias_grad + self._l2 * state["biases"]
-            state["biases"].sub_(h.eta0 * bias_grad)
+            state["biases"].sub_(self.h.eta0 * _penalised(self.h, bias_grad, state["biases"]))
 
-    def raised(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
-        return _large(self.options, _gradient(self.options, self._mixed, state["p"], grad, weights), self.h.g_lim)
+    def find_raised_synapses(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
+        return _is_large(self.options, self.h, _gradient(self.options, self.h, state["p"], grad, weights))
+
+    def mean_weights(self, state: State) -> Tensor:
+        """As of Method: w r / p has the mean w̄, and w r, without the division, has p w̄."""
+        p, release = state["p"], self.h.release
+        if not self.options.normalise:
+            return state["weights"] * (p if release is None else release)
+        if release is None or self.options.ghost_scale == "release":
+            return state["weights"]
+        return state["weights"] * (release / p)
 
     def describe(self, state: State) -> dict[str, Tensor]:
         p = state["p"]
         return {"mean_p": p.mean(dim=1), "frozen": (p >= self.h.p_freeze).float().mean(dim=1)}
 
 
-# A synapse that does not release transmits -0.0, one that does +0.0 or a number: so a pass over the transmitted weights
-# knows who released without a mask in memory, or hashing it again (a third of the update). A weight is never -0.0 itself:
-# it starts as another number, and a difference of unequal numbers, or of equal ones, is not -0.0 when rounded to nearest.
-# The functions below read it from memory: as a constant, some versions of Triton make it +0.0.
+# A synapse that does not release transmits -0.0, one that does +0.0 or another number. So the update, which reads what was
+# transmitted, sees who released without a mask in memory, and without hashing the masks again (a third of its time). A weight
+# is never -0.0 itself: it starts as another number, and a difference of two numbers that is 0 is +0.0 when rounded to nearest.
+# The functions below read SILENT from memory: as a constant, some versions of Triton make it +0.0.
 SILENT = -0.0
 
 
 def _released(transmitted: Tensor) -> Tensor:
-    """Which synapses release, r, from what they transmit."""
+    """Which synapses released, r, (K, n_weights) bool, from what they transmitted."""
     return transmitted.view(torch.int32) != torch.iinfo(torch.int32).min  # the bits of -0.0
 
 
-class Mixed(NamedTuple):
-    """The options of members that differ in them, each (K, 1): bool, but for the release probability."""
-
-    modulated: Tensor
-    normalised: Tensor
-    fixed: Tensor  # whether they release with a fixed probability
-    release: Tensor
-    by_release: Tensor  # and divide by it
+def _divisor(options: PresynapticOptions, h: Hyperparameters, p: Tensor) -> Tensor | float:
+    """What a transmitted weight is divided by, so that its mean is w̄: p, (K, n_weights), but for the controls of Fig. 5a."""
+    if not options.normalise:
+        return 1.0
+    return h.release if h.release is not None and options.ghost_scale == "release" else p
 
 
-def _mixed(members: Sequence[PresynapticOptions], device: torch.device) -> Mixed | None:
-    """The options of a mixed cohort; None where all members agree, whose program is as short as it can be.
-
-    With a fixed release they are columns all the same: a GPU divides by a number in another way than by a tensor, and a run
-    must not depend on who is packed with it.
-    """
-    names = PresynapticOptions.mixing()
-    if len({tuple(getattr(m, name) for name in names) for m in members}) == 1 and members[0].release is None:
-        return None
-
-    def column(values: Sequence[Any], kind: torch.dtype = torch.bool) -> Tensor:
-        return torch.tensor([[v] for v in values], dtype=kind, device=device)
-
-    return Mixed(
-        column([m.modulate_lr for m in members]),
-        column([m.normalise for m in members]),
-        column([m.release is not None for m in members]),
-        column([m.release or 0.0 for m in members], torch.float32),
-        column([m.release is not None and m.ghost_scale == "release" for m in members]),
-    )
+def _transmit(options: PresynapticOptions, h: Hyperparameters, w: Tensor, p: Tensor, key: Tensor, silent: Tensor) -> Tensor:
+    """w̄ r / p, r ~ Bernoulli(p), (K, n_weights), from w̄ and p, (K, n_weights), and a key of random numbers, (K, 2)."""
+    r = uniform(key, p.shape[1]) < (p if h.release is None else h.release)
+    return torch.where(r, w / _divisor(options, h, p), silent)
 
 
-def _scale(o: PresynapticOptions, mixed: Mixed | None, p: Tensor) -> Tensor | float:
-    """What a transmitted weight is divided by."""
-    if mixed is not None:
-        return torch.where(mixed.normalised, torch.where(mixed.by_release, mixed.release, p), 1.0)
-    return (p if o.release is None or o.ghost_scale == "ghost" else o.release) if o.normalise else 1.0
+def _gradient(options: PresynapticOptions, h: Hyperparameters, p: Tensor, grad: Tensor, transmitted: Tensor) -> Tensor:
+    """g = (∂L/∂w) r / p, (K, n_weights), from ∂L/∂w and the w that was transmitted, both (K, n_weights)."""
+    return torch.where(_released(transmitted), grad / _divisor(options, h, p), 0.0)
 
 
-def _transmit(o: PresynapticOptions, mixed: Mixed | None, w: Tensor, p: Tensor, key: Tensor, silent: Tensor) -> Tensor:
-    chance: Tensor | float = p if o.release is None else o.release
-    if mixed is not None:
-        chance = torch.where(mixed.fixed, mixed.release, p)
-    r = uniform(key, p.shape[1]) < chance
-    return torch.where(r, w / _scale(o, mixed, p), silent)
+def _penalised(h: Hyperparameters, g: Tensor, theta: Tensor) -> Tensor:
+    """g + λ θ, of the shape of g and of the parameters θ that it is the gradient by."""
+    return g if h.l2 is None else g + h.l2 * theta
 
 
-def _gradient(o: PresynapticOptions, mixed: Mixed | None, p: Tensor, grad: Tensor, transmitted: Tensor) -> Tensor:
-    """g, by w̄, from the gradient by the transmitted weight."""
-    return torch.where(_released(transmitted), grad / _scale(o, mixed, p), 0.0)
-
-
-def _large(o: PresynapticOptions, g: Tensor, g_lim: Tensor) -> Tensor:
-    return g.abs() >= g_lim if o.threshold == "ge" else g.abs() > g_lim
+def _is_large(options: PresynapticOptions, h: Hyperparameters, g: Tensor) -> Tensor:
+    """Whether |g| is large, so that p rises, (K, n_weights) bool."""
+    return g.abs() >= h.g_lim if options.threshold == "ge" else g.abs() > h.g_lim
 
 
 def _update(
-    o: PresynapticOptions, mixed: Mixed | None, w: Tensor, p: Tensor, grad: Tensor, transmitted: Tensor, next_key: Tensor,
-    p_up: Tensor, p_down: Tensor, g_lim: Tensor, p_freeze: Tensor, p_min: Tensor, eta0: Tensor, silent: Tensor,
-    l2: Tensor | None,
-) -> None:  # fmt: skip
-    """The rule, the next masks and the next transmitted weights in one pass over memory; in place."""
-    g = _gradient(o, mixed, p, grad, transmitted)
-    large = _large(o, g, g_lim)
-    step = torch.where(large, p_up, -p_down)
-    if o.p_step == "scaled":
+    options: PresynapticOptions,
+    h: Hyperparameters,
+    w: Tensor,
+    p: Tensor,
+    grad: Tensor,
+    transmitted: Tensor,
+    next_key: Tensor,
+    silent: Tensor,
+) -> None:
+    """A step of w̄ and p, and what the synapses transmit next, in one pass over memory.
+
+    Args:
+        options: Which rule it is; all members share it.
+        h: The numbers of the rule, of every member.
+        w, p: w̄ and p, (K, n_weights), changed in place.
+        grad: ∂L/∂w, (K, n_weights).
+        transmitted: What grad is by, (K, n_weights); receives what is transmitted next.
+        next_key: Of the next release masks, (K, 2).
+        silent: SILENT.
+    """
+    g = _gradient(options, h, p, grad, transmitted)
+    step = torch.where(_is_large(options, h, g), h.p_up, -h.p_down)
+    if options.p_step == "scaled":
         step = step * (1 - p)
-    new_p = torch.where(p >= p_freeze, p, torch.maximum(p + step, p_min).clamp(max=1.0))  # Eq. 4
-    eta = eta0 * (1 - p) if o.modulate_lr else eta0  # Eq. 5
-    if mixed is not None:
-        eta = torch.where(mixed.modulated, eta0 * (1 - p), eta0)
-    new_w = w - eta * (g if l2 is None else g + l2 * w)  # Eq. 3
-    transmitted.copy_(_transmit(o, mixed, new_w, new_p, next_key, silent))
+    new_p = torch.where(p >= h.p_freeze, p, torch.maximum(p + step, h.p_min).clamp(max=1.0))  # Eq. 4, and freezing
+    eta = h.eta0 * (1 - p) if options.modulate_lr else h.eta0  # Eq. 5
+    new_w = w - eta * _penalised(h, g, w)  # Eq. 3
+    transmitted.copy_(_transmit(options, h, new_w, new_p, next_key, silent))
     w.copy_(new_w)
     p.copy_(new_p)

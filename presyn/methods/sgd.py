@@ -42,8 +42,9 @@ class SGD(Method[SGDOptions]):
         "split-mnist": {"optimizer": "adam", "eta0": 1e-6},
         "split-fashion": {"optimizer": "sgd", "eta0": 1e-4},
         "mnist": {"optimizer": "sgd", "eta0": 0.08},
-        # Ours, not the paper's.
-        **{b: {"optimizer": "sgd", "eta0": 0.03} for b in ("permuted-digits", "split-digits")},
+        # Those of the digits are ours, not the paper's.
+        "permuted-digits": {"optimizer": "sgd", "eta0": 0.03},
+        "split-digits": {"optimizer": "sgd", "eta0": 0.03},
         "digits": {"optimizer": "sgd", "eta0": 0.16},
     }
 
@@ -57,7 +58,8 @@ class SGD(Method[SGDOptions]):
         if self.options.optimizer == "adam":
             state["t"] = torch.zeros(len(weights), 1, device=weights.device)
             for name in ("weights", "biases"):
-                state |= {f"{name}_{moment}": torch.zeros_like(state[name]) for moment in "mv"}
+                state[f"{name}_m"] = torch.zeros_like(state[name])
+                state[f"{name}_v"] = torch.zeros_like(state[name])
         return state
 
     def update(
@@ -79,6 +81,7 @@ class SGD(Method[SGDOptions]):
 
 
 def _adam(theta: Tensor, m: Tensor, v: Tensor, g: Tensor, eta0: Tensor, unbias_m: Tensor, unbias_v: Tensor) -> None:
+    """A step of θ, m and v, (K, n), in place; unbias_m and unbias_v are 1 − β1^t and 1 − β2^t, (K, 1)."""
     m.copy_(BETA1 * m + (1 - BETA1) * g)
     v.copy_(BETA2 * v + (1 - BETA2) * g * g)
     theta.copy_(theta - eta0 * (m / unbias_m) / ((v / unbias_v).sqrt() + EPS))

@@ -43,10 +43,10 @@ def main(seed, kind, settings):
     run = make_run("bgd", "permuted-mnist", seed, {"dataset": "mnist-unit" if kind == "unit" else "mnist", **settings})
     data = load(run.benchmark.dataset)
     cohort = Cohort([run], Padded.of(data) if kind == "padded" else data, torch.device("cpu"))
-    cohort.stream.permutations[:, 0] = torch.arange(cohort.stream.pixels)
+    cohort.minibatches.permutations[:, 0] = torch.arange(cohort.minibatches.pixels)
     cohort.state = cohort.method.start(*xavier(cohort.network.sizes, seed))
     while not cohort.done:
-        cohort.train_part()
+        cohort.train_segment()
         record = cohort.records[0]
         print([None if a is None else round(a, 4) for a in record.accuracy[-1]], record.figures["mean_sigma"][-1], flush=True)
     print(f"mean accuracy {record.mean_accuracy:.4f}")

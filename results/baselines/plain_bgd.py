@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from presyn import Cohort, load, make_run
-from presyn.benchmarks import inputs
-from presyn.streams import Purpose, keys, normal, quantiles
+from presyn.minibatches import make_inputs
+from presyn.random_numbers import Purpose, keys, normal, quantiles
 
 DRAWS, BATCH, ETA, SIGMA0, SIZES = 10, 128, 1.0, 0.05, (784, 200, 200, 10)
 SHAPES = [s for a, b in pairwise(SIZES) for s in ((a, b), (1, b))]  # weights and biases in turn
@@ -48,7 +48,7 @@ def main(seed, own, epochs):
     torch.set_num_threads(1)
     run = make_run("bgd", "permuted-mnist", seed, {"tasks": 2})
     cohort = Cohort([run], load("mnist"), torch.device("cpu"))
-    s = cohort.stream
+    s = cohort.minibatches
     weights, biases = cohort.network.initial([seed], torch.device("cpu"))
     layers = [torch.nn.Linear(a, b) for a, b in pairwise(SIZES)]
     theirs = [t[0] for pair in zip(split(weights, 0), split(biases, 1), strict=True) for t in pair]
@@ -58,7 +58,7 @@ def main(seed, own, epochs):
     pixels = [torch.randperm(784) if own else s.permutations[0, t] for t in range(2)]
 
     def images(x, rows, task):
-        return inputs(x, rows[None], pixels[task][None, None], s.scale, s.offset)[0].expand(DRAWS, -1, -1)
+        return make_inputs(x, rows[None], pixels[task][None, None], s.scale, s.offset)[0].expand(DRAWS, -1, -1)
 
     step = 0
     for task in range(2):

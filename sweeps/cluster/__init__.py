@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from presyn import PresynError, choose_device
-from presyn.fuse import notes_on
+from presyn.fuse import training_notes
 
 
 class NodeError(PresynError):
@@ -63,13 +63,14 @@ class Cluster:
         return min(shares, int(resources.get("CPU", 0) // self.cpus))
 
 
-def where(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
-    """The provenance of a run that this process trains, with what it lacks, such as a compiler."""
-    how = [str(device), *(["tf32"] if tf32 and device.type == "cuda" else []), *notes_on(device.type)]
-    return {"host": socket.gethostname(), "device": ", ".join(how), "cohort": members, "torch": torch.__version__}
+def provenance_here(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
+    """The provenance of a run that this process trains: where, and what is unusual there, such as a missing compiler."""
+    precision = ["tf32"] if tf32 and device.type == "cuda" else []
+    description = ", ".join([str(device), *precision, *training_notes(device.type)])
+    return {"host": socket.gethostname(), "device": description, "cohort": members, "torch": torch.__version__}
 
 
-def prepare(cluster: Cluster, device_name: str | None = None) -> torch.device:
+def prepare_process(cluster: Cluster, device_name: str | None = None) -> torch.device:
     """Set this process's precision and share of the GPU; returns the device.
 
     Args:

@@ -1,4 +1,4 @@
-"""Find the Ray cluster to train on as Ray's own tools do, join it or start one on this machine, and notice when it is gone."""
+"""Find the Ray cluster to train on as Ray's own tools do, join it or start one on this machine, and notice when it is away."""
 
 import contextlib
 import logging
@@ -18,15 +18,15 @@ from typing import Any
 
 import presyn
 from presyn import PresynError
-from presyn.device import cores
+from presyn.device import usable_cores
 from sweeps.cluster import Cluster
 from sweeps.cluster.pages import quiet
 
-PROBE = 12.0  # seconds in which a cluster must answer
-GONE = 15.0  # seconds without an answer after which it is gone
+PROBE_SECONDS = 12.0  # in which a cluster must answer
+AWAY_SECONDS = 15.0  # without an answer, after which a cluster counts as away
 
 
-def find(address: str | None) -> str | None:
+def find_cluster(address: str | None) -> str | None:
     """The address of the cluster to join: the one given, else that of a Ray that runs on this node; None if there is none.
 
     Raises:
@@ -36,11 +36,11 @@ def find(address: str | None) -> str | None:
         return None if address == "local" else address
     file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # where `ray start` says it
     try:
-        known = file.read_text().strip()
+        last_address = file.read_text().strip()
     except OSError:
-        known = ""
-    if known and _runs_here(known):
-        return known
+        last_address = ""
+    if last_address and _runs_here(last_address):
+        return last_address
     if address == "auto":
         raise PresynError("no Ray runs on this node, which RAY_ADDRESS=auto asks for: start one with ray start, or unset it.")
     return None
@@ -51,13 +51,14 @@ def _runs_here(address: str) -> bool:
     processes = Path("/proc").glob("[0-9]*/cmdline")
     for process in processes:
         with contextlib.suppress(OSError):
-            words = process.read_bytes()
-            if b"raylet" in words and address.encode() in words:
+            command = process.read_bytes()
+            if b"raylet" in command and address.encode() in command:
                 return True
     return sys.platform != "linux" and _answers(address)
 
 
 def _answers(address: str) -> bool:
+    """Whether something listens at an address, as host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -66,7 +67,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
+def join_cluster(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
     """Join the cluster, or start one on this machine, which stays until this process ends; True if it is one that was joined.
 
     Args:
@@ -79,15 +80,15 @@ def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
     """
     import ray
 
-    address = find(cluster.ray_address)
+    address = find_cluster(cluster.ray_address)
     if ray.is_initialized():  # by an earlier stage
         return address is not None
     quiet(log)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
-            _try(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_shipped())
+            _probe(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_code_for_workers())
         else:
             _start_local(ray)
     except (ConnectionError, RuntimeError, OSError, ValueError) as e:
@@ -103,12 +104,12 @@ def join(cluster: Cluster, log: Path, say: Callable[[str], None]) -> bool:
 
 def _start_local(ray: Any) -> None:
     root = str(Path(presyn.__file__).parent.parent)
-    own_token = not any(os.environ.get(n) for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if own_token:  # else Ray writes one to ~/.ray, after which every Ray of this user wants it
+    has_token = any(os.environ.get(n) for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if not has_token:  # else Ray writes one to ~/.ray, after which every Ray of this user wants it
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",
-        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else cores(),
+        num_cpus=None if os.environ.get("RAY_OVERRIDE_RESOURCES") else usable_cores(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -117,25 +118,25 @@ def _start_local(ray: Any) -> None:
     )
 
 
-LONGEST = 40
+LONGEST_FOLDER = 40
 """Letters of a folder under which the names of Ray's sockets still fit into the 107 that a socket's name may have."""
 
 
 def _short_folder() -> str | None:
     """Where Ray keeps its sockets, if the folder for temporary files is too deep for that, as on some clusters; else None."""
     usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(usual) <= LONGEST:
+    if len(usual) <= LONGEST_FOLDER:
         return None
     return f"{'/tmp' if os.access('/tmp', os.W_OK) else '/dev/shm'}/ray-{os.getuid()}"
 
 
-def _shipped() -> dict[str, Any]:
+def _code_for_workers() -> dict[str, Any]:
     """The code that workers need, which Ray brings to nodes that have none, or another version."""
     root = Path(presyn.__file__).parent
     return {"py_modules": [str(root), str(Path(__file__).parents[1])]}
 
 
-def _try(address: str) -> None:
+def _probe(address: str) -> None:
     """See in a process of its own whether the cluster takes us: Ray itself tries for minutes, and hides the cause.
 
     Raises:
@@ -147,26 +148,28 @@ def _try(address: str) -> None:
             "(ray status): nothing answers."
         )
     code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level=40)"
-    words = [sys.executable, "-c", code, address]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as process:
-        said: list[str] = []
-        reader = threading.Thread(target=lambda: said.extend(iter(process.stderr.readline, "")), daemon=True)  # type: ignore[union-attr]
+    command = [sys.executable, "-c", code, address]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        output: list[str] = []
+        reader = threading.Thread(target=lambda: output.extend(iter(process.stderr.readline, "")), daemon=True)  # type: ignore[union-attr]
         reader.start()
-        deadline = time.monotonic() + PROBE
-        while process.poll() is None and time.monotonic() < deadline and not _cause(said):
+        deadline = time.monotonic() + PROBE_SECONDS
+        while process.poll() is None and time.monotonic() < deadline and not _explain(output):
             time.sleep(0.05)
         running = process.poll() is None
         process.kill()
         process.wait()
         reader.join(2)
     if running or process.returncode:
-        cause = _cause(said) or (f"it did not answer within {PROBE:.0f} s" if running else (said or ["no word"])[-1].strip())
+        cause = _explain(output) or (
+            f"it did not answer within {PROBE_SECONDS:.0f} s" if running else (output or ["no word"])[-1].strip()
+        )
         raise PresynError(f"Ray at {address} cannot be joined: {cause}")
 
 
-def _cause(said: list[str]) -> str:
-    """What Ray's words mean, if they say why."""
-    text = "".join(said)
+def _explain(output: list[str]) -> str:
+    """Why Ray did not join, from the lines that it printed; empty if they do not say."""
+    text = "".join(output)
     if "InvalidAuthToken" in text or "AuthenticationError" in text:
         return (
             "it wants a token, and the one here is missing or wrong. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or "
@@ -178,10 +181,10 @@ def _cause(said: list[str]) -> str:
     return ""
 
 
-def slots_of(cluster: Cluster) -> int | None:
+def cluster_slots(cluster: Cluster) -> int | None:
     """Cohorts that the cluster trains at the same time; None if there is none to join, or it has not been joined yet."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized() or find(cluster.ray_address) is None:
+    if ray is None or not ray.is_initialized() or find_cluster(cluster.ray_address) is None:
         return None
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     kind = cluster.kinds(sum(n.get("GPU", 0) for n in nodes))[0]
@@ -199,20 +202,20 @@ def describe(address: str) -> str:
         kind = next((r.removeprefix("accelerator_type:") for r in node["Resources"] if r.startswith("accelerator_type:")), "")
         if node["Resources"].get("GPU"):
             total[f"GPU {kind}".strip()] += int(node["Resources"]["GPU"])
-    what = ", ".join(f"{n} {k}" + ("s" if k == "CPU" and n != 1 else "") for k, n in total.items())
-    return f"joined Ray at {address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, {what}"
+    devices = ", ".join(f"{n} {k}" + ("s" if k == "CPU" and n != 1 else "") for k, n in total.items())
+    return f"joined Ray at {address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, {devices}"
 
 
 def _watch(address: str) -> None:
-    """End this process with a word when the cluster is gone; Ray would end it with a page, or hang."""
+    """End this process with one line when the cluster is away; Ray would end it with a page, or hang."""
 
     def watch() -> None:
-        last = time.monotonic()
+        last_answer = time.monotonic()
         while True:
             time.sleep(3)
             if _answers(address):
-                last = time.monotonic()
-            elif time.monotonic() - last > GONE:
+                last_answer = time.monotonic()
+            elif time.monotonic() - last_answer > AWAY_SECONDS:
                 print(
                     f"\npresyn: the Ray cluster at {address} is gone: its head does not answer. What is finished is in the "
                     "store. Start the cluster again if it was one, then run the same command again: it goes on.",

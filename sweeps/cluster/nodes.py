@@ -12,12 +12,12 @@ import torch
 
 import presyn
 from presyn import Benchmark, PresynError
-from presyn.datasets import Dataset, digest_of
-from presyn.device import cores
+from presyn.datasets import Dataset, digest_dataset
+from presyn.device import usable_cores
 from sweeps.checkpoints import Checkpoints
-from sweeps.cluster import Cluster, NodeError, prepare
+from sweeps.cluster import Cluster, NodeError, prepare_process
 
-TORCH = (2, 11)  # the oldest that trains
+OLDEST_TORCH = (2, 11)
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,20 @@ class Images:
 
     Attributes:
         name: What benchmarks call it.
-        stored: The reference of the data set in Ray's object store, which brings it to a node once.
-        digest: Of its content.
+        reference: Of the data set in Ray's object store, which brings it to a node once.
+        digest: The digest of its content.
     """
 
     name: str
-    stored: Any
+    reference: Any
     digest: str
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Images":
+    def store(cls, dataset: Dataset) -> "Images":
+        """Put a data set into Ray's object store; what the driver does."""
         import ray
 
-        return cls(dataset.name, ray.put(dataset), digest_of(dataset))
+        return cls(dataset.name, ray.put(dataset), digest_dataset(dataset))
 
     def fetch(self) -> Dataset:
         """The data set on this node.
@@ -48,25 +49,26 @@ class Images:
         """
         import ray
 
-        if self.digest not in _seen:
-            dataset = ray.get(self.stored)
-            if digest_of(dataset) != self.digest:
+        if self.digest not in _fetched:
+            dataset = ray.get(self.reference)
+            if digest_dataset(dataset) != self.digest:
                 raise NodeError(f"the images of {self.name} did not arrive as the driver sent them. Restart Ray there.")
-            _seen[self.digest] = dataset
-        return _seen[self.digest]
+            _fetched[self.digest] = dataset
+        return _fetched[self.digest]
 
 
-_seen: dict[str, Dataset] = {}
+_fetched: dict[str, Dataset] = {}
+"""Digest -> a data set that this process has fetched."""
 
 
 @dataclass(frozen=True)
-class Driver:
-    """What a node must have in common with the driver.
+class Setup:
+    """What a worker needs to train as the driver would; the driver sends it.
 
     Attributes:
-        checkpoints: Where they are.
+        checkpoints: Where to write.
         cluster: Where to train.
-        code: The driver's `code_digest`.
+        code: The digest of the driver's code.
         images: Benchmark -> its images.
     """
 
@@ -80,38 +82,39 @@ class Driver:
         return self.images[benchmark].fetch()
 
 
-def look(driver: Driver, kind: str) -> dict[str, Any]:
+def look_at_node(setup: Setup, kind: str) -> dict[str, Any]:
     """See whether this process can train on its node; returns what the node is.
 
     Args:
-        driver: What it must have in common with the driver.
+        setup: What it needs.
         kind: gpu if this process was given one, else cpu.
 
     Raises:
         NodeError: it cannot, and why.
     """
-    if code_digest() != driver.code:
+    if digest_code() != setup.code:
         raise NodeError(f"presyn is another version there ({Path(presyn.__file__).parent}): install the driver's.")
     version = tuple(int(n) for n in torch.__version__.split(".")[:2])
-    if version < TORCH:
-        raise NodeError(f"torch is {torch.__version__} there, and must be at least {TORCH[0]}.{TORCH[1]}: upgrade it.")
-    driver.checkpoints.check_shared()
-    for images in driver.images.values():
+    if version < OLDEST_TORCH:
+        raise NodeError(
+            f"torch is {torch.__version__} there, and must be at least {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}: upgrade it."
+        )
+    setup.checkpoints.check_shared()
+    for images in setup.images.values():
         images.fetch()
-    device = prepare_kind(driver.cluster, kind)
+    device = prepare_device(setup.cluster, kind)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return {"host": socket.gethostname(), "torch": torch.__version__, "device": name, "cores": cores()}
+    return {"host": socket.gethostname(), "torch": torch.__version__, "device": name, "cores": usable_cores()}
 
 
-def prepare_kind(cluster: Cluster, kind: str) -> torch.device:
+def prepare_device(cluster: Cluster, kind: str) -> torch.device:
     """Prepare this process for what it was given; returns the device.
 
     Raises:
         NodeError: torch cannot use it.
     """
-    given = cluster.device or ("cuda" if kind == "gpu" else "cpu")
     try:
-        return prepare(cluster, given)
+        return prepare_process(cluster, cluster.device or ("cuda" if kind == "gpu" else "cpu"))
     except PresynError as e:
         if kind == "cpu":
             raise NodeError(str(e)) from None
@@ -121,8 +124,17 @@ def prepare_kind(cluster: Cluster, kind: str) -> torch.device:
         ) from None
 
 
+def describe_fault(setup: Setup, kind: str) -> str:
+    """What is wrong with the node of this process, as a task of its own; empty if it can train."""
+    try:
+        look_at_node(setup, kind)
+    except NodeError as e:
+        return f"{socket.gethostname()}: {e}"
+    return ""
+
+
 @cache
-def code_digest() -> str:
+def digest_code() -> str:
     """A digest of the code that trains, as it is on this node."""
     digest = hashlib.sha256()
     root = Path(presyn.__file__).parent

@@ -34,23 +34,23 @@ def quiet(log: Path) -> None:
 
 
 def _redirect(log: Path) -> None:
-    """What Ray's C++ prints goes to the log; what Python prints on stderr stays where it is."""
+    """Let what Ray's C++ prints go to the log; what Python prints on stderr stays where it is."""
     try:
         if sys.stderr.fileno() != 2:
             return
     except (OSError, AttributeError, ValueError):
         return
     sys.stderr.flush()
-    kept = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(target, 2)
     os.close(target)
-    sys.stderr = kept
-    atexit.register(_say_where, log)
+    sys.stderr = terminal
+    atexit.register(_name_log, log)
 
 
-def _say_where(log: Path) -> None:
-    """As the last line of this process, where Ray's words are; if it had none, the file goes."""
+def _name_log(log: Path) -> None:
+    """Print, as the last line of this process, where Ray's messages are; if there are none, the file is removed."""
     if log.exists() and log.stat().st_size == 0:
         log.unlink(missing_ok=True)
         with contextlib.suppress(OSError):

@@ -12,8 +12,8 @@ from pipeline.plan import Plan
 from pipeline.records.store import Store
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
-from sweeps.execute import train_here
-from sweeps.manifest import draw, runs_of
+from sweeps.execute import train_in_process
+from sweeps.manifest import draw_trials, trial_runs
 from sweeps.space import read_space
 
 SPACE = """
@@ -47,8 +47,8 @@ class Home:
     def outcomes(self, store=None):
         return {i: (r["status"], r["accuracy"], r["loss"], r["figures"]) for i, r in self.rows(store).items()}
 
-    def parts(self):
-        """Checkpoints that are there."""
+    def count_checkpoints(self):
+        """How many files of checkpoints the store holds."""
         return len(list((self.store / "checkpoints").glob("*/*.pt")))
 
     def check(self, store=None, uri=None):
@@ -66,8 +66,8 @@ class Home:
         from mlflow import MlflowClient
 
         client = MlflowClient(uri)
-        found = client.search_runs([client.get_experiment_by_name("search").experiment_id])
-        children = [r for r in found if "mlflow.parentRunId" in r.data.tags and r.data.tags["run_id"] in self.expected]
+        mlflow_runs = client.search_runs([client.get_experiment_by_name("search").experiment_id])
+        children = [r for r in mlflow_runs if "mlflow.parentRunId" in r.data.tags and r.data.tags["run_id"] in self.expected]
         assert sorted(r.data.tags["run_id"] for r in children) == sorted(self.expected), "one MLflow run for each network"
         parents = {r.data.tags["mlflow.parentRunId"] for r in children}
         assert len(parents) == 1 and {r.info.status for r in children} == {"FINISHED"}
@@ -79,28 +79,28 @@ class Home:
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory):
     """(seed, epochs) -> what the search comes to, computed in this process without Ray; made once."""
-    known = {}
+    outcomes = {}
 
-    def of(seed, epochs):
-        if (seed, epochs) not in known:
+    def train(seed, epochs):
+        if (seed, epochs) not in outcomes:
             folder = tmp_path_factory.mktemp("plain")
             (folder / "space.yaml").write_text(SPACE.format(seed=seed, epochs=epochs))
             space = read_space(str(folder / "space.yaml"))
             plan = Plan(Store(folder / "store"), Cluster())
-            for run in runs_of(space, draw(space)):
+            for run in trial_runs(space, draw_trials(space)):
                 plan.add(run)
             records = {}
-            train_here(
+            train_in_process(
                 plan.runs,
                 Checkpoints(folder / "checkpoints", "s"),
                 Cluster(),
                 lambda i, record, place: records.update({i: record}),
                 lambda steps: None,
             )
-            known[seed, epochs] = {i: (r["status"], r["accuracy"], r["loss"], r["figures"]) for i, r in records.items()}
-        return known[seed, epochs]
+            outcomes[seed, epochs] = {i: (r["status"], r["accuracy"], r["loss"], r["figures"]) for i, r in records.items()}
+        return outcomes[seed, epochs]
 
-    return of
+    return train
 
 
 @pytest.fixture

@@ -134,15 +134,15 @@ class Machine:
 
     def processes(self, word: str) -> list[psutil.Process]:
         """Processes inside whose command has this word."""
-        found = []
+        processes = []
         for p in psutil.Process(self.keeper.pid).children(recursive=True):
-            found += [p] if word in _command(p) else []
+            processes += [p] if word in _command(p) else []
         for started in self.started:
             if started.poll() is None:
                 for p in [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]:
-                    if word in _command(p) and p not in found:
-                        found.append(p)
-        return found
+                    if word in _command(p) and p not in processes:
+                        processes.append(p)
+        return processes
 
     def close(self) -> None:
         for process in reversed(self.started):  # with the first process of a pid namespace all others in it end

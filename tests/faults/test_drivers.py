@@ -35,7 +35,7 @@ def test_a_driver_killed_at_random_moments_goes_on_each_time(machine, home):
 def test_when_the_head_is_gone_the_command_ends_and_goes_on_with_another(machine, home, what):
     machine.cluster(2)
     driver = machine.presyn(COMMAND)
-    until(lambda: home.parts() >= 3)
+    until(lambda: home.count_checkpoints() >= 3)
     if what == "the head":
         machine.kill(1)
     else:
@@ -57,7 +57,7 @@ def test_when_the_head_is_gone_the_command_ends_and_goes_on_with_another(machine
 def test_sigterm_ends_in_one_line_and_leaves_no_worker(machine, home):
     machine.cluster(2)
     driver = machine.presyn(COMMAND)
-    until(lambda: home.parts() >= 2)
+    until(lambda: home.count_checkpoints() >= 2)
     os.kill(machine.processes("pipeline.cli")[-1].pid, signal.SIGTERM)
     assert driver.wait(timeout=60) == 143
     assert "go on with: presyn search --space space.yaml" in machine.said("driver")
@@ -69,7 +69,7 @@ def test_sigterm_ends_in_one_line_and_leaves_no_worker(machine, home):
 def test_two_drivers_do_not_share_a_store(machine, home):
     machine.cluster(1)
     first = machine.presyn(COMMAND, "first")
-    until(lambda: home.parts() >= 1)
+    until(lambda: home.count_checkpoints() >= 1)
     assert machine.presyn(COMMAND, "second").wait(timeout=60) == 1
     assert "is in use by 'presyn search'" in machine.said("second")
     assert machine.presyn(f"{COMMAND} --wait", "third").wait(timeout=300) == 0, machine.said("third")

@@ -9,7 +9,7 @@ from nodes import BIN, HEAD, until
 def test_a_node_that_is_killed_loses_nothing(machine, home):
     machine.cluster(3)
     driver = machine.presyn(COMMAND)
-    until(lambda: home.parts() >= 4)
+    until(lambda: home.count_checkpoints() >= 4)
     machine.kill(2)
     assert driver.wait(timeout=300) == 0, machine.said("driver")
     assert "joined Ray at 10.77.0.1:6379: 3 nodes, 3 CPUs" in machine.said("driver")
@@ -20,7 +20,7 @@ def test_a_node_that_is_killed_loses_nothing(machine, home):
 def test_a_node_that_joins_late_gets_work(machine, home):
     machine.cluster(1)
     driver = machine.presyn(COMMAND)
-    until(lambda: home.parts() >= 1)
+    until(lambda: home.count_checkpoints() >= 1)
     machine.node(2, "--num-cpus=1")
     assert driver.wait(timeout=300) == 0, machine.said("driver")
     assert home.hosts() == {"node1", "node2"}

@@ -13,7 +13,7 @@ from pipeline.experiments.ablations.variants import ABLATIONS, DEPARTURES, RANGE
 from pipeline.paper.published import authors_parameters
 from presyn import BENCHMARKS as ALL
 from presyn import make_run
-from sweeps.manifest import draw
+from sweeps.manifest import draw_trials
 from sweeps.space import read_space
 
 BENCHMARKS = ("split-mnist", "permuted-mnist")
@@ -102,10 +102,10 @@ def test_a_method_is_searched_where_its_own_space_says():
     assert ewc.search == read_space("ewc-split-mnist").search and ewc.trials == 7
     assert {"form": "online", "fisher": "sampled", "validation": 10_000}.items() <= ewc.fixed.items()
     bgd = space("bgd", "permuted-fashion", {"eta0": 1.0})
-    assert list(bgd.search) == ["sigma0"] and [t.params["sigma0"] for t in draw(bgd)] == [0.05, 0.01, 1e-3, 1e-4]
+    assert list(bgd.search) == ["sigma0"] and [t.params["sigma0"] for t in draw_trials(bgd)] == [0.05, 0.01, 1e-3, 1e-4]
     assert space("sgd", "split-digits", {}).fixed["validation"] == 300
     nothing_left = space("sgd", "split-digits", {"eta0": 0.1, "optimizer": "adam"})
-    assert nothing_left.trials == len(draw(nothing_left)) == 1
+    assert nothing_left.trials == len(draw_trials(nothing_left)) == 1
 
 
 def test_one_of_the_users_own(home, here):

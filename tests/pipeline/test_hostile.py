@@ -22,7 +22,7 @@ import pipeline.perform
 from pipeline.cli import COMMANDS, main, make_app
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
-from presyn.methods import PERCEPTRONS, kind_of
+from presyn.methods import PERCEPTRONS, method_class
 from sweeps.files import read_benchmark
 from sweeps.space import read_space
 
@@ -132,7 +132,7 @@ class Home:
 
     def tries(self, words, environment=None):
         """Give a command; it must end well, or with one message, in bounded time, and lose nothing of the store and results."""
-        kept = self.kept()
+        kept = self.state_path()
         out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
         before = dict(os.environ)
         os.environ.update(environment or {})
@@ -152,7 +152,7 @@ class Home:
             ours = [line for line in told.splitlines() if line.startswith("presyn: ")]
             assert ours, (words, environment, told)
         assert time.monotonic() - began < SLOWEST, (words, environment)
-        after = self.kept()
+        after = self.state_path()
         assert all(after.get(path) == content for path, content in kept.items()), (words, environment)
         TALLY[words[0] if words else ""] += 1
         return code, told
@@ -222,7 +222,12 @@ def variables(home, data):
 def fields_of_runs(home, data):
     """Every field of every method and benchmark, as a value of YAML on the command line, and from Python."""
     method = data.draw(st.sampled_from([*METHODS, *PERCEPTRONS]))
-    names = [*kind_of(method).Options.names(), *kind_of(method).preset_names, *(f.name for f in fields(Benchmark)), "nonsense"]
+    names = [
+        *method_class(method).Options.names(),
+        *method_class(method).preset_names,
+        *(f.name for f in fields(Benchmark)),
+        "nonsense",
+    ]
     name, value = data.draw(st.sampled_from(names)), data.draw(values)
     benchmark = (
         "patterns" if method in PERCEPTRONS else data.draw(st.sampled_from(["split-digits", "permuted-digits", "digits"]))

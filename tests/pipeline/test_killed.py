@@ -15,11 +15,10 @@ import pytest
 
 from pipeline.plan import Plan
 from pipeline.records.store import Store
-from sweeps.checkpoint_files import parts_of, read
-from sweeps.checkpoints import Checkpoints
+from sweeps.checkpoints import Checkpoints, read_file, segments_in_name
 from sweeps.cluster import Cluster
-from sweeps.execute import train_here
-from sweeps.manifest import draw, runs_of
+from sweeps.execute import train_in_process
+from sweeps.manifest import draw_trials, trial_runs
 from sweeps.space import read_space
 
 SPACE = """
@@ -66,14 +65,14 @@ def until(condition, seconds=90):
 
 def some_parts(home, parts):
     """Whether a checkpoint after so many parts is there."""
-    return lambda: any(parts_of(p) >= parts for p in (home / ".presyn" / "checkpoints").glob("*/*.pt"))
+    return lambda: any(segments_in_name(p) >= parts for p in (home / ".presyn" / "checkpoints").glob("*/*.pt"))
 
 
 def progress(home):
     """run id -> the times at which its parts ended, by its newest checkpoint."""
     newest = {}
-    for path in sorted((home / ".presyn" / "checkpoints").glob("*/*.pt"), key=parts_of):
-        for run_id, saved in (read(path) or {}).items():
+    for path in sorted((home / ".presyn" / "checkpoints").glob("*/*.pt"), key=segments_in_name):
+        for run_id, saved in (read_file(path) or {}).items():
             newest[run_id] = saved["record"]["ended"]
     return newest
 
@@ -98,11 +97,11 @@ def uninterrupted(tmp_path_factory):
     (folder / "space.yaml").write_text(SPACE)
     space = read_space(str(folder / "space.yaml"))
     plan = Plan(Store(folder / "store"), Cluster())
-    for run in runs_of(space, draw(space)):
+    for run in trial_runs(space, draw_trials(space)):
         plan.add(run)
     records = {}
     checkpoints = Checkpoints(folder / "checkpoints", "s")
-    train_here(plan.runs, checkpoints, Cluster(), lambda i, r, place: records.update({i: r}), lambda steps: None)
+    train_in_process(plan.runs, checkpoints, Cluster(), lambda i, r, place: records.update({i: r}), lambda steps: None)
     return {i: (r["status"], r["accuracy"], r["loss"], r["figures"]) for i, r in records.items()}
 
 

@@ -25,8 +25,8 @@ from pipeline.records.mlflow.writer import Writer, sync
 from pipeline.records.store import Store
 from pipeline.workspace import Workspace
 from presyn import PresynError, Record, make_run
-from presyn.errors import hidden
-from sweeps.files import database_in
+from presyn.errors import hide_passwords
+from sweeps.files import sqlite_address
 
 ONE = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1", "tasks=1"]
 RUN = make_run("sgd", "permuted-digits", 0, {"tasks": 1})
@@ -47,7 +47,7 @@ def row_of(store, **changes):
 
 @pytest.fixture
 def own(home):
-    return database_in(home / ".presyn" / "mlflow.db")
+    return sqlite_address(home / ".presyn" / "mlflow.db")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def web():
 
 def test_two_stores_on_one_server_leave_each_others_runs_alone(home, empty_mlflow):
     shutil.copy(empty_mlflow, home / "shared.db")
-    uri = database_in(home / "shared.db")
+    uri = sqlite_address(home / "shared.db")
     for store in ("a", "b"):
         assert main([*ONE, "--store", store, "--mlflow", uri]) == 0
     before = {r.info.run_id: r.data.tags["presyn_store"] for r in runs_of(uri)}
@@ -202,13 +202,13 @@ def test_a_password_reaches_the_server_and_nobody_else(home, web, monkeypatch, c
 
 
 def test_addresses_are_shown_without_their_users():
-    assert hidden("presyn run --mlflow http://a:b@c:1/x") == "presyn run --mlflow http://***@c:1/x"
-    assert hidden("postgresql://a:b%40@c/db failed") == "postgresql://***@c/db failed"
+    assert hide_passwords("presyn run --mlflow http://a:b@c:1/x") == "presyn run --mlflow http://***@c:1/x"
+    assert hide_passwords("postgresql://a:b%40@c/db failed") == "postgresql://***@c/db failed"
     for word in ("http://u:pa/ss@host:1/x", "http://u:a#b?c@host:1/x", "'http://u:pa ss@host:1/x'"):
-        assert "u:" not in hidden(word) and "host:1/x" in hidden(word) and "ss@" not in hidden(word)
-    assert hidden("s3://k:s@b/f?endpoint_override=http://u:p@h") == "s3://***@b/f?endpoint_override=http://***@h"
-    assert hidden("postgresql://h/db?user=u&password=se&x=1") == "postgresql://h/db?user=u&password=***&x=1"
-    assert hidden("mail a@b, see http://c/d") == "mail a@b, see http://c/d"
+        assert "u:" not in hide_passwords(word) and "host:1/x" in hide_passwords(word) and "ss@" not in hide_passwords(word)
+    assert hide_passwords("s3://k:s@b/f?endpoint_override=http://u:p@h") == "s3://***@b/f?endpoint_override=http://***@h"
+    assert hide_passwords("postgresql://h/db?user=u&password=se&x=1") == "postgresql://h/db?user=u&password=***&x=1"
+    assert hide_passwords("mail a@b, see http://c/d") == "mail a@b, see http://c/d"
     assert address("http://c:1/x") == "http://c:1/x"
 
 
@@ -278,9 +278,11 @@ def test_a_store_that_was_moved_keeps_its_artifacts_where_it_is(home, here, own)
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=True)
     moved = home / "a b#c%20?d"
     assert sorted(p.name for p in home.iterdir()) == ["a b#c%20?d", "out"], "all of it is in the one folder"
-    (parent,) = [r for r in runs_of(database_in(moved / "mlflow.db"), "search") if "presyn_parent" in r.data.tags]
+    (parent,) = [r for r in runs_of(sqlite_address(moved / "mlflow.db"), "search") if "presyn_parent" in r.data.tags]
     assert parent.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
-    assert {a.path for a in MlflowClient(database_in(moved / "mlflow.db")).list_artifacts(parent.info.run_id)} >= {"best.yaml"}
+    assert {a.path for a in MlflowClient(sqlite_address(moved / "mlflow.db")).list_artifacts(parent.info.run_id)} >= {
+        "best.yaml"
+    }
 
 
 def test_a_kill_while_the_database_is_made_leaves_none(home):
@@ -372,7 +374,7 @@ def test_a_row_that_is_written_again_while_it_is_written_comes_once_more(home, o
 
 def test_pages_of_a_database_of_noise_are_refused_in_one_line(home, capsys):
     (home / "noise.db").write_bytes(os.urandom(3000))
-    assert main(["mlflow-ui", "--mlflow", database_in(home / "noise.db"), "--port", "5959"]) == 1
+    assert main(["mlflow-ui", "--mlflow", sqlite_address(home / "noise.db"), "--port", "5959"]) == 1
     assert "cannot be opened (its database is damaged or half made)" in capsys.readouterr().err
 
 

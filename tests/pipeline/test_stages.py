@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pipeline.perform
 import pipeline.plan
 from pipeline.cli import main
 from pipeline.perform import perform
@@ -17,8 +18,9 @@ from pipeline.plan import Plan
 from pipeline.records.csvs import import_rows, read_file
 from pipeline.records.store import Store
 from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.train import train
 from pipeline.workspace import Workspace
-from presyn import BENCHMARKS, PresynError, make_run, schedule_of
+from presyn import BENCHMARKS, PresynError, make_run, make_schedule
 from presyn.datasets import load
 from sweeps.cluster import Cluster
 
@@ -96,14 +98,14 @@ def test_rows_carry_every_series_and_come_back_with_them(at):
 
 
 def test_counting_a_runs_steps_builds_no_network(at, monkeypatch):
-    monkeypatch.setattr(pipeline.plan, "cohort_of", None)
+    monkeypatch.setattr(pipeline.plan, "make_cohort", None)
     plan = Plan(at.store, Cluster())
     run = make_run("presynaptic", "permuted-digits", 1)
     assert plan.steps(run) == 5 * 10 * (1437 // 20) and plan.schedule(run).images_tested() == (1 + 2 + 3 + 4 + 5) * 360
-    joint = schedule_of(make_run("joint", "permuted-digits", 1), load("digits"))
-    assert (joint.parts, joint.steps(0)) == (10, 5 * 1437 // 20)
-    single = schedule_of(make_run("sgd", "digits", 1, {"epochs": 7}), load("digits"))
-    assert (single.parts, list(single.epochs_of(3)), single.tested_tasks(5), single.tested_tasks(6)) == (7, [3], (), range(1))
+    joint = make_schedule(make_run("joint", "permuted-digits", 1), load("digits"))
+    assert (joint.segments, joint.steps(0)) == (10, 5 * 1437 // 20)
+    single = make_schedule(make_run("sgd", "digits", 1, {"epochs": 7}), load("digits"))
+    assert (single.segments, list(single.epochs(3)), single.tested_tasks(5), single.tested_tasks(6)) == (7, [3], (), range(1))
 
 
 class Learning(Stage):
@@ -156,7 +158,26 @@ def test_a_stage_that_asks_again_is_asked_until_it_is_done(at, client):
     assert len(client.search_runs([client.get_experiment_by_name("halving").experiment_id])) == 5, "four runs and their parent"
     assert len(at.store.ids()) == 5
     again = perform([Follower()], at, here=True)  # everything is read, and nothing trained
+    assert len(client.search_runs([client.get_experiment_by_name("halving").experiment_id])) == 5, "and none is doubled"
     assert again["halving"].value == made["halving"].value and len(at.store.ids()) == 5
+
+
+def test_a_stage_that_is_stopped_between_two_askings_has_its_runs_once_in_mlflow(at, client, monkeypatch):
+    calls = []
+
+    def stopped(*arguments):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return train(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.perform, "train", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            perform([Halving()], at, here=True)
+    perform([Halving()], at, here=True)
+    runs = client.search_runs([client.get_experiment_by_name("halving").experiment_id])
+    assert len(runs) == 5 and {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_a_stage_that_is_done_does_not_wait_for_others(at):

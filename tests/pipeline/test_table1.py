@@ -22,7 +22,7 @@ from pipeline.stage import Known
 from presyn import BENCHMARKS, METHODS, PresynError
 from sweeps.files import read_benchmark
 from sweeps.manifest import Trial
-from sweeps.space import own_options, read_space
+from sweeps.space import method_options, read_space
 
 TABLE = Table1(search(read_space("presynaptic-permuted-mnist")), (2019, 2020, 2021), tuple(BENCHMARKS[b] for b in FOUR))
 NOWHERE = Path("/nowhere")
@@ -38,7 +38,7 @@ def no_winners(monkeypatch):
 def wanted(table, params):
     """(label, run) of all that a table asks for, with this winner of its search."""
     space = table.search.space
-    winner = None if params is None else Winner(params, own_options(space.method, space.fixed), 0.9, 0)
+    winner = None if params is None else Winner(params, method_options(space.method, space.fixed), 0.9, 0)
     return [(w.labels["parameters"], w.run) for w in table.ask(Known((), {table.search.name: winner}))]
 
 

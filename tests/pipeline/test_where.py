@@ -15,7 +15,7 @@ import pytest
 import pipeline.records.store
 from pipeline import cli
 from pipeline.records.store import Store
-from sweeps.cluster.join import LONGEST, _short_folder
+from sweeps.cluster.join import LONGEST_FOLDER, _short_folder
 
 ROOT = Path(__file__).parents[2]
 RUN = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "2", "--set", "epochs=1", "tasks=2"]
@@ -74,7 +74,7 @@ def test_rays_sockets_fit_under_a_deep_folder_for_temporary_files(monkeypatch, t
     monkeypatch.setenv("RAY_TMPDIR", "")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 60)))
     short = _short_folder()
-    assert short and len(short) <= LONGEST and Path(short).parent.is_dir()
+    assert short and len(short) <= LONGEST_FOLDER and Path(short).parent.is_dir()
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
     assert _short_folder() is None
 

@@ -56,12 +56,12 @@ class PresynapticTwin:
 
 def unflatten(sizes, flat):
     """A flat row of weights as layers (inputs, outputs)."""
-    parts = flat.split([i * j for i, j in zip(sizes, sizes[1:], strict=False)])
-    return [p.view(i, j) for p, i, j in zip(parts, sizes, sizes[1:], strict=False)]
+    layers = flat.split([i * j for i, j in zip(sizes, sizes[1:], strict=False)])
+    return [p.view(i, j) for p, i, j in zip(layers, sizes, sizes[1:], strict=False)]
 
 
 def uniforms(key, n):
-    """The numbers behind a mask, by plain Python integers: the twin of `presyn.streams.uniform`."""
+    """The numbers behind a mask, by plain Python integers: the twin of `presyn.random_numbers.uniform`."""
     word = 2**32 - 1
 
     def mix(v):

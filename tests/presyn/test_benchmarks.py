@@ -1,4 +1,4 @@
-"""The tasks are those of the paper, and the streams are passes over the right images."""
+"""The tasks are those of the paper, and the minibatches pass over the right images."""
 
 import dataclasses
 
@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from presyn import BENCHMARKS, Benchmark, PresynError
-from presyn.benchmarks import held_out
-from presyn.stream import Stream, inputs
+from presyn.benchmarks import hold_out
+from presyn.minibatches import Minibatches, make_inputs
 
 CPU = torch.device("cpu")
 BASE = Benchmark(name="b", dataset="digits", kind="permuted", tasks=5, epochs=4, batch_size=20, hidden=(8,))
 
 
-def stream(data, joint=False, seeds=(1, 2), **changes):
-    return Stream(dataclasses.replace(BASE, **changes), data, seeds, joint, CPU)
+def minibatches(data, joint=False, seeds=(1, 2), **changes):
+    return Minibatches(dataclasses.replace(BASE, **changes), data, seeds, joint, CPU)
 
 
 def test_the_papers_benchmarks():
@@ -26,27 +26,27 @@ def test_the_papers_benchmarks():
 
 
 def test_every_task_and_seed_has_a_permutation_of_its_own(tiny):
-    p = stream(tiny, seeds=(1, 2, 3)).permutations
+    p = minibatches(tiny, seeds=(1, 2, 3)).permutations
     assert torch.equal(p.sort(dim=-1).values, torch.arange(36).expand(3, 5, 36))
     assert len({tuple(row.tolist()) for row in p.reshape(-1, 36)}) == 15
-    assert torch.equal(stream(tiny, seeds=(3,)).permutations[0], p[2])
+    assert torch.equal(minibatches(tiny, seeds=(3,)).permutations[0], p[2])
     assert (p != torch.arange(36)).any(dim=-1).all(), "all ten tasks are permuted, the first as well"
 
 
 def test_an_epoch_is_one_shuffled_pass_without_the_incomplete_batch(tiny):
-    s = stream(tiny, batch_size=30)
-    batches = s.epoch(1, 0)
-    assert batches.image.shape == (16, 2, 30) and batches.task == 1
-    seen = batches.image[:, 0].flatten()
+    s = minibatches(tiny, batch_size=30)
+    order = s.order(1, 0)
+    assert order.images.shape == (16, 2, 30) and order.tasks == 1
+    seen = order.images[:, 0].flatten()
     assert len(seen.unique()) == 480
-    assert not torch.equal(seen, batches.image[:, 1].flatten())
-    assert not torch.equal(seen, s.epoch(1, 1).image[:, 0].flatten())
+    assert not torch.equal(seen, order.images[:, 1].flatten())
+    assert not torch.equal(seen, s.order(1, 1).images[:, 0].flatten())
 
 
 def test_split_tasks_hold_two_classes_with_parity_as_label(tiny):
-    s = stream(tiny, kind="split")
+    s = minibatches(tiny, kind="split")
     for task in range(5):
-        rows = s.epoch(task, 0).image.flatten()
+        rows = s.order(task, 0).images.flatten()
         classes = torch.from_numpy(tiny.train_y)[rows]
         assert set(classes.tolist()) == {2 * task, 2 * task + 1}
         assert torch.equal(s.train_y[rows], classes % 2)
@@ -54,9 +54,9 @@ def test_split_tasks_hold_two_classes_with_parity_as_label(tiny):
 
 
 def test_inputs_are_permuted_scaled_pixels(tiny):
-    s = stream(tiny)
-    batch = s.epoch(3, 0).image[0]
-    fast = inputs(s.train_x, batch, s.pixel_index(3), s.scale, s.offset)
+    s = minibatches(tiny)
+    batch = s.order(3, 0).images[0]
+    fast = make_inputs(s.train_x, batch, s.pixel_index(3), s.scale, s.offset)
     for k in range(2):
         for b in range(3):
             slow = tiny.train_x[batch[k, b]][s.permutations[k, 3].numpy()] / 16
@@ -64,22 +64,22 @@ def test_inputs_are_permuted_scaled_pixels(tiny):
 
 
 def test_joint_training_sees_every_image_under_every_permutation_once(tiny):
-    s = stream(tiny, joint=True)
-    batches = s.epoch(0, 0)
-    pairs = batches.image[:, 0].flatten() * 5 + batches.task[:, 0].flatten()
+    s = minibatches(tiny, joint=True)
+    order = s.order(0, 0)
+    pairs = order.images[:, 0].flatten() * 5 + order.tasks[:, 0].flatten()
     assert len(pairs) == 2500 and len(pairs.unique()) == 2500
 
 
 def test_joint_training_on_split_tasks_sees_every_image_once(tiny):
-    rows = stream(tiny, joint=True, kind="split").epoch(0, 0).image[:, 0].flatten()
+    rows = minibatches(tiny, joint=True, kind="split").order(0, 0).images[:, 0].flatten()
     assert len(rows.unique()) == 500
 
 
 @pytest.mark.parametrize(("transition", "width"), [("zeno", 1 / 2), ("released", 1 / 4)])
 def test_continuous_tasks_mix_around_the_boundary(tiny, transition, width):
-    s = stream(tiny, kind="continuous", transition=transition, tasks=3, epochs=40, seeds=range(10))
+    s = minibatches(tiny, kind="continuous", transition=transition, tasks=3, epochs=40, seeds=range(10))
     # The share of each task over the first two segments, in fortieths of a segment.
-    share = np.array([[(s.epoch(t, e).task == i).float().mean() for i in range(3)] for t in range(2) for e in range(40)])
+    share = np.array([[(s.order(t, e).tasks == i).float().mean() for i in range(3)] for t in range(2) for e in range(40)])
     assert (share[:10, 0] == 1).all(), "the first task begins alone"
     position = (np.arange(80) + 0.5) / 40 - 1  # of the boundary, in segments
     expected = np.clip(position / width + 0.5, 0, 1)
@@ -90,19 +90,21 @@ def test_continuous_tasks_mix_around_the_boundary(tiny, transition, width):
 
 
 def test_released_transitions_draw_with_replacement_and_zenos_do_not(tiny):
-    rows = {t: stream(tiny, kind="continuous", transition=t).epoch(0, 0).image[:, 0].flatten() for t in ("zeno", "released")}
+    rows = {
+        t: minibatches(tiny, kind="continuous", transition=t).order(0, 0).images[:, 0].flatten() for t in ("zeno", "released")
+    }
     assert len(rows["zeno"].unique()) == 500
     assert 250 < len(rows["released"].unique()) < 400  # 316 expected of 500
 
 
 def test_validation_images_are_held_out_of_training_and_replace_the_test_set(tiny):
     benchmark = dataclasses.replace(BASE, validation=100)
-    train, validation = held_out(benchmark, tiny)
+    train, validation = hold_out(benchmark, tiny)
     assert len(train) == 400 and len(validation) == 100 and not set(train) & set(validation)
-    s = stream(tiny, validation=100)
+    s = minibatches(tiny, validation=100)
     assert torch.equal(s.test_x, torch.from_numpy(tiny.train_x[validation]))
     assert torch.equal(s.train_x, torch.from_numpy(tiny.train_x[train]))
-    again = held_out(benchmark, tiny)[1]
+    again = hold_out(benchmark, tiny)[1]
     assert (again == validation).all(), "all runs share the held-out images"
 
 
@@ -124,4 +126,4 @@ def test_impossible_benchmarks_are_refused(changes, message):
 
 def test_holding_out_everything_is_refused(tiny):
     with pytest.raises(PresynError, match="validation must be below 500"):
-        held_out(dataclasses.replace(BASE, validation=500), tiny)
+        hold_out(dataclasses.replace(BASE, validation=500), tiny)

@@ -7,7 +7,7 @@ from reference import BGDTwin
 from presyn import Benchmark, Cohort, make_run
 from presyn.methods.bgd import BGD, BGDOptions, _mean
 from presyn.network import Backprop, Network
-from presyn.streams import Purpose, keys, normal, quantiles
+from presyn.random_numbers import Purpose, keys, normal, quantiles
 
 CPU = torch.device("cpu")
 NET = Network((12, 8, 6, 4))
@@ -44,24 +44,24 @@ def test_follows_the_equations_step_for_step(fuse):
 def test_without_width_it_does_not_move(tiny):
     cohort = Cohort([make_run("bgd", TASKS, 1, {"sigma0": 1e-9})], tiny, CPU)
     before = cohort.state["weights"].clone()
-    cohort.train_part()
+    cohort.train_segment()
     assert torch.equal(cohort.state["weights"], before)
     moving = Cohort([make_run("bgd", TASKS, 1, {"sigma0": 0.05})], tiny, CPU)
-    moving.train_part()
+    moving.train_segment()
     assert not torch.equal(moving.state["weights"], before)
 
 
 def test_its_test_averages_the_accuracy_of_sampled_networks(tiny):
     cohort = Cohort([make_run("bgd", TASKS, s, {"draws": 4}) for s in (1, 2)], tiny, CPU)
-    rows = cohort.stream.test_images(0)[:50]
+    rows = cohort.minibatches.test_images(0)[:50]
     weights, biases = cohort.method.transmit(
         cohort.state, keys([1, 2], Purpose.TEST_RELEASE, 0, 0, 0, torch.arange(1).numpy())[0]
     )
-    from presyn.stream import inputs
+    from presyn.minibatches import make_inputs
 
-    s = cohort.stream
+    s = cohort.minibatches
     for k in range(2):
-        x = inputs(s.test_x, rows.expand(2, -1), s.pixel_index(0), s.scale, s.offset)[k]
+        x = make_inputs(s.test_x, rows.expand(2, -1), s.pixel_index(0), s.scale, s.offset)[k]
         right = 0.0
         for i in range(4 * k, 4 * k + 4):
             logits = cohort.network.forward(weights[i : i + 1], biases[i : i + 1], x[None])[0]

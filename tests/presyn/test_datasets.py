@@ -20,10 +20,10 @@ def root(tmp_path, monkeypatch):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     md5 = {}
-    for part, n in SIZES.items():
+    for subset, n in SIZES.items():
         images = struct.pack(">4i", 2051, n, 28, 28) + rng.integers(0, 256, n * 784, dtype=np.uint8).tobytes()
         labels = struct.pack(">2i", 2049, n) + rng.integers(0, 10, n, dtype=np.uint8).tobytes()
-        for name, content in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
+        for name, content in ((f"{subset}-images-idx3-ubyte", images), (f"{subset}-labels-idx1-ubyte", labels)):
             (raw / f"{name}.gz").write_bytes(gzip.compress(content))
             md5[name] = hashlib.md5(content).hexdigest()
     monkeypatch.setitem(datasets.FILES, "mnist", ("MNIST", md5))
@@ -123,8 +123,8 @@ def test_near_misses_of_the_layout_are_read(tmp_path, small, folder, named, pack
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for file, content in contents.items():
         (tmp_path / folder / named(file)).write_bytes(gzip.compress(content) if packed else content)
-    found = load("mnist", tmp_path)
-    assert (found.train_x == four[0]).all() and (found.test_y == four[3]).all() and len(found.test_x) == 4
+    data = load("mnist", tmp_path)
+    assert (data.train_x == four[0]).all() and (data.test_y == four[3]).all() and len(data.test_x) == 4
 
 
 def test_the_file_of_keras_is_read(tmp_path, small):

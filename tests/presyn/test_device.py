@@ -4,17 +4,17 @@ import pytest
 
 import presyn.device
 from presyn import PresynError, choose_device, load, make_run
-from presyn.device import MARGIN, cores, memory_of, refuse_absurd, usable
+from presyn.device import MARGIN, memory_needed, refuse_too_large, usable_bytes, usable_cores
 
 
 def test_a_network_that_no_machine_holds_is_refused_with_the_memory_it_needs():
     run = make_run("sgd", "digits", 0, {"hidden": [1_000_000, 1_000_000]})
     with pytest.raises(PresynError, match=r"hidden \[1000000, 1000000\].* GiB"):
-        refuse_absurd(run, load("digits"))
+        refuse_too_large(run, load("digits"))
     small = make_run("sgd", "digits", 0)
-    refuse_absurd(small, load("digits"))
+    refuse_too_large(small, load("digits"))
     with pytest.raises(PresynError, match="GiB"):
-        refuse_absurd(small, load("digits"), memory_of(small, load("digits")) - 1)
+        refuse_too_large(small, load("digits"), memory_needed(small, load("digits")) - 1)
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,15 @@ def test_control_groups_limit_the_cores(tmp_path, files, own, expected):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     (tmp_path / "own").write_text(own + "\n")
-    assert presyn.device._group_limits(tmp_path / "sys", tmp_path / "own") == expected
+    assert presyn.device._control_group_limits(tmp_path / "sys", tmp_path / "own") == expected
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch):
     monkeypatch.setattr(presyn.device.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    monkeypatch.setattr(presyn.device, "_group_limits", lambda: [2.5, 8.0])
-    assert cores() == 2
-    monkeypatch.setattr(presyn.device, "_group_limits", lambda: [0.5])
-    assert cores() == 1
+    monkeypatch.setattr(presyn.device, "_control_group_limits", lambda: [2.5, 8.0])
+    assert usable_cores() == 2
+    monkeypatch.setattr(presyn.device, "_control_group_limits", lambda: [0.5])
+    assert usable_cores() == 1
 
 
 @pytest.mark.parametrize("name", ["", None, "cpu"])
@@ -61,7 +61,7 @@ GIB = 1 << 30
 
 
 @pytest.mark.parametrize(
-    ("what", "free", "total", "held", "in_use", "share", "expected"),
+    ("what", "free", "total", "reserved", "allocated", "share", "expected"),
     [
         ("all of an empty GPU", 80, 80, 0, 0, 1.0, 80),
         ("what another process left", 30, 80, 0, 0, 1.0, 30),
@@ -75,6 +75,6 @@ GIB = 1 << 30
         ("nothing where it is over its share", 40, 80, 30, 30, 0.25, 0),
     ],
 )
-def test_what_a_cohort_may_take_of_a_gpu(what, free, total, held, in_use, share, expected):
-    found = usable(free * GIB, total * GIB, held * GIB, in_use * GIB, share)
-    assert found == max(0, expected * GIB - MARGIN), what
+def test_what_a_cohort_may_take_of_a_gpu(what, free, total, reserved, allocated, share, expected):
+    usable = usable_bytes(free * GIB, total * GIB, reserved * GIB, allocated * GIB, share)
+    assert usable == max(0, expected * GIB - MARGIN), what

@@ -42,7 +42,7 @@ def test_it_has_what_every_method_has(brakes, tiny):
     both = Cohort([make_run("brakes", TASKS, s, {"eta0": 0.2}) for s in (1, 2)], tiny, torch.device("cpu"))
     alone = Cohort([make_run("brakes", TASKS, 2, {"eta0": 0.2})], tiny, torch.device("cpu"))
     for cohort in (both, alone):
-        cohort.train_part()
+        cohort.train_segment()
     assert torch.equal(both.state["weights"][1], alone.state["weights"][0])
 
 

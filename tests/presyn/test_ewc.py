@@ -7,7 +7,7 @@ from reference import EWCTwin
 from presyn import Benchmark, Cohort, make_run
 from presyn.methods.ewc import EWC, EWCOptions, fisher_information
 from presyn.network import Backprop, Network
-from presyn.streams import Purpose, keys
+from presyn.random_numbers import Purpose, keys
 
 CPU = torch.device("cpu")
 NET = Network((12, 8, 6, 4))
@@ -46,10 +46,10 @@ def test_follows_the_equations_over_three_tasks(settings, fuse):
 def test_the_penalty_is_positive_after_the_first_task_and_lambda_binds(tiny):
     def moved(lam, form):
         cohort = Cohort([make_run("ewc", TASKS, 1, {"eta0": 0.1, "lam": lam, "form": form})], tiny, CPU)
-        cohort.train_part()
+        cohort.train_segment()
         before, fisher = cohort.state["weights"].clone(), cohort.state["weights_fisher"].clone()
         while not cohort.done:
-            cohort.train_part()
+            cohort.train_segment()
         distance = (fisher * (cohort.state["weights"] - before).square()).sum()  # where the first task is sensitive
         return cohort.results()[0][1].figures["penalty"], distance
 
@@ -63,8 +63,8 @@ def test_without_a_penalty_it_is_sgd(tiny):
     plain = Cohort([make_run("sgd", TASKS, 1, {"eta0": 0.1})], tiny, CPU)
     free = Cohort([make_run("ewc", TASKS, 1, {"eta0": 0.1, "lam": 0.0})], tiny, CPU)
     while not plain.done:
-        plain.train_part()
-        free.train_part()
+        plain.train_segment()
+        free.train_segment()
     assert torch.equal(plain.state["weights"], free.state["weights"])
     assert plain.results()[0][1].accuracy == free.results()[0][1].accuracy
 

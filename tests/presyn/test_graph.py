@@ -18,12 +18,12 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 import presyn.fuse
 import presyn.graph
+import presyn.minibatches
 import presyn.schedule
-import presyn.stream
-from presyn import BENCHMARKS, METHODS, PresynError, cohort_of, make_run
+from presyn import BENCHMARKS, METHODS, PresynError, make_cohort, make_run
 from presyn.device import TEST_BATCH
-from presyn.graph import OnBuffers, Replayed, out_of_memory
-from presyn.streams import quantiles
+from presyn.graph import BufferedFunction, ReplayedFunction, out_of_memory
+from presyn.random_numbers import quantiles
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -74,7 +74,15 @@ def recording(graph):
 
 def watched(cohort, steps):
     """All tensors that a step or a test changes."""
-    buffers = [steps._loss, steps._at, steps._weights, steps._biases, steps._backprop.x, steps._backprop.grad, steps._shared]
+    buffers = [
+        steps._loss,
+        steps._position,
+        steps._weights,
+        steps._biases,
+        steps._backprop.x,
+        steps._backprop.grad,
+        steps._member_x,
+    ]
     return [t for t in (*cohort.state.values(), *buffers, *steps._backprop._activity, *steps._backprop._delta) if t is not None]
 
 
@@ -88,9 +96,9 @@ def captured(monkeypatch):
         graph.watched = list(tensors)
         return graph
 
-    monkeypatch.setattr(presyn.graph, "captures", lambda device: True)
+    monkeypatch.setattr(presyn.graph, "can_capture", lambda device: True)
     monkeypatch.setattr(presyn.graph, "new_graph", new_graph)
-    monkeypatch.setattr(presyn.graph, "record", recording)
+    monkeypatch.setattr(presyn.graph, "capture_into", recording)
     monkeypatch.setattr(presyn.fuse, "_notes", {})
     return tensors
 
@@ -98,37 +106,37 @@ def captured(monkeypatch):
 def runs_of(method, kind, k=3):
     from presyn.benchmarks import Benchmark
 
-    of = KINDS[kind]
-    benchmark = Benchmark.build(of) if isinstance(of, dict) else BENCHMARKS[of]
+    values = KINDS[kind]
+    benchmark = Benchmark.build(values) if isinstance(values, dict) else BENCHMARKS[values]
     return [make_run(method, benchmark, seed, SMALL) for seed in range(k)]
 
 
 def ends(method, kind, data, tensors=None):
-    """State, losses and test results after a part whose steps were made in three pieces, with and without their loss."""
-    cohort = cohort_of(runs_of(method, kind), data, CPU)
-    steps = cohort.steps_of(0)
+    """State, losses and test results after a segment whose steps were made in three pieces, with and without their loss."""
+    cohort = make_cohort(runs_of(method, kind), data, CPU)
+    steps = cohort.make_steps(0)
     if tensors is not None:
         tensors += watched(cohort, steps)
-    told = []
+    results = []
     for epoch in range(2):
         steps.load(epoch, epoch * steps.count)
         for n, measured in ((5, False), (3, True), (steps.count - 8, False)):
             loss = steps.advance(n, measure_loss=measured)
-            told += [loss.clone()] if measured else []
-    images = cohort.stream.test_images(0)
+            results += [loss.clone()] if measured else []
+    images = cohort.minibatches.test_images(0)
     for batch in range(3):
-        told.append(cohort._test_batch(0, 0, batch, images[batch : batch + 50]).clone())
-    return [*cohort.state.values(), *told]
+        results.append(cohort._test_batch(0, 0, batch, images[batch : batch + 50]).clone())
+    return [*cohort.state.values(), *results]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_replayed_step_and_test_are_the_same_bits_as_plain_ones(method, kind, tiny, captured):
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(presyn.graph, "captures", lambda device: False)
+        m.setattr(presyn.graph, "can_capture", lambda device: False)
         plain = ends(method, kind, tiny)
     replayed = ends(method, kind, tiny, captured)
-    assert presyn.fuse.notes_on("cuda") == [], "nothing fell back to steps one by one"
+    assert presyn.fuse.training_notes("cuda") == [], "nothing fell back to steps one by one"
     for a, b in zip(plain, replayed, strict=True):
         assert torch.equal(
             a.view(torch.int32) if a.dtype == torch.float32 else a, b.view(torch.int32) if b.dtype == torch.float32 else b
@@ -151,7 +159,7 @@ def plant(monkeypatch, change):
 def test_a_step_that_asks_the_device_falls_back_to_single_steps_and_says_so(tiny, captured, monkeypatch, capsys):
     plant(monkeypatch, lambda self, state: state["weights"].sum().item())
     ends("sgd", "split", tiny, captured)
-    assert presyn.fuse.notes_on("cuda") == ["not captured"]
+    assert presyn.fuse.training_notes("cuda") == ["not captured"]
     assert capsys.readouterr().err.count("a step cannot be captured here (operation not permitted") == 1
 
 
@@ -162,7 +170,7 @@ def test_a_counter_in_python_is_caught_by_the_comparison_of_bits(tiny, captured,
 
     plant(monkeypatch, count)
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(presyn.graph, "captures", lambda device: False)
+        m.setattr(presyn.graph, "can_capture", lambda device: False)
         plain = ends("sgd", "split", tiny)
     assert not torch.equal(plain[0], ends("sgd", "split", tiny, captured)[0])
 
@@ -202,8 +210,8 @@ def test_a_capture_without_memory_is_that_whatever_it_is_called(captured, monkey
     monkeypatch.setattr(presyn.graph, "new_graph", lambda: Failing(error))
     made = []
     with pytest.raises(torch.OutOfMemoryError):
-        Replayed(lambda: made.append(1), CPU)(5)
-    assert len(made) == presyn.graph.EAGER and presyn.fuse.notes_on("cuda") == [] and out_of_memory(error)
+        ReplayedFunction(lambda: made.append(1), CPU)(5)
+    assert len(made) == presyn.graph.EAGER_CALLS and presyn.fuse.training_notes("cuda") == [] and out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=lambda e: str(e)[:40])
@@ -211,11 +219,11 @@ def test_any_other_failure_of_a_capture_goes_on_step_by_step_with_one_line(captu
     monkeypatch.setattr(presyn.graph, "new_graph", lambda: Failing(error))
     made = []
     for _ in range(2):
-        program = Replayed(lambda: made.append(1), CPU)
+        program = ReplayedFunction(lambda: made.append(1), CPU)
         program(5)
         program(2)
     assert len(made) == 14 and not out_of_memory(error)
-    assert capsys.readouterr().err.count("cannot be captured") == 1 and presyn.fuse.notes_on("cuda") == ["not captured"]
+    assert capsys.readouterr().err.count("cannot be captured") == 1 and presyn.fuse.training_notes("cuda") == ["not captured"]
 
 
 def test_a_step_that_runs_out_of_memory_outside_a_capture_is_out_of_memory_too():
@@ -223,9 +231,9 @@ def test_a_step_that_runs_out_of_memory_outside_a_capture_is_out_of_memory_too()
         raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")
 
     with pytest.raises(torch.OutOfMemoryError):
-        Replayed(step, CPU)(1)
+        ReplayedFunction(step, CPU)(1)
     with pytest.raises(RuntimeError, match="shapes"):
-        Replayed(lambda: (_ for _ in ()).throw(RuntimeError("shapes do not fit")), CPU)(1)
+        ReplayedFunction(lambda: (_ for _ in ()).throw(RuntimeError("shapes do not fit")), CPU)(1)
 
 
 def test_a_function_on_buffers_is_a_program_for_each_shape(captured):
@@ -235,7 +243,7 @@ def test_a_function_on_buffers_is_a_program_for_each_shape(captured):
         calls.append(1)
         return 2 * x if y is None else x + y
 
-    on = OnBuffers(double, CPU)
+    on = BufferedFunction(double, CPU)
     for n in (3, 2, 3, 3):
         x = torch.arange(float(n)) + n
         assert torch.equal(on(x, None), 2 * x) and torch.equal(on(x, x), 2 * x)
@@ -245,11 +253,11 @@ def test_a_function_on_buffers_is_a_program_for_each_shape(captured):
 @contextlib.contextmanager
 def fake_gpu(data, monkeypatch):
     """CUDA tensors without numbers; what the host computes with numbers is known beforehand."""
-    rows = presyn.stream.held_out(BENCHMARKS["digits"], data)
-    for module in (presyn.stream, presyn.schedule):
-        monkeypatch.setattr(module, "held_out", lambda benchmark, data: rows)
+    rows = presyn.minibatches.hold_out(BENCHMARKS["digits"], data)
+    for module in (presyn.minibatches, presyn.schedule):
+        monkeypatch.setattr(module, "hold_out", lambda benchmark, data: rows)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    monkeypatch.setattr(presyn.graph, "captures", lambda device: False)
+    monkeypatch.setattr(presyn.graph, "can_capture", lambda device: False)
     quantiles.cache_clear()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
@@ -263,46 +271,46 @@ def fake_gpu(data, monkeypatch):
 def test_steps_and_tests_on_a_gpu_hold_no_tensor_of_the_host(method, kind, tiny, monkeypatch):
     """Under fake CUDA tensors an operation that mixes devices is an error, and so is one that waits for a value."""
     with fake_gpu(tiny, monkeypatch):
-        cohort = cohort_of(runs_of(method, kind), tiny, CUDA)
-        steps = cohort.steps_of(0)
+        cohort = make_cohort(runs_of(method, kind), tiny, CUDA)
+        steps = cohort.make_steps(0)
         steps.load(0, 0)
         for measured in (False, True):
             assert steps.advance(2, measure_loss=measured).device.type == "cuda"
-        rows = cohort.stream.test_images(0)[:TEST_BATCH]
+        rows = cohort.minibatches.test_images(0)[:TEST_BATCH]
         assert cohort._test_batch(0, 0, 0, rows).device.type == "cuda"
-    held = tree_map(lambda t: t.device.type, [*cohort.state.values(), *watched(cohort, steps), steps._keys, steps._image])
+    held = tree_map(lambda t: t.device.type, [*cohort.state.values(), *watched(cohort, steps), steps._keys, steps._images])
     assert set(held) == {"cuda"}
 
 
 def test_a_tensor_of_the_host_in_a_step_is_caught(tiny, monkeypatch):
     plant(monkeypatch, lambda self, state: state["weights"].add_(torch.ones(1, state["weights"].shape[1])))
     with fake_gpu(tiny, monkeypatch), pytest.raises(Exception, match="device"):
-        steps = cohort_of(runs_of("sgd", "split"), tiny, CUDA).steps_of(0)
+        steps = make_cohort(runs_of("sgd", "split"), tiny, CUDA).make_steps(0)
         steps.load(0, 0)
         steps.advance(1)
 
 
 def test_every_thread_may_compile_many_sizes(monkeypatch):
-    found = {}
+    limits = {}
 
     def in_a_thread():
         config = torch._dynamo.config
-        found["before"] = config.recompile_limit
+        limits["before"] = config.recompile_limit
         presyn.fuse.fused(torch.sin, True)
-        found["after"] = config.recompile_limit, config.accumulated_recompile_limit
+        limits["after"] = config.recompile_limit, config.accumulated_recompile_limit
 
-    monkeypatch.setattr(presyn.fuse, "trouble", lambda kind: "")
+    monkeypatch.setattr(presyn.fuse, "compiler_error", lambda kind: "")
     thread = threading.Thread(target=in_a_thread)
     thread.start()
     thread.join()
-    assert found["after"][0] == presyn.fuse.RECOMPILATIONS and found["after"][1] >= presyn.fuse.RECOMPILATIONS
+    assert limits["after"][0] == presyn.fuse.RECOMPILATIONS and limits["after"][1] >= presyn.fuse.RECOMPILATIONS
 
 
 def test_members_that_drop_out_do_not_cost_a_compilation_each(monkeypatch):
     from torch._dynamo.testing import CompileCounter
 
     counter = CompileCounter()
-    monkeypatch.setattr(presyn.fuse, "trouble", lambda kind: "")
+    monkeypatch.setattr(presyn.fuse, "compiler_error", lambda kind: "")
     monkeypatch.setattr(presyn.fuse, "_compiled", lambda function: torch.compile(function, backend=counter))
     torch._dynamo.reset()
     step = presyn.fuse.fused(lambda w, g, eta: w.sub_(eta * g), True)
@@ -325,14 +333,18 @@ def test_the_compiler_is_tried_on_the_device_that_it_is_for(monkeypatch, capsys)
 
     monkeypatch.setattr(torch, "compile", compile_)
     monkeypatch.setattr(presyn.fuse, "_notes", {})
-    presyn.fuse.trouble.cache_clear()
+    presyn.fuse.compiler_error.cache_clear()
     try:
-        assert presyn.fuse.trouble("cpu") == "" and presyn.fuse.trouble("meta") == "Triton is broken"
+        assert presyn.fuse.compiler_error("cpu") == "" and presyn.fuse.compiler_error("meta") == "Triton is broken"
         assert presyn.fuse.fused(torch.sin, True, torch.device("meta")) is torch.sin
-        assert tried == ["cpu", "meta"] and presyn.fuse.notes_on("meta") == ["unfused"] and not presyn.fuse.notes_on("cpu")
+        assert (
+            tried == ["cpu", "meta"]
+            and presyn.fuse.training_notes("meta") == ["unfused"]
+            and not presyn.fuse.training_notes("cpu")
+        )
         assert "no working Triton (Triton is broken), so updates run unfused on meta" in capsys.readouterr().err
     finally:
-        presyn.fuse.trouble.cache_clear()
+        presyn.fuse.compiler_error.cache_clear()
 
 
 def test_steps_and_cohorts_are_gone_when_nobody_holds_them(tiny):
@@ -340,11 +352,11 @@ def test_steps_and_cohorts_are_gone_when_nobody_holds_them(tiny):
     gc.collect()
     gc.disable()
     try:
-        cohort = cohort_of(runs_of("presynaptic", "split"), tiny, CPU)
-        steps = cohort.steps_of(0)
+        cohort = make_cohort(runs_of("presynaptic", "split"), tiny, CPU)
+        steps = cohort.make_steps(0)
         steps.load(0, 0)
         steps.advance(2)
-        cohort.train_part()
+        cohort.train_segment()
         held = [weakref.ref(steps), weakref.ref(cohort)]
         del steps, cohort
         assert [ref() for ref in held] == [None, None]

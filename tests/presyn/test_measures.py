@@ -12,14 +12,14 @@ from torch.nn.functional import log_softmax, relu
 
 from presyn import MEASURES, Benchmark, Cohort, PresynError, make_run
 from presyn.device import TEST_BATCH
-from presyn.measures import Moment, figures_of
+from presyn.measures import Moment, figure_names
 from presyn.measures.lesion import SHARES, ranking
-from presyn.measures.moment import outputs
+from presyn.measures.moment import compute_outputs
 from presyn.measures.neurons import THRESHOLDS
 from presyn.measures.output import information
-from presyn.measures.synapses import BINS, fisher_of, ranks
-from presyn.stream import inputs
-from presyn.streams import Purpose, keys
+from presyn.measures.synapses import BINS, observed_fisher_information, ranks
+from presyn.minibatches import make_inputs
+from presyn.random_numbers import Purpose, keys
 
 CPU = torch.device("cpu")
 OURS = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises")
@@ -34,8 +34,8 @@ def trained(tiny):
     """Two networks after three epochs, and the moment at their end."""
     cohort = Cohort([make_run("presynaptic", SINGLE, s, {**RULE, "l2": 0.01 * s}) for s in (1, 2)], tiny, CPU)
     while not cohort.done:
-        cohort.train_part()
-    return cohort, Moment(cohort.network, cohort.method, cohort.state, cohort.stream, cohort.parts - 1, True)
+        cohort.train_segment()
+    return cohort, Moment(cohort.network, cohort.method, cohort.state, cohort.minibatches, cohort.segments - 1, True)
 
 
 def figure(cohort, k, name):
@@ -54,13 +54,13 @@ def one_network(cohort, k, weights, biases, x):
 
 def slow_passes(at, cohort, k, state, passes, purpose):
     """Softmax (passes, N, C) and activity (passes, N) of one member, one sampled network after the other."""
-    s = cohort.stream
+    s = cohort.minibatches
     rows = s.test_images(0)
     assert len(rows) <= TEST_BATCH
-    x = inputs(s.test_x, rows[None], None, s.scale, s.offset)[0]
+    x = make_inputs(s.test_x, rows[None], None, s.scale, s.offset)[0]
     p, activity = [], []
     for i in range(passes):
-        key = keys(s.seeds, purpose, at.part, 0, np.arange(passes))[i]
+        key = keys(s.seeds, purpose, at.segment, 0, np.arange(passes))[i]
         weights, biases = cohort.method.transmit(state, key)
         layers = one_network(cohort, k, weights[k], biases[k], x)
         p.append(layers[-1].softmax(-1))
@@ -73,11 +73,11 @@ def slow_information(said, y):
     n, total = len(y), 0.0
     p_z = [float(said[:, z].mean()) for z in range(said.shape[1])]
     for label in y.unique().tolist():
-        of = said[y == label]
+        answers = said[y == label]
         for z in range(said.shape[1]):
-            conditional = float(of[:, z].mean())
+            conditional = float(answers[:, z].mean())
             if conditional > 0:
-                total += len(of) / n * conditional * math.log2(conditional / p_z[z])
+                total += len(answers) / n * conditional * math.log2(conditional / p_z[z])
     return total
 
 
@@ -108,7 +108,7 @@ def test_information_of_known_tables():
 def test_series_have_a_value_for_every_epoch_and_the_rest_one_at_the_end(trained):
     cohort, _ = trained
     figures = cohort.records[0].figures
-    assert set(figures) == {"mean_p", "frozen"} | figures_of(OURS)
+    assert set(figures) == {"mean_p", "frozen"} | figure_names(OURS)
     every = {"mean_p", "frozen"} | {f for m in MEASURES.values() if m.every for f in m.figures}
     assert {name for name, values in figures.items() if len(values) == 3} == every
     assert figures["passes"] == [3, 3, 4], "between epochs fewer sampled networks, and the row says so"
@@ -118,10 +118,10 @@ def test_series_have_a_value_for_every_epoch_and_the_rest_one_at_the_end(trained
 
 def test_fisher_information_equals_one_image_at_a_time(trained):
     cohort, at = trained
-    s, fast = cohort.stream, fisher_of(at)
+    s, fast = cohort.minibatches, observed_fisher_information(at)
     for k in range(2):
         total = torch.zeros(cohort.network.n_weights)
-        x = inputs(s.test_x, s.test_images(0)[None], None, s.scale, s.offset)[0]
+        x = make_inputs(s.test_x, s.test_images(0)[None], None, s.scale, s.offset)[0]
         for image, label in zip(x, s.test_y, strict=True):
             w = cohort.state["weights"][k].clone().requires_grad_()
             layers = one_network(cohort, k, w, cohort.state["biases"][k], image)
@@ -162,7 +162,7 @@ def test_lesions_cut_the_least_important_first(trained):
     for k in range(2):
         p, w = cohort.state["p"][k], cohort.state["weights"][k]
         for name, importance in {"p": p, "weight": w.abs(), "product": w.abs() * p}.items():
-            rank = ranking(importance[None], keys([cohort.stream.seeds[k]], Purpose.LESION, 0))[0]
+            rank = ranking(importance[None], keys([cohort.minibatches.seeds[k]], Purpose.LESION, 0))[0]
             for i, share in enumerate(SHARES):
                 cut = rank < round(share * len(p))
                 assert cut.sum() == round(share * len(p)) and importance[cut].max() <= importance[~cut].min()
@@ -196,8 +196,8 @@ def test_raises_count_the_large_gradients_of_the_last_epoch(tiny):
     gentle = {**RULE, "p_up": 1e-4, "p_down": 1e-5, "p_min": 0.5, "p_step": "additive"}
     benchmark = dataclasses.replace(SINGLE, measures=("raises",))
     cohort = Cohort([make_run("presynaptic", benchmark, 1, gentle)], tiny, CPU)
-    cohort.train_part(), cohort.train_part()
-    steps = cohort.steps_of(2)
+    cohort.train_segment(), cohort.train_segment()
+    steps = cohort.make_steps(2)
     steps.load(2, cohort.schedule.first_step(2))
     raised = steps.count_raises()
     seen = torch.zeros_like(raised)
@@ -220,7 +220,7 @@ def test_what_is_measured_changes_no_run(tiny):
         run = make_run("presynaptic", benchmark, 1, RULE)
         cohort = Cohort([run], tiny, CPU)
         while not cohort.done:
-            cohort.train_part()
+            cohort.train_segment()
         states.append((cohort.state["weights"], cohort.state["p"], cohort.records[0].accuracy))
         ids.append(run.run_id("data"))
     assert torch.equal(states[0][0], states[1][0]) and torch.equal(states[0][1], states[1][1])
@@ -231,7 +231,7 @@ def test_a_measurement_is_the_same_alone_and_in_a_cohort(trained, tiny):
     together, _ = trained
     alone = Cohort([make_run("presynaptic", SINGLE, 2, {**RULE, "l2": 0.02})], tiny, CPU)
     while not alone.done:
-        alone.train_part()
+        alone.train_segment()
     assert str(alone.records[0].figures) == str(together.records[1].figures)  # as words, because nan is not nan
 
 
@@ -239,11 +239,11 @@ def test_networks_of_several_draws_and_deterministic_ones_are_measured_too(tiny)
     few = dataclasses.replace(SINGLE, measures=("energy", "output"))
     for method, settings, passes in (("sgd", {"eta0": 0.1}, 1), ("bgd", {"draws": 3}, 1)):
         cohort = Cohort([make_run(method, few, 1, settings)], tiny, CPU)
-        cohort.train_part()
+        cohort.train_segment()
         assert figure(cohort, 0, "passes") == [passes] and figure(cohort, 0, "information")[0] >= 0
     deterministic = Cohort([make_run("sgd", few, 1, {"eta0": 0.1})], tiny, CPU)
-    at = Moment(deterministic.network, deterministic.method, deterministic.state, deterministic.stream, 0, False)
-    tables = outputs(at, deterministic.state, 3).tables
+    at = Moment(deterministic.network, deterministic.method, deterministic.state, deterministic.minibatches, 0, False)
+    tables = compute_outputs(at, deterministic.state, 3).tables
     assert torch.allclose(tables["soft_one"], tables["soft_mean"], atol=1e-4)
 
 
@@ -252,3 +252,32 @@ def test_what_a_network_does_not_have_is_not_measured(tiny):
         Cohort([make_run("sgd", SINGLE, 1, {"measures": ["lesion"]})], tiny, CPU)
     with pytest.raises(PresynError, match="measures must be one of energy, output"):
         make_run("sgd", SINGLE, 1, {"measures": ["enrgy"]})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"normalise": False}, {"release": 0.4}, {"release": 0.4, "ghost_scale": "release"}, {"normalise": False, "release": 0.4}],
+)
+def test_energy_and_lesions_count_what_synapses_transmit_on_average(tiny, settings):
+    """Without the division by p a synapse transmits p m on average: energy, energy by p and lesions go by that (Eq. 1).
+
+    The mean over 400 release masks lies within six standard errors in all synapses: a false alarm in 1e-4 of runs.
+    """
+    run = make_run(
+        "presynaptic", "digits", 1, {"epochs": 2, "hidden": [16], "measures": ["energy", "synapses", "lesion"]} | settings
+    )
+    cohort = Cohort([run], tiny, CPU)
+    while not cohort.done:
+        cohort.train_segment()
+    mean = cohort.method.mean_weights(cohort.state)
+    draws = keys([7], Purpose.MEASURE, 0, np.arange(400))
+    transmitted = torch.stack([cohort.method.transmit(cohort.state, key)[0] for key in draws])
+    error = transmitted.std(dim=0) / 20
+    assert ((transmitted.mean(dim=0) - mean).abs() <= 6 * error + 1e-6).float().mean() == 1
+    figures = cohort.records[0].figures
+    assert figures["energy"][-1] == pytest.approx(mean.abs().sum().item(), rel=1e-6)
+    at = Moment(cohort.network, cohort.method, cohort.state, cohort.minibatches, cohort.segments - 1, True)
+    rank = ranking(mean.abs(), keys([1], Purpose.LESION, 0))
+    cut = cohort.state | {"weights": cohort.state["weights"].masked_fill(rank < round(0.5 * rank.shape[1]), 0.0)}
+    outputs = compute_outputs(at, cut, at.transmissions, Purpose.LESION)
+    assert figures["lesion_weight"][-1][4] == pytest.approx((outputs.right / outputs.images).item())

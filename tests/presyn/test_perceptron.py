@@ -7,11 +7,11 @@ import pytest
 import torch
 from reference import uniforms
 
-from presyn import METHODS, Benchmark, PresynError, cohort_of, make_run, train
+from presyn import METHODS, Benchmark, PresynError, make_cohort, make_run, train
 from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS
 from presyn.patterns import Patterns
-from presyn.streams import Purpose, keys
+from presyn.random_numbers import Purpose, keys
 
 CPU = torch.device("cpu")
 SMALL = dataclasses.replace(PATTERNS, tasks=3, epochs=4, patterns=30, inputs=40)
@@ -23,12 +23,12 @@ def runs(method, n=1, benchmark=SMALL, **overrides):
 
 def finish(cohort):
     while not cohort.done:
-        cohort.train_part()
+        cohort.train_segment()
     return cohort
 
 
 def start(method, n=1, saved=None, benchmark=SMALL, **overrides):
-    return cohort_of(runs(method, n, benchmark, **overrides), benchmark.load(), CPU, saved)
+    return make_cohort(runs(method, n, benchmark, **overrides), benchmark.load(), CPU, saved)
 
 
 class Twin:
@@ -66,14 +66,14 @@ def test_follows_the_notebook_pattern_by_pattern(method):
     each = SMALL.patterns // SMALL.tasks
     step = 0
     for task in range(SMALL.tasks):
-        xs, ys = (v[0, task].numpy().astype(np.float32) for v in (cohort.stream.x, cohort.stream.y))
+        xs, ys = (v[0, task].numpy().astype(np.float32) for v in (cohort.minibatches.x, cohort.minibatches.y))
         for _ in range(SMALL.epochs):
             for i in range(0, each, b):  # in order: no shuffling
                 key = keys([1000], Purpose.RELEASE, step)[0].tolist()
                 us = uniforms(key, b * SMALL.inputs).numpy().reshape(b, -1)
                 twin.learn(xs[i : i + b], ys[i : i + b], us)
                 step += 1
-        cohort.train_part()
+        cohort.train_segment()
         np.testing.assert_allclose(cohort.state["weights"][0].numpy(), twin.w, atol=1e-4)
         if "p" in cohort.state:
             np.testing.assert_allclose(cohort.state["p"][0].numpy(), twin.p, atol=1e-6)
@@ -85,7 +85,7 @@ def test_the_same_bits_alone_together_and_after_a_resume(method):
     together = finish(start(method, 8))
     alone = finish(start(method))
     first = start(method, 8)
-    first.train_part()
+    first.train_segment()
     resumed = finish(start(method, 3, first.save()[:3]))
     for cohort in (alone, resumed):
         for name in together.state:
@@ -96,8 +96,8 @@ def test_the_same_bits_alone_together_and_after_a_resume(method):
 def test_a_tie_counts_as_wrong_and_no_weight_answers_one():
     for method, right in (("perceptron", "+1"), ("presynaptic-perceptron", "+1")):
         cohort = start(method)  # weights are 0: every sum is 0, and its sign +1
-        rows = cohort.stream.test_images(0)
-        share = (cohort.stream.y[0, 0] == 1).sum().item()
+        rows = cohort.minibatches.test_images(0)
+        share = (cohort.minibatches.y[0, 0] == 1).sum().item()
         assert cohort._test_batch(0, 0, 0, rows).tolist() == [share], right
     cohort = start("presynaptic-perceptron", samples=2)
     answers = iter([torch.ones(1, 10), -torch.ones(1, 10)])

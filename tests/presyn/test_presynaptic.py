@@ -8,8 +8,8 @@ from reference import PresynapticTwin, uniforms
 
 from presyn.methods.presynaptic import Presynaptic, PresynapticOptions
 from presyn.network import Backprop, Network
+from presyn.random_numbers import Purpose, keys, uniform
 from presyn.runs import make_run
-from presyn.streams import Purpose, keys, uniform
 
 CPU = torch.device("cpu")
 NET = Network((12, 8, 6, 4))

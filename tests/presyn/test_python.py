@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from presyn import BENCHMARKS, PresynError, cohort_of, load, make_run, train
+from presyn import BENCHMARKS, PresynError, load, make_cohort, make_run, train
 
 SMALL = {"epochs": 1, "tasks": 1, "hidden": [8]}
 
@@ -62,4 +62,4 @@ def test_runs_and_devices_are_taken_as_people_pass_them():
 def test_a_run_is_never_trained_on_the_images_of_another_benchmark(tiny):
     run = make_run("sgd", BENCHMARKS["split-mnist"], 1, SMALL)
     with pytest.raises(PresynError, match="split-mnist is on mnist, not on digits"):
-        cohort_of([run], tiny, torch.device("cpu"))
+        make_cohort([run], tiny, torch.device("cpu"))

@@ -19,7 +19,8 @@ FORBIDDEN = {
     "pipeline/experiments": {"pipeline.cli"},
 }
 MACHINE = ("stage", "ask", "plan", "train", "perform", "workspace")  # between the experiments and the records
-LONGEST = {"function": 40, "file": 250}
+LONGEST = {"function": 60, "file": 400}
+"""Lines from which one should ask whether a function or a file holds more than one concept."""
 
 WITHOUT_THE_REST = """
 import sys
@@ -67,13 +68,15 @@ def test_no_method_is_named_outside_the_experiments():
 
 
 def test_files_and_functions_stay_short():
-    for room in ("presyn", "sweeps", "pipeline"):
+    for room in ("presyn", "sweeps", "pipeline", "bench"):
         for path in (ROOT / room).rglob("*.py"):
             text = path.read_text()
             assert len(text.splitlines()) <= LONGEST["file"], path
             for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.FunctionDef):
-                    assert node.end_lineno - node.lineno < LONGEST["function"], (path, node.name)
+                    code = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+                    lines = node.end_lineno - code[0].lineno + 1 if code else 0  # a command's docstring is its help
+                    assert lines < LONGEST["function"], (path, node.name)
 
 
 def test_presyn_trains_with_torch_and_numpy_alone():

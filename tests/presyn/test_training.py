@@ -21,8 +21,8 @@ def test_mean_accuracy_and_forgetting_by_hand():
 def test_every_method_learns_and_records(method, tiny):
     record = train([make_run(method, TASKS, 1, {"eta0": {"joint": 0.01, "bgd": 1.0}.get(method, 0.1)})], tiny, CPU)[0]
     assert record.status == "finished"
-    parts = TASKS.epochs if METHODS[method].joint else TASKS.tasks
-    assert len(record.loss) == len(record.seconds) == len(record.ended) == parts
+    segments = TASKS.epochs if METHODS[method].joint else TASKS.tasks
+    assert len(record.loss) == len(record.seconds) == len(record.ended) == segments
     assert record.ended == sorted(record.ended) and min(record.seconds) > 0
     if METHODS[method].joint:
         assert len(record.accuracy) == 1 and None not in record.accuracy[0] and record.forgetting is None
@@ -61,10 +61,10 @@ def test_an_unusable_device_is_named():
 
 def test_the_measure_counts_the_work_of_a_run(tiny):
     cohort = Cohort([make_run("presynaptic", TASKS, 1)] * 2, tiny, CPU)
-    assert cohort.schedule.first_step(cohort.parts) == 3 * 6 * 25
+    assert cohort.schedule.first_step(cohort.segments) == 3 * 6 * 25
     assert cohort.schedule.images_tested() == (1 + 2 + 3) * 200
     joint = Cohort([make_run("joint", TASKS, 1)], tiny, CPU)
-    assert joint.schedule.first_step(joint.parts) == 6 * 75 and joint.schedule.images_tested() == 600
+    assert joint.schedule.first_step(joint.segments) == 6 * 75 and joint.schedule.images_tested() == 600
     assert all(s > 0 for s in cohort.measure(steps=3))
 
 
@@ -74,4 +74,4 @@ def test_the_loss_of_a_part_is_that_of_its_last_epoch(tiny):
         train([make_run("sgd", "permuted-digits", 1, {"epochs": n, "tasks": 2, "eta0": 0.03})], tiny, CPU)[0].loss
         for n in (1, 2)
     ]
-    assert all(loss > 0 for part in losses for loss in part) and losses[1][0] < losses[0][0]
+    assert all(loss > 0 for losses_of_run in losses for loss in losses_of_run) and losses[1][0] < losses[0][0]

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from presyn import PresynError, load
-from presyn.datasets import digest_of
+from presyn.datasets import digest_dataset
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError
-from sweeps.cluster.join import _cause, find
-from sweeps.cluster.nodes import Driver, Images, code_digest, look, prepare_kind
+from sweeps.cluster.join import _explain, find_cluster
+from sweeps.cluster.nodes import Images, Setup, digest_code, look_at_node, prepare_device
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_kinds_of_devices():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"cpus": 0}, {"gpu_share": 0}, {"gpu_share": 1.5}, {"max_members": 0}, {"address": "ray://a:1"}]
+    "bad", [{"cpus": 0}, {"gpu_share": 0}, {"gpu_share": 1.5}, {"cohort": 0}, {"ray_address": "ray://a:1"}]
 )
 def test_what_makes_no_sense_is_refused(bad):
     with pytest.raises(PresynError):
@@ -43,12 +43,12 @@ def test_what_makes_no_sense_is_refused(bad):
 
 def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert find("10.0.0.1:6379") == "10.0.0.1:6379" and find("local") is None and find(None) is None
+    assert find_cluster("10.0.0.1:6379") == "10.0.0.1:6379" and find_cluster("local") is None and find_cluster(None) is None
     with pytest.raises(PresynError, match="no Ray runs on this node"):
-        find("auto")
+        find_cluster("auto")
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")  # left behind by one that was killed
-    assert find(None) is None
+    assert find_cluster(None) is None
 
 
 @pytest.mark.parametrize(
@@ -60,39 +60,39 @@ def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
     ],
 )
 def test_what_ray_says_is_told_in_one_line(said, cause):
-    told = _cause([said])
-    assert cause in told and bool(cause) == bool(told) and "\n" not in told
+    explanation = _explain([said])
+    assert cause in explanation and bool(cause) == bool(explanation) and "\n" not in explanation
 
 
 @pytest.fixture
-def driver(tmp_path):
+def setup(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", "s")
     checkpoints.open()
-    return Driver(checkpoints, Cluster(), code_digest(), {})
+    return Setup(checkpoints, Cluster(), digest_code(), {})
 
 
-def test_a_good_node_says_what_it_is(driver):
-    assert look(driver, "cpu")["torch"] == torch.__version__
+def test_a_good_node_says_what_it_is(setup):
+    assert look_at_node(setup, "cpu")["torch"] == torch.__version__
 
 
-def test_a_node_is_refused_with_the_reason(driver, monkeypatch, tmp_path):
+def test_a_node_is_refused_with_the_reason(setup, monkeypatch, tmp_path):
     with pytest.raises(NodeError, match="another version"):
-        look(Driver(driver.checkpoints, driver.cluster, "other", {}), "cpu")
+        look_at_node(Setup(setup.checkpoints, setup.cluster, "other", {}), "cpu")
     with pytest.raises(NodeError, match="not shared with this node"):
-        look(Driver(Checkpoints(tmp_path / "elsewhere", "s"), driver.cluster, driver.code, {}), "cpu")
+        look_at_node(Setup(Checkpoints(tmp_path / "elsewhere", "s"), setup.cluster, setup.code, {}), "cpu")
     if not torch.cuda.is_available():
         with pytest.raises(NodeError, match="Ray counts a GPU there that torch cannot use"):
-            prepare_kind(Cluster(), "gpu")
+            prepare_device(Cluster(), "gpu")
     monkeypatch.setattr(torch, "__version__", "2.1.0")
     with pytest.raises(NodeError, match="torch is 2.1.0 there"):
-        look(driver, "cpu")
+        look_at_node(setup, "cpu")
 
 
-def test_images_that_changed_on_the_way_are_refused(driver, monkeypatch):
+def test_images_that_changed_on_the_way_are_refused(setup, monkeypatch):
     ray = pytest.importorskip("ray")
     data = load("digits")
     monkeypatch.setattr(ray, "get", lambda stored: stored)
-    images = Images("digits", data, digest_of(data))
+    images = Images("digits", data, digest_dataset(data))
     assert images.fetch() is data
     with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
         Images("digits", data, "another digest").fetch()

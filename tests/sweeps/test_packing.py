@@ -6,9 +6,9 @@ from presyn import make_run
 from sweeps.packing import Member, pack
 
 
-def members(n, method="sgd", parts=0, **settings):
+def members(n, method="sgd", segments=0, **settings):
     runs = [make_run(method, "permuted-mnist", s, settings) for s in range(n)]
-    return [Member(f"{method}{parts}-{s}", run, parts=parts) for s, run in enumerate(runs)]
+    return [Member(f"{method}{segments}-{s}", run, segments=segments) for s, run in enumerate(runs)]
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,11 @@ def test_sizes(n, seconds, slots, most, sizes):
 
 
 def test_cohorts_share_shape_and_standing_and_hold_everybody_once():
-    everybody = members(5) + members(4, "presynaptic") + members(3, parts=2) + members(2, "presynaptic", bias="none", parts=1)
+    everybody = (
+        members(5) + members(4, "presynaptic") + members(3, segments=2) + members(2, "presynaptic", bias="none", segments=1)
+    )
     cohorts = pack(everybody, lambda run: 50.0, 2, 8)
-    assert all(len({(m.run.shape(), m.parts) for m in c}) == 1 for c in cohorts)
+    assert all(len({(m.run.shape(), m.segments) for m in c}) == 1 for c in cohorts)
     assert sorted(m.run_id for c in cohorts for m in c) == sorted(m.run_id for m in everybody)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cli import parser
+from pipeline.cli import make_app
 
 RECIPES = Path(__file__).parents[2] / "sweeps" / "cluster"
 SCRIPTS = ["slurm.sbatch", "machines.sh"]
@@ -44,7 +44,8 @@ def test_the_job_for_kubernetes_mounts_the_store_everywhere():
         assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
         assert pod["containers"][0]["volumeMounts"] == [{"name": "store", "mountPath": "/store"}]
     program, *words = spec["entrypoint"].split()
-    assert program == "presyn" and parser().parse_args(words).store.startswith("/store")
+    _, arguments, _ = make_app().parse_args(words, exit_on_error=False, print_error=False)
+    assert program == "presyn" and arguments.arguments["store"].store.startswith("/store")
 
 
 def test_ray_is_the_version_that_is_pinned():

@@ -11,9 +11,9 @@ import pytest
 from presyn import PresynError, Record
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.files import read_benchmark
-from sweeps.manifest import draw, manifest, runs_of
+from sweeps.manifest import draw_trials, frozen_trials, trial_runs
 from sweeps.space import read_space, space_names
-from sweeps.study import keep_study, study_of
+from sweeps.study import make_study, store_study
 
 GOOD = """
 method: presynaptic
@@ -40,13 +40,13 @@ def write(tmp_path):
 
 def first(space, trials):
     """Its first configurations."""
-    return draw(replace(space, trials=trials))
+    return draw_trials(replace(space, trials=trials))
 
 
 @pytest.mark.parametrize("name", space_names())
 def test_every_shipped_space_loads_and_keeps_the_test_set_unread(name):
     space = read_space(name)
-    runs = runs_of(space, first(space, 3))
+    runs = trial_runs(space, first(space, 3))
     assert all(r.benchmark.validation > 0 and r.seed >= SEARCH_SEEDS for r in runs)
     assert len({r.seed for r in runs}) == 3, "one seed per configuration"
 
@@ -112,13 +112,13 @@ def test_a_longer_draw_begins_with_the_shorter_one_whatever_the_order_of_fields(
 
 def test_the_manifest_is_frozen_and_read_back(write, tmp_path):
     space = read_space(write(GOOD))
-    drawn = manifest(space, tmp_path / "m")
-    assert manifest(space, tmp_path / "m") == drawn == draw(space)
+    drawn = frozen_trials(space, tmp_path / "m")
+    assert frozen_trials(space, tmp_path / "m") == drawn == draw_trials(space)
     path = next((tmp_path / "m").iterdir())
     whole = path.read_text()
     for damage in (whole[:50], "", "[]", "{}", whole.replace('"p_up": 0.0', '"p_up": 0.1'), "[" * 100_000):
         path.write_text(damage)
-        assert manifest(space, tmp_path / "m") == drawn and path.read_text() == whole  # drawn again, the same
+        assert frozen_trials(space, tmp_path / "m") == drawn and path.read_text() == whole  # drawn again, the same
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_study_database_of_noise_is_set_aside(write, tmp_path, capsys):
     record = Record("finished", accuracy=[[0.5] * 5], loss=[1.0], seconds=[1.0], ended=[2.0])
     path = tmp_path / "optuna.db"
     path.write_bytes(b"noise" * 100)
-    keep_study(study_of(space, trials, [record], [0.5]), path)
+    store_study(make_study(space, trials, [record], [0.5]), path)
     assert "optuna.db was no database" in capsys.readouterr().err and (tmp_path / "optuna.damaged").exists()
     assert len(optuna.load_study(study_name=space.name, storage=f"sqlite:///{path}").trials) == 1
 
@@ -178,7 +178,7 @@ def test_the_study_opens_in_optuna_with_every_outcome(write, tmp_path):
     records = [Record(status=status, accuracy=[[0.8, None]]) for status in ("finished", "dropped", "diverged")]
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     for _ in range(2):  # writing it again replaces it
-        keep_study(study_of(space, trials, records, [0.7, None, None]), tmp_path / "study.db")
+        store_study(make_study(space, trials, records, [0.7, None, None]), tmp_path / "study.db")
     study = optuna.load_study(study_name="space", storage=storage)
     assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert study.best_params == trials[0].params and study.best_value == 0.7
@@ -187,7 +187,7 @@ def test_the_study_opens_in_optuna_with_every_outcome(write, tmp_path):
 
 def test_a_grid_draws_every_combination_once():
     space = read_space("bgd-permuted-mnist")
-    drawn = draw(space)
+    drawn = draw_trials(space)
     assert space.trials == len({(t.params["eta0"], t.params["sigma0"]) for t in drawn}) == 12
     assert len({t.seed for t in drawn}) == 12
     assert [t.params["sigma0"] for t in first(space, 4)] == [0.05, 0.05, 0.05, 0.01]  # a smaller budget
@@ -219,9 +219,9 @@ def test_two_spaces_of_one_name_have_a_study_each(write, tmp_path):
     path, studies = tmp_path / "optuna.db", []
     for seed in (1, 2, 1):
         space = read_space(write(GOOD.replace("trials: 5\nsampler_seed: 3", f"trials: 2\nsampler_seed: {seed}")))
-        trials = draw(space)
+        trials = draw_trials(space)
         record = Record("finished", accuracy=[[0.5]], loss=[1.0], seconds=[2.0], ended=[1000.0])
-        keep_study(study_of(space, trials, [record] * 2, [0.5, 0.6]), path)
+        store_study(make_study(space, trials, [record] * 2, [0.5, 0.6]), path)
         studies.append([s.study_name for s in optuna.get_all_study_summaries(f"sqlite:///{path}")])
     assert [len(s) for s in studies] == [1, 2, 2]
     times = optuna.load_study(study_name=studies[0][0], storage=f"sqlite:///{path}").trials[0]

@@ -37,7 +37,7 @@ from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, table_me
 from presyn import BENCHMARKS, Benchmark, PresynError, make_run
 from presyn.options import reject_unknown
 from sweeps.files import read_yaml
-from sweeps.space import own_options
+from sweeps.space import method_options
 
 Parameters = Mapping[tuple[str, str], Mapping[str, Any]]
 """(variant, benchmark) -> parameters."""
@@ -112,7 +112,7 @@ class Ablations(Stage):
         wishes = []
         for benchmark, variants in self.variants.items():
             for variant, settings in variants.items():
-                options = own_options(self.method, variant_space(self.method, settings, variant, benchmark).fixed)
+                options = method_options(self.method, variant_space(self.method, settings, variant, benchmark).fixed)
                 values = {**self._parameters_of(variant, benchmark.name, known), **options, **settings}
                 labels = {"stage": "ablations", "ablation": variant}
                 wishes += [Wish(make_run(self.method, benchmark, seed, values), labels) for seed in self.seeds]

@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.paper import RULE
 from presyn import Benchmark
-from sweeps.space import Space, own_options, read_space, space_names
+from sweeps.space import Space, method_options, read_space, space_names
 
 Variants = Mapping[str, Mapping[str, Any]]
 """Name -> settings; the first one is what the others are compared with."""
@@ -68,7 +68,7 @@ def variant_space(method: str, settings: Mapping[str, Any], variant: str, benchm
     ranges = RANGES if method == RULE else space.search if space else RANGES_WITHOUT_SPACE
     search = {k: ranges[k] for k in (ranges if space else sorted(ranges)) if k not in settings}
     dropped = {"drop_below": 0.5} if benchmark.kind != "split" else {}
-    options = own_options(method, space.fixed) if space else {}
+    options = method_options(method, space.fixed) if space else {}
     held_out = VALIDATION.get(benchmark.dataset, 10_000)
     fixed = {"validation": held_out, "tests": "new", **dropped, **options, **settings}
     name = f"{method}-{variant.replace('=', '-').replace(', ', '-')}-{benchmark.name}"

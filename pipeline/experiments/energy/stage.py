@@ -16,7 +16,7 @@ from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, refuse_swept, table_metrics
 from presyn import Benchmark, Run, make_run
-from presyn.methods import kind_of
+from presyn.methods import method_class
 from presyn.options import reject_unknown
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -73,7 +73,7 @@ class SingleTask(Stage):
 
 def _fields(method: str) -> list[str]:
     """Fields of a method, its presets, and those of its benchmark."""
-    kind = kind_of(method)
+    kind = method_class(method)
     return [*kind.Options.names(), *kind.preset_names, *(n for n in Benchmark.names() if n != "name")]
 
 

@@ -13,9 +13,9 @@ from pipeline.records.row import ENDS, Row
 from pipeline.report.drawing import parallel_coordinates
 from pipeline.stage import Known, Made, Stage, Wish
 from presyn import PresynError
-from sweeps.manifest import Trial, draw, manifest, runs_of
-from sweeps.space import Space, own_options
-from sweeps.study import study_of
+from sweeps.manifest import Trial, draw_trials, frozen_trials, trial_runs
+from sweeps.space import Space, method_options
+from sweeps.study import make_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +62,14 @@ class Search(Stage):
         """All trials at once: random search needs no feedback."""
         if known.rows:
             return []
-        runs = runs_of(self.space, list(self.trials))
+        runs = trial_runs(self.space, list(self.trials))
         return [Wish(run, {"stage": "search", "trial": t.number}) for t, run in zip(self.trials, runs, strict=True)]
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         rows = [row for _, row in known.rows]
         values = [value_of(self.space, row) for row in rows]
         winner = choose(self.space, self.trials, values)
-        study = study_of(self.space, self.trials, [row.record for row in rows], values)
+        study = make_study(self.space, self.trials, [row.record for row in rows], values)
         files: dict[str, Any] = {
             "manifest.csv": pd.DataFrame([{"trial": t.number, "seed": t.seed, **t.params} for t in self.trials]),
             "best.yaml": best_yaml(self.space, winner, len(self.trials), known.rows[0][1].provenance),
@@ -97,7 +97,7 @@ class Search(Stage):
 
     def stand_in(self, known: Known) -> Winner:
         """Its first configuration: any takes as long."""
-        return Winner(self.trials[0].params, own_options(self.space.method, self.space.fixed), 0.0, 0)
+        return Winner(self.trials[0].params, method_options(self.space.method, self.space.fixed), 0.0, 0)
 
     def refuse(self, results: Path) -> None:
         # A search of another space is not written over.
@@ -109,7 +109,7 @@ class Search(Stage):
 
 def search(space: Space, manifests: Path | None = None, parent: str = "") -> Search:
     """The search of a space; with a folder, its manifest is read back from there, or drawn and frozen in it."""
-    return Search(space, draw(space) if manifests is None else manifest(space, manifests), parent)
+    return Search(space, draw_trials(space) if manifests is None else frozen_trials(space, manifests), parent)
 
 
 def value_of(space: Space, row: Row) -> float | None:
@@ -134,4 +134,4 @@ def choose(space: Space, trials: Sequence[Trial], values: Sequence[float | None]
         )
     sign = 1 if space.direction == "maximize" else -1
     trial, value = max(finished, key=lambda pair: (sign * pair[1], -pair[0].number))
-    return Winner(trial.params, own_options(space.method, space.fixed), value, trial.number)
+    return Winner(trial.params, method_options(space.method, space.fixed), value, trial.number)

@@ -9,7 +9,7 @@ import yaml
 
 from presyn import METHODS, RULES_VERSION, PresynError
 from sweeps.files import read_yaml
-from sweeps.space import Space, own_options
+from sweeps.space import Space, method_options
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,6 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
     fixed = searched.get("fixed")
     if not isinstance(fixed, dict):
         raise PresynError(f"{path} does not say what was fixed in the search. Delete it. {again}")
-    options, kind = own_options(method, fixed), METHODS[method].Options
+    options, kind = method_options(method, fixed), METHODS[method].Options
     kind.build({**{k: v for k, v in options.items() if k in kind.names()}, **params})
     return Winner(params, options, float("nan"), -1)

@@ -8,7 +8,7 @@ from pipeline.records.mlflow.notes import Note
 from pipeline.records.mlflow.writer import Writer
 from pipeline.records.row import Row
 from pipeline.records.store import Store
-from presyn.errors import hidden
+from presyn.errors import hide_passwords
 
 KEPT = 1000
 """Rows that wait in memory; more are read from the store when their turn comes."""
@@ -81,6 +81,15 @@ class BackgroundWriter:
             self._join_while_it_goes_on()
         return not (self._rows or self._finished)
 
+    def stop(self, seconds: float) -> None:
+        """End after what is being written, or after some seconds; what waits is left to the next command."""
+        with self._changed:
+            self._closing = True
+            self._rows.clear()
+            self._finished.clear()
+            self._changed.notify()
+        self._thread.join(seconds)
+
     def _join_while_it_goes_on(self) -> None:
         """Wait for the thread as long as it writes something now and then."""
         written, since = self._written, time.monotonic()
@@ -90,8 +99,8 @@ class BackgroundWriter:
                 written, since = self._written, time.monotonic()
             elif time.monotonic() - since > STALLED_SECONDS:
                 print(
-                    f"presyn: MLflow at {hidden(self.uri)} has taken nothing for {STALLED_SECONDS:.0f} s: this command ends. "
-                    "Write what is missing with: presyn sync-mlflow",
+                    f"presyn: MLflow at {hide_passwords(self.uri)} has taken nothing for {STALLED_SECONDS:.0f} s: this command "
+                    "ends. Write what is missing with: presyn sync-mlflow",
                     file=sys.stderr,
                 )
                 return
@@ -149,5 +158,5 @@ class BackgroundWriter:
             if self._writer.client is None:
                 return None
             if before is not None:
-                print(f"presyn: MLflow at {hidden(self.uri)} is written again.", file=sys.stderr)
+                print(f"presyn: MLflow at {hide_passwords(self.uri)} is written again.", file=sys.stderr)
         return self._writer

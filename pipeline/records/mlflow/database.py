@@ -18,7 +18,7 @@ from pipeline.records.files import file_lock
 from pipeline.records.mlflow.content import written_by_people
 from pipeline.records.store import Store
 from presyn import PresynError
-from sweeps.files import database_in, set_aside
+from sweeps.files import set_aside, sqlite_address
 
 WAIT_SECONDS = 120.0
 """For another process that makes the database."""
@@ -49,14 +49,14 @@ def open_own(store: Store, path: Path) -> Any:
         elif _was_moved(path):
             _rebuild(store, path)
         try:
-            client = MlflowClient(database_in(path))
+            client = MlflowClient(sqlite_address(path))
         except Exception as e:  # of a schema that is not the one of this MLflow
             if "out-of-date" not in str(e) or _has_runs(path):
                 raise
             # Half made by a process that was killed, and empty: there is nothing in it to keep.
             path.unlink()
             _make(path, path.parent / "mlartifacts")
-            client = MlflowClient(database_in(path))
+            client = MlflowClient(sqlite_address(path))
     return client
 
 
@@ -74,7 +74,7 @@ def _make(path: Path, artifacts: Path) -> None:
             left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        SqlAlchemyStore(database_in(partial), str(artifacts)).engine.dispose()
+        SqlAlchemyStore(sqlite_address(partial), str(artifacts)).engine.dispose()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -121,10 +121,10 @@ def _rebuild(store: Store, path: Path) -> None:
     try:
         shutil.copy(path, old)
         _make(new, path.parent / "mlartifacts")
-        client = write_everything(store, lambda *notes: Writer(database_in(new), store, *notes)).client
+        client = write_everything(store, lambda *notes: Writer(sqlite_address(new), store, *notes)).client
         if client is None:
             raise PresynError(f"{path} belongs to a store that was moved, and could not be made again")
-        _carry_over(MlflowClient(database_in(old)), client, path.parent / "mlartifacts")
+        _carry_over(MlflowClient(sqlite_address(old)), client, path.parent / "mlartifacts")
         path.replace(path.with_suffix(".before"))
         new.replace(path)
     finally:

@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from pipeline.records.mlflow import database
 from pipeline.records.store import Store
 from presyn import PresynError
-from presyn.errors import hidden
-from sweeps.files import database_in
+from presyn.errors import hide_passwords
+from sweeps.files import sqlite_address
 
 PROBE_SECONDS = 3.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -36,13 +36,13 @@ def address(uri: str) -> str:
         is_folder = scheme in ("", "file")
         fix = "a folder of files is not kept any more: use sqlite:///path/mlflow.db" if is_folder else "there is none"
         raise PresynError(
-            f"--mlflow {hidden(uri)} is no tracking server ({fix}). Write http://host:5000, https://host, or a database "
-            "such as sqlite:///path/mlflow.db."
+            f"--mlflow {hide_passwords(uri)} is no tracking server ({fix}). Write http://host:5000, https://host, or a "
+            "database such as sqlite:///path/mlflow.db."
         )
     if scheme not in ("http", "https"):
         return uri
     if not parts.hostname:
-        raise PresynError(f"--mlflow {hidden(uri)} names no host. Write it like http://host:5000.")
+        raise PresynError(f"--mlflow {hide_passwords(uri)} names no host. Write it like http://host:5000.")
     if parts.username is None:
         return uri
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
@@ -59,8 +59,8 @@ def _split(uri: str) -> SplitResult:
     except ValueError:
         pass
     raise PresynError(
-        f"--mlflow {hidden(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as %2F %23 %3F "
-        "%40 %3A; or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        f"--mlflow {hide_passwords(uri)} is no address. Write it like http://host:5000, and / # ? @ : in a password as "
+        "%2F %23 %3F %40 %3A; or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     )
 
 
@@ -108,7 +108,7 @@ def connect(uri: str, store: Store) -> Any:
     for name in ("mlflow", "mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
     path = store.root / "mlflow.db"
-    if uri != database_in(path):
+    if uri != sqlite_address(path):
         return MlflowClient(uri)
     client = database.open_own(store, path)
     if uri != f"sqlite:///{path}":  # MLflow makes a folder of the name as it stands in the address
@@ -121,11 +121,11 @@ def remedy(error: Exception, uri: str) -> tuple[str, str]:
     """Why MLflow is not written, and what helps, in words; none of them shows a password."""
     if isinstance(error, PresynError):
         return str(error), "Then write what is missing with: presyn sync-mlflow"
-    text = hidden(str(error) or type(error).__name__)
+    text = hide_passwords(str(error) or type(error).__name__)
     sync = "; then write what is missing with: presyn sync-mlflow"
     for signs, why, fix in _REMEDIES:
         if any(sign.lower() in f"{type(error).__name__} {text}".lower() for sign in signs):
-            return why or text.splitlines()[0], fix.format(uri=hidden(uri)) + sync
+            return why or text.splitlines()[0], fix.format(uri=hide_passwords(uri)) + sync
     return text.splitlines()[0], "When that is mended, write what is missing with: presyn sync-mlflow"
 
 

@@ -27,8 +27,8 @@ from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import PresynError
-from presyn.errors import hidden
-from sweeps.files import database_in
+from presyn.errors import hide_passwords
+from sweeps.files import sqlite_address
 
 KIND = ("mlflow.experimentKind", "custom_model_development")
 """Without this tag MLflow's pages open an experiment as if it were of traces of language models."""
@@ -232,7 +232,7 @@ class NoteWriter:
             if note.table and Path(note.table).exists():
                 self._log_table(parent, pd.read_csv(note.table).astype(object))
         except Exception as e:  # a server may pass no artifacts on, or not these
-            why = hidden(str(e) or type(e).__name__).splitlines()[0]
+            why = hide_passwords(str(e) or type(e).__name__).splitlines()[0]
             print(f"presyn: files of {note.name} are not in MLflow ({why}); its numbers are.", file=sys.stderr)
 
     def _log_table(self, parent: str, table: pd.DataFrame) -> None:
@@ -270,7 +270,7 @@ class Writer:
         self.uri, self.store, self.prefix, self.quiet = uri, store, prefix, quiet
         self.client: Any = None
         self._writers: dict[str, NoteWriter] = {}
-        self._is_own_database = uri == database_in(store.root / "mlflow.db")
+        self._is_own_database = uri == sqlite_address(store.root / "mlflow.db")
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
         if not answers(uri):
             self._go_silent(f"{AWAY[0]} within {PROBE_SECONDS:.0f} s", AWAY[1])
@@ -302,7 +302,7 @@ class Writer:
     def _go_silent(self, why: str, fix: str) -> None:
         self.client = None
         if not self.quiet:
-            line = f"MLflow at {hidden(self.uri)} is not written ({why.rstrip('.')})."
+            line = f"MLflow at {hide_passwords(self.uri)} is not written ({why.rstrip('.')})."
             print(f"presyn: {line} Training goes on and the store is complete. {fix}", file=sys.stderr)
 
     def write(self, row: Row) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from presyn import Benchmark, PresynError
-from presyn.own_data import read_arrays
+from presyn.user_data import read_arrays
 
 X = np.arange(30 * 16, dtype=np.uint8).reshape(30, 4, 4)
 Y = np.arange(30) % 3
@@ -25,9 +25,9 @@ def idx(array):
 
 def write_folder(folder):
     folder.mkdir()
-    for part, x, y in (("train", X[:20], Y[:20]), ("t10k", X[20:], Y[20:])):
-        (folder / f"kmnist-{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(x)))
-        (folder / f"kmnist-{part}-labels-idx1-ubyte").write_bytes(idx(y))
+    for subset, x, y in (("train", X[:20], Y[:20]), ("t10k", X[20:], Y[20:])):
+        (folder / f"kmnist-{subset}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(x)))
+        (folder / f"kmnist-{subset}-labels-idx1-ubyte").write_bytes(idx(y))
     return folder
 
 

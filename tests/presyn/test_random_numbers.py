@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 
 from presyn.benchmarks import Benchmark
-from presyn.stream import Stream
-from presyn.streams import Purpose, bits, keys, permutation, uniform
+from presyn.minibatches import Minibatches
+from presyn.random_numbers import Purpose, bits, keys, permutation, uniform
 
 ALPHA = 1e-4
 SYNAPSES, STEPS = 20_000, 400
@@ -66,7 +66,7 @@ def test_numbers_depend_on_their_key_alone():
     assert torch.equal(uniform(alone, 100)[:, :10], uniform(alone, 10))
 
 
-def test_the_streams_are_frozen():
+def test_the_numbers_are_frozen():
     # A change here changes every number ever reported: raise RULES_VERSION and rerun.
     key = keys([2019], Purpose.RELEASE, 3)
     assert key.tolist() == [[1144836814, -1692313229]]
@@ -90,16 +90,16 @@ def test_tasks_mix_by_whole_numbers_as_by_chances(transition, tiny):
         {"name": "m", "kind": "continuous", "dataset": "digits", "tasks": 3, "epochs": 2, "hidden": [8], "batch_size": 20,
          "transition": transition}
     )  # fmt: skip
-    stream = Stream(own, tiny, [1, 2], False, torch.device("cpu"))
+    minibatches = Minibatches(own, tiny, [1, 2], False, torch.device("cpu"))
     for task in range(3):
         for epoch in range(2):
-            mixed = stream.epoch(task, epoch).task
+            mixed = minibatches.order(task, epoch).tasks
             steps = len(mixed)
             length = steps * own.epochs
             width = length / (4 if transition == "released" else 2)
             now = torch.arange(steps) + 0.5 + epoch * steps
             to_next = ((now - length) / width + 0.5).clamp(0, 1) if task < 2 else torch.zeros_like(now)
             to_last = (0.5 - now / width).clamp(0, 1) if task > 0 else torch.zeros_like(now)
-            u = stream._batched(uniform(stream._keys(Purpose.MIXTURE, task, epoch), len(stream.train_y)), task)
+            u = minibatches._cut(uniform(minibatches._keys(Purpose.MIXTURE, task, epoch), len(minibatches.train_y)), task)
             expected = task + (u < to_next[:, None, None]).long() - (u >= 1 - to_last[:, None, None]).long()
             assert torch.equal(mixed, expected)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """What a stream is for; streams of different purposes are independent."""
+    """What random numbers are for; those of different purposes are independent."""
 
     WEIGHTS = 1
     BIASES = 2

@@ -25,13 +25,13 @@ def read_arrays(path: Path) -> Arrays:
     """
     arrays = _from_folder(path) if path.is_dir() else _from_npz(path)
     train_x, train_y, test_x, test_y = arrays
-    for part, x, y in (("training", train_x, train_y), ("test", test_x, test_y)):
+    for which, x, y in (("training", train_x, train_y), ("test", test_x, test_y)):
         if x.dtype != np.uint8 or x.ndim < 2:
-            raise PresynError(f"{path}: {part} images must be uint8, (N, …), not {x.dtype}, {x.shape}.")
+            raise PresynError(f"{path}: {which} images must be uint8, (N, …), not {x.dtype}, {x.shape}.")
         if y.dtype.kind not in "iu" or y.ndim != 1 or (len(y) and y.min() < 0):
-            raise PresynError(f"{path}: {part} labels must be whole numbers from 0, (N,), not {y.dtype}, {y.shape}.")
+            raise PresynError(f"{path}: {which} labels must be whole numbers from 0, (N,), not {y.dtype}, {y.shape}.")
         if len(x) != len(y) or not len(x):
-            raise PresynError(f"{path}: there are {len(x)} {part} images and {len(y)} {part} labels; there must be as many.")
+            raise PresynError(f"{path}: there are {len(x)} {which} images and {len(y)} {which} labels; there must be as many.")
     if train_x.shape[1:] != test_x.shape[1:]:
         raise PresynError(f"{path}: training images are {train_x.shape[1:]}, test images {test_x.shape[1:]}.")
     if set(np.unique(test_y)) - set(np.unique(train_y)):
@@ -45,8 +45,8 @@ def _from_npz(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as archive:
             names = next((n for n in NPZ_NAMES if set(n) <= set(archive.files)), None)
             if names is None:
-                found = ", ".join(archive.files) or "nothing"
-                raise PresynError(f"{path} must hold the arrays {', '.join(NPZ_NAMES[0])}, but holds {found}.")
+                holds = ", ".join(archive.files) or "nothing"
+                raise PresynError(f"{path} must hold the arrays {', '.join(NPZ_NAMES[0])}, but holds {holds}.")
             a, b, c, d = (archive[n] for n in names)
             return a, b, c, d
     except FileNotFoundError:
@@ -57,14 +57,15 @@ def _from_npz(path: Path) -> Arrays:
 
 def _from_folder(path: Path) -> Arrays:
     arrays = []
-    for part, kind in IDX_NAMES:
-        words = ("t10k", "test") if part == "t10k" else (part,)
-        found = sorted(f for f in path.iterdir() if kind in f.name and any(w in f.name for w in words))
-        found = [f for f in found if f.suffix == ".gz" or f.with_name(f.name + ".gz") not in found] or found
-        if len(found) != 1:
-            names = "none" if not found else ", ".join(f.name for f in found)
-            raise PresynError(f"{path} must hold one IDX file with {part} and {kind} in its name; there is {names}.")
-        arrays.append(read_idx(found[0]))
+    for subset, kind in IDX_NAMES:
+        spellings = ("t10k", "test") if subset == "t10k" else (subset,)
+        files = sorted(f for f in path.iterdir() if kind in f.name and any(s in f.name for s in spellings))
+        # Of a file that is there packed and unpacked, the packed one.
+        files = [f for f in files if f.suffix == ".gz" or f.with_name(f.name + ".gz") not in files] or files
+        if len(files) != 1:
+            names = "none" if not files else ", ".join(f.name for f in files)
+            raise PresynError(f"{path} must hold one IDX file with {subset} and {kind} in its name; there is {names}.")
+        arrays.append(read_idx(files[0]))
     return arrays[0], arrays[1], arrays[2], arrays[3]
 
 

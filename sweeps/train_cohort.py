@@ -1,0 +1,222 @@
+"""Train one cohort to its end, with a checkpoint after each segment: what a worker does, and `presyn run` in its process."""
+
+import gc
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from enum import Enum
+from typing import Any
+
+import torch
+
+from presyn import MEASURES, Benchmark, Cohort, PresynError, Run, make_cohort
+from presyn.datasets import Dataset
+from presyn.device import memory_needed, usable_memory
+from presyn.graph import out_of_memory
+from presyn.measures import figure_names
+from sweeps.checkpoints import Checkpoints, forget_files, read_file
+from sweeps.packing import Member
+
+Ended = list[tuple[str, dict[str, Any]]]
+"""Ids and records of runs that came to an end."""
+Report = Callable[[int, Ended], Collection[str]]
+"""Called after each segment with the network steps that it took and the runs that ended with it; returns the ids of runs that
+are left to another worker from now on."""
+Load = Callable[[Benchmark], Dataset]
+"""Gives the images of a benchmark."""
+
+
+def resume_run(
+    run_id: str, run: Run, checkpoints: Checkpoints, paths: Iterable[Any] | None = None
+) -> tuple[Member, dict[str, Any] | None]:
+    """A run as a member that goes on from its newest readable checkpoint; and its record if that checkpoint is its end.
+
+    Args:
+        run_id, run: The run.
+        checkpoints: Where it may have some.
+        paths: Its checkpoints, the latest first; None looks for them.
+    """
+    for path in checkpoints.paths(run_id) if paths is None else paths:
+        saved = (read_file(path) or {}).get(run_id)
+        if saved is not None and _is_measured(saved["record"], run):
+            end = saved["record"] if saved["state"] is None else None
+            return Member(run_id, run, path, len(saved["record"]["ended"])), end
+    return Member(run_id, run), None
+
+
+def _is_measured(record: dict[str, Any], run: Run) -> bool:
+    """Whether what is wanted of a run was measured up to its checkpoint; another command may have wanted less."""
+    finished = record["status"] == "finished"
+    wanted = figure_names(m for m in run.benchmark.measures if MEASURES[m].every or finished)
+    return record["status"] in ("dropped", "diverged") or wanted <= record["figures"].keys()
+
+
+def resume_cohort(members: Sequence[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
+    """Where a cohort stands now, as a worker of it may have died: members to go on with, and records of those that ended."""
+    remaining: list[Member] = []
+    ended: Ended = []
+    index = checkpoints.index()
+    for m in members:
+        member, record = resume_run(m.run_id, m.run, checkpoints, index.get(m.run_id, ()))
+        if record:
+            ended.append((m.run_id, record))
+        else:
+            remaining.append(member)
+    return remaining, ended
+
+
+def group_by_segments(members: list[Member]) -> list[list[Member]]:
+    """Members in groups that have the same number of segments behind them."""
+    return [[m for m in members if m.segments == n] for n in sorted({m.segments for m in members})]
+
+
+class Outcome(Enum):
+    """How the training of a cohort as one program came to its end."""
+
+    DONE = "all members are at their end"
+    NO_MEMORY = "the device has no memory for it"
+    GIVEN_AWAY = "some members are left to another worker"
+
+
+def train_members(
+    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report, share: float = 1.0
+) -> None:
+    """Train one cohort to its end, checkpointing after each segment; one that runs out of memory goes on in two halves.
+
+    Args:
+        members: All of one shape, with the same number of segments behind them.
+        checkpoints: Where to write.
+        load: Gives the images.
+        device: Where to train.
+        report: Hears of each segment.
+        share: The share of a GPU that this process was given.
+
+    Raises:
+        PresynError: not even one network fits.
+    """
+    reported, given_away = set[str](), set[str]()
+
+    def report_once(steps: int, ended: Ended) -> Collection[str]:
+        given_away.update(report(steps, [(i, record) for i, record in ended if i not in reported]))
+        reported.update(i for i, _ in ended)
+        return given_away
+
+    waiting = _cut_to_memory(members, load, device, share)
+    while waiting:
+        group = [m for m in waiting.pop() if m.run_id not in given_away]
+        outcome = _train_group(group, checkpoints, load, device, report_once) if group else Outcome.DONE
+        if outcome is Outcome.NO_MEMORY:
+            _free_memory(group, device)
+        if outcome is not Outcome.DONE:
+            remaining, ended = resume_cohort([m for m in group if m.run_id not in given_away], checkpoints)
+            if ended:
+                report_once(0, ended)
+            for same in group_by_segments(remaining):
+                half = (len(same) + 1) // 2 if outcome is Outcome.NO_MEMORY else len(same)
+                waiting += [g for g in (same[half:], same[:half]) if g]
+
+
+def _cut_to_memory(members: Sequence[Member], load: Load, device: torch.device, share: float) -> list[list[Member]]:
+    """The members in groups that the device's free memory holds, by an estimate; what that misjudges is halved later."""
+    free = usable_memory(device, share)
+    if free is None:
+        return [list(members)]
+    run = members[0].run
+    most = max(1, free // memory_needed(run, load(run.benchmark)))
+    return [list(members[i : i + most]) for i in range(0, len(members), most)]
+
+
+def _free_memory(group: Sequence[Member], device: torch.device) -> None:
+    """Free what a group that did not fit has taken, before its halves are trained."""
+    if len(group) == 1:
+        raise PresynError(f"one network of {group[0].run.benchmark.name} does not fit into the memory of {device}.")
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+class _SegmentWriter:
+    """Writes the checkpoint of one segment while the next one is trained, and reports a segment as soon as it is written.
+
+    Args:
+        members: The cohort.
+        checkpoints: Where to write.
+        report: Hears of each segment.
+        thread: Which writes.
+
+    Attributes:
+        steps: Network steps of the segment that is being trained.
+        given_away: Ids of runs that are left to another worker.
+    """
+
+    def __init__(self, members: Sequence[Member], checkpoints: Checkpoints, report: Report, thread: Executor) -> None:
+        self.ids = {id(m.run): m.run_id for m in members}
+        self.checkpoints, self.report, self.thread = checkpoints, report, thread
+        self.given_away = set[str]()
+        self.steps = 0
+        self._writing: Future | None = None
+        self._unreported: tuple[int, Ended] = (0, [])
+
+    def settle(self, wait: bool) -> None:
+        """Report the latest segment if its checkpoint is written, or when it is."""
+        if self._writing is not None and (wait or self._writing.done()):
+            writing, self._writing = self._writing, None
+            writing.result()
+            self.given_away.update(self.report(*self._unreported))
+
+    def write(self, cohort: Cohort) -> set[str]:
+        """Begin to write the segment that a cohort has made; returns the ids of the runs that go on."""
+        self.settle(wait=True)
+        ended = {self.ids[id(run)]: record.as_dict() for run, record in cohort.results()}
+        saved = {self.ids[id(run)]: s for run, s in zip(cohort.runs, cohort.save(), strict=True)}
+        final_states = {i: saved[i]["state"] for i in saved.keys() & ended.keys() if cohort.benchmark.keep}
+        remaining = saved.keys() - ended.keys()
+        saved |= {run_id: {"record": record, "state": None} for run_id, record in ended.items()}
+        self._writing = self.thread.submit(_save, self.checkpoints, saved, sorted(self.ids.values()), final_states)
+        self._unreported, self.steps = (self.steps, list(ended.items())), 0
+        return remaining
+
+
+def _save(
+    checkpoints: Checkpoints,
+    saved: dict[str, Any],
+    cohort: list[str],
+    final_states: dict[str, dict[str, torch.Tensor]],
+) -> None:
+    for run_id, state in final_states.items():
+        checkpoints.keep(run_id, {name: values.clone() for name, values in state.items()})
+    checkpoints.save(saved, cohort)
+
+
+def _train_group(
+    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report
+) -> Outcome:
+    """Train members as one program, to their end if the device has memory for that and none is left to another worker."""
+    with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as thread:
+        writer = _SegmentWriter(members, checkpoints, report, thread)
+
+        def count_steps(steps: int) -> None:
+            writer.steps += steps * len(cohort.runs)
+            writer.settle(wait=False)
+
+        try:
+            runs, data = [m.run for m in members], load(members[0].run.benchmark)
+            cohort = make_cohort(runs, data, device, _read_saved(members) or None)
+            while not cohort.done:
+                cohort.train_segment(count_steps)
+                remaining = writer.write(cohort)
+                if cohort.done or writer.given_away & remaining:
+                    writer.settle(wait=True)
+                if writer.given_away & remaining:
+                    return Outcome.GIVEN_AWAY
+        except RuntimeError as e:
+            if not out_of_memory(e):
+                raise
+            writer.settle(wait=True)
+            return Outcome.NO_MEMORY
+    return Outcome.DONE
+
+
+def _read_saved(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """What the checkpoints of members hold of them."""
+    saved = [(read_file(m.checkpoint) or {})[m.run_id] for m in members if m.checkpoint]
+    forget_files()
+    return saved
