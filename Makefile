@@ -8,7 +8,7 @@ PYTHON ?= python3
 	@touch $@
 
 .PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
-	reproduce-perceptron verify report docs pictures bench bench-gpu test test-faults test-browser soak lint check mlflow-ui
+	reproduce-perceptron verify report docs pictures bench bench-gpu test test-faults test-browser soak accept-code lint check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ lint: .venv/.ready ## format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+
+accept-code: .venv/.ready ## after a change of presyn/ that moves no number: check it on golden runs, and keep the ids of runs
+	.venv/bin/python tests/presyn/golden.py --accept
 
 check: lint test ## format, lint, types, tests
 

@@ -15,6 +15,7 @@ from pipeline.records.results import Results
 from pipeline.records.row import Row, reserved_label
 from pipeline.stage import Known, Labels, Made, Stage, Wish
 from presyn import PresynError
+from presyn.code_digest import is_known
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | No
     text = rows_csv(rows, others) if rows else ""
     frame = refuse_twice(text_frame(text), stage.columns if rows else (), path or stage.name)
     files = [write_whole(path, text)] if path else []
+    _say_codes(stage, frame)
     known = Known(rows, values, Results(results) if results and stage.reads_results else None)
     if len(frame) and not stage.shows_lost and not (frame.status == "finished").any():
         made = lost_runs(stage, frame)
@@ -183,6 +185,19 @@ def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | No
         files += [write_whole(stage.folder(results) / name, content) for name, content in made.files.items()]
         files += _draw(made, results / "figures")
     return made, files
+
+
+def _say_codes(stage: Stage, frame: pd.DataFrame) -> None:
+    """Say which runs of a stage were trained by code that is not known to give the numbers of its version of the rules."""
+    if "code" not in frame:
+        return
+    changed = frame[[not is_known(method, code) for method, code in zip(frame.method, frame.code.fillna(""), strict=True)]]
+    for (method, code), lines in changed.groupby(["method", "code"], sort=False):
+        print(
+            f"presyn: {len(lines)} of the {len(frame)} runs of {stage.title or stage.name} were trained by changed code of "
+            f"{method} ({code}).",
+            file=sys.stderr,
+        )
 
 
 def _draw(made: Made, folder: Path) -> list[Path]:

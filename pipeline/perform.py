@@ -80,6 +80,9 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     """Print the plan of stages that train together, on the cluster if there is one; returns its title."""
     asking = [a for a in together if a.wishes and a.stage.title]
     if not asking:
+        loose = plan.restricted(run_id for a in together for run_id in a.ids)
+        if loose.runs:
+            console.print(f"{len(loose.rows)} in the store, {len(loose.missing)} to train", highlight=False)
         return ""
     searches = all(a.stage.mlflow_experiment == "search" for a in asking)
     title = asking[0].stage.title if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"

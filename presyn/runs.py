@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from presyn.benchmarks import PATTERNS, Benchmark, find_benchmark
+from presyn.code_digest import changed_code
 from presyn.errors import PresynError
 from presyn.methods import METHODS, PERCEPTRONS, MethodOptions, method_class
 from presyn.options import reject_unknown
@@ -38,8 +39,8 @@ class Run:
         return {"method": self.method, "benchmark": tasks.pop("name"), "seed": self.seed, **tasks, **self.options.as_dict()}
 
     def run_id(self, data_sha256: str) -> str:
-        """The hash of the resolved configuration, the data and the version of the rules."""
-        return identify(self.config(), data_sha256)
+        """The hash of the resolved configuration, the data, and the version of the rules, or the code where it was changed."""
+        return identify(self.config(), data_sha256, code=changed_code(self.method))
 
     def shape(self) -> tuple:
         """What members of one cohort share: all but the seed and the options that vary inside a cohort."""
@@ -47,9 +48,18 @@ class Run:
         return self.method, self.benchmark, tuple(sorted(shared.items()))
 
 
-def identify(config: Mapping[str, Any], data_sha256: str, rules_version: int = RULES_VERSION) -> str:
-    """The identity of a resolved configuration, as plain values, on some data under a version of the rules."""
+def identify(config: Mapping[str, Any], data_sha256: str, rules_version: int = RULES_VERSION, code: str | None = None) -> str:
+    """The identity of a run, 16 hexadecimal digits.
+
+    Args:
+        config: Its resolved configuration, as plain values.
+        data_sha256: The digest of its data.
+        rules_version: The version of the rules that give it its numbers.
+        code: The digest of the code that does, if it is not known to be of that version; see `presyn.code_digest`.
+    """
     identifying = {**config, "data_sha256": data_sha256, "rules_version": rules_version}
+    if code is not None:
+        identifying["code"] = code
     return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -100,6 +100,9 @@ def print_row(row: Row) -> None:
         console.print(title, style="bold")
         for k, v in values.items():
             console.print(f"  {k}: {v}", highlight=False)
+    if row.changed_code:
+        rules = f"version {row.provenance['rules_version']} of the rules"
+        console.print(f"Its code, {row.changed_code}, was not known to give the numbers of {rules}.", highlight=False)
     if row.record.reason:
         console.print(f"{row.status}: {row.record.reason}", highlight=False)
     console.print("accuracy (row: after training task i; column: on task j)", style="bold")

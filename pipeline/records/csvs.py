@@ -56,8 +56,7 @@ def rows_csv(rows: Sequence[tuple[dict[str, Any], Row]], kept: pd.DataFrame | No
     if kept is not None and len(kept):
         cells = pd.concat([kept, cells], ignore_index=True).fillna("")
     cells = cells.drop(columns=[c for c in ("digest",) if c in cells])
-    if "series" in cells and (cells.series == "").all():
-        cells = cells.drop(columns="series")
+    cells = cells.drop(columns=[c for c in ("series", "code") if c in cells and (cells[c] == "").all()])
     return cells.assign(digest=[line_digest(line) for line in cells.to_dict("records")]).to_csv(index=False)
 
 

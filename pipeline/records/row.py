@@ -14,7 +14,7 @@ from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
 """What a run can come to. The last two are lost: their accuracies are in no table."""
-PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device")
+PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device", "code")
 LATEST = 1e11
 """Seconds of unix time, or of a segment, that no run reaches."""
 ROUNDED = 1e-4
@@ -75,8 +75,17 @@ class Row:
         return Run(self.config["method"], kind.build(options), Benchmark.build(tasks), self.config["seed"])
 
     def identity(self) -> str:
-        """The run id that its configuration, data and rules give it."""
-        return identify(self.config, self.provenance["data_sha256"], int(self.provenance["rules_version"]))
+        """The run id that its configuration, data and rules give it, or the code that trained it where that was changed."""
+        data, rules_version = self.provenance["data_sha256"], int(self.provenance["rules_version"])
+        id = identify(self.config, data, rules_version)
+        code = self.provenance.get("code")
+        return id if code is None or id == self.run_id else identify(self.config, data, rules_version, code)
+
+    @property
+    def changed_code(self) -> str | None:
+        """The digest of the code that trained it, if that is in its id: it was not known to give the numbers of its rules."""
+        plain = identify(self.config, self.provenance["data_sha256"], int(self.provenance["rules_version"]))
+        return None if plain == self.run_id else self.provenance.get("code")
 
     @property
     def status(self) -> str:
@@ -163,7 +172,7 @@ class Row:
         forgetting = None if line["forgetting"] != line["forgetting"] else line["forgetting"]
         mean = line["mean_accuracy"] if finished else None
         record = Record(line["status"], reason, accuracy, **series)
-        row = cls(line["run_id"], config, {k: line[k] for k in PROVENANCE}, record, mean, forgetting)
+        row = cls(line["run_id"], config, _provenance_of_line(line), record, mean, forgetting)
         if row.run_id != row.identity():
             raise ValueError("its run_id is not that of its configuration")
         check(row)
@@ -176,6 +185,13 @@ class Row:
             if isinstance(shown, float) and isinstance(last, float) and not _rounds_to(last, shown):
                 raise ValueError(f"its {name} is not the last of its series")
         return row
+
+
+def _provenance_of_line(line: dict[str, Any]) -> dict[str, Any]:
+    """Where the row of a line comes from; lines of earlier versions do not name the code."""
+    provenance = {name: line[name] for name in PROVENANCE if name != "code"}
+    code = line.get("code")
+    return {**provenance, "code": code} if isinstance(code, str) and code else provenance
 
 
 def check(row: Row) -> None:

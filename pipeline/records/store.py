@@ -22,6 +22,7 @@ import filelock
 from pipeline.records.files import file_lock, write_whole
 from pipeline.records.row import Row
 from presyn import RULES_VERSION, PresynError, Run
+from presyn.code_digest import digest_method
 from sweeps.files import set_aside
 
 
@@ -183,7 +184,8 @@ class Store:
 
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
         """Store the end of a run; returns its row."""
-        return self.keep(Row.from_run(run_id, run, {**code_version(), **place, "data_sha256": data_sha256}, record))
+        provenance = {**code_version(), **place, "data_sha256": data_sha256, "code": digest_method(run.method)}
+        return self.keep(Row.from_run(run_id, run, provenance, record))
 
     def keep(self, row: Row) -> Row:
         """Store a row."""

@@ -58,6 +58,8 @@ def test_search_then_reuse(home, here, capsys):
     whole = best.read_text()
     best.write_text(whole.replace("rules_version: 1", "rules_version: 0"))
     assert main([*words, "--reuse-parameters"]) == 1 and "its rules_version is 0" in capsys.readouterr().err
+    best.write_text(whole + "code: 0123456789abcdef\n")
+    assert main([*words, "--reuse-parameters"]) == 1 and "with other code of presynaptic than" in capsys.readouterr().err
     best.write_text(whole)
     (folder / "winners.yaml").write_text("split-digits: [1]\n")
     assert main(words) == 1 and "is not the winners of a study. Delete it" in capsys.readouterr().err

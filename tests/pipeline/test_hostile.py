@@ -132,7 +132,7 @@ class Home:
 
     def tries(self, words, environment=None):
         """Give a command; it must end well, or with one message, in bounded time, and lose nothing of the store and results."""
-        kept = self.state_path()
+        kept = self.kept()
         out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
         before = dict(os.environ)
         os.environ.update(environment or {})
@@ -152,7 +152,7 @@ class Home:
             ours = [line for line in told.splitlines() if line.startswith("presyn: ")]
             assert ours, (words, environment, told)
         assert time.monotonic() - began < SLOWEST, (words, environment)
-        after = self.state_path()
+        after = self.kept()
         assert all(after.get(path) == content for path, content in kept.items()), (words, environment)
         TALLY[words[0] if words else ""] += 1
         return code, told

@@ -24,7 +24,7 @@ def test_the_committed_rows_come_back_as_they_were(tmp_path, name):
     store, before = Store(tmp_path), pd.read_csv(RESULTS / name)
     assert import_rows([RESULTS / name], store) == (len(before), 0)
     assert import_rows([RESULTS / name], store) == (0, len(before))
-    kept = [c for c in before if c not in ("stage", "trial")]
+    kept = [c for c in before if c not in ("stage", "trial", "digest")]  # the digest is of a line with its labels
     after = text_frame(rows_csv([({}, store.get(i)) for i in before.run_id]))
     pd.testing.assert_frame_equal(after[kept], before[kept], check_dtype=False)
 
@@ -50,7 +50,7 @@ def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
 
 
 def test_other_columns_and_runs_without_a_test_come_along(tmp_path):
-    frame = pd.read_csv(RESULTS / "seeds" / "runs.csv").head(2).assign(note="mine")
+    frame = pd.read_csv(RESULTS / "seeds" / "runs.csv").head(2).assign(note="mine").drop(columns="digest")
     frame.loc[1, ["status", "accuracy"]] = "diverged", "[]"
     frame.loc[1, ["mean_accuracy", "forgetting"]] = float("nan")
     frame.to_csv(tmp_path / "mine.csv", index=False)
@@ -234,3 +234,28 @@ def test_two_files_that_contradict_each_other_are_refused(tmp_path):
     with pytest.raises(PresynError, match="say different things of run"):
         import_rows([one, other], store)
     assert store.ids() == []
+
+
+def test_a_row_of_changed_code_is_another_run_and_says_so(home, here, capsys, monkeypatch):
+    """An edited rule: the same command trains anew, and no table takes rows of two rules for one another in silence."""
+    words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1", "tasks=1", "--rows"]
+    assert main([*words, "first.csv"]) == 0 and "0 in the store, 1 to train" in capsys.readouterr().err
+    assert main([*words, "first.csv"]) == 0 and "1 in the store, 0 to train" in capsys.readouterr().err
+    monkeypatch.setattr("presyn.runs.changed_code", lambda method: "0123456789abcdef")
+    monkeypatch.setattr("pipeline.records.store.digest_method", lambda method: "0123456789abcdef")
+    assert main([*words, "second.csv"]) == 0
+    said = capsys.readouterr().err
+    assert "0 in the store, 1 to train" in said
+    assert "1 of the 1 runs of run were trained by changed code of sgd (0123456789abcdef)." in " ".join(said.split())
+    first, second = (pd.read_csv(f"{name}.csv") for name in ("first", "second"))
+    assert first.run_id[0] != second.run_id[0] and second.code[0] == "0123456789abcdef"
+    assert first.mean_accuracy[0] == second.mean_accuracy[0], "the code is in truth the same"
+    assert main(["show", second.run_id[0]]) == 0
+    assert "0123456789abcdef, was not known to give the numbers of version 1" in " ".join(capsys.readouterr().out.split())
+    other = Store(Path("other"))
+    assert import_rows([Path("first.csv"), Path("second.csv")], other) == (2, 0)
+    assert other.get(second.run_id[0]).changed_code == "0123456789abcdef" and other.get(first.run_id[0]).changed_code is None
+    line = Path("second.csv").read_text().replace("0123456789abcdef", "0123456789abcde0")
+    Path("second.csv").write_text(line)
+    with pytest.raises(PresynError, match="run_id is not that of its configuration"):
+        import_rows([Path("second.csv")], Store(Path("third")))

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from presyn import METHODS, RULES_VERSION, PresynError
+from presyn.code_digest import changed_code, is_known
 from sweeps.files import read_yaml
 from sweeps.space import Space, method_options
 
@@ -38,6 +39,8 @@ def best_yaml(space: Space, winner: Winner, trials: int, provenance: Mapping[str
     """The winner as a file for people and for later commands; it says under which rules and on which data it was found."""
     note = f"# Trial {winner.trial} of {trials}: {winner.value:.4f} on validation data.\n"
     source = {"rules_version": int(provenance["rules_version"]), "data_sha256": str(provenance["data_sha256"])}
+    if not is_known(space.method, provenance.get("code")):
+        source["code"] = str(provenance["code"])
     return note + yaml.safe_dump({"space": _described(space), "params": winner.params, **source})
 
 
@@ -74,6 +77,8 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
         expected["data_sha256"] = space.benchmark.sha256()
     expected["rules_version"] = RULES_VERSION
     searched = searched | {k: best[k] for k in ("rules_version", "data_sha256") if k in best}
+    if best.get("code") != changed_code(method):
+        raise PresynError(f"{path} is the winner of a search with other code of {method} than today's. {again}")
     for name, value in expected.items():
         if searched.get(name, value) != value:
             raise PresynError(
