@@ -82,7 +82,7 @@ def orchestration(count: int) -> dict[str, float]:
         began = time.perf_counter()
         tracking = BackgroundWriter(f"sqlite:///{folder}/mlflow.db", store)
         tracking.follow(Note("bench", "bench", "bench", ids))
-        train(plan, tracking, "one-second runs")
+        train(plan, tracking.write, "one-second runs")
         tracking.close()
         wall = time.perf_counter() - began
     slots = os.cpu_count() or 1

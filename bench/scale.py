@@ -60,7 +60,7 @@ def _train(count: int, track: bool, address: str, folder: str) -> dict[str, floa
         tracking.follow(Note("bench", "bench", "bench", ids))
     memory = _Memory()
     began, driver, wall = time.process_time(), time.thread_time(), time.perf_counter()
-    train(plan, tracking, "runs of no work")
+    train(plan, tracking.write, "runs of no work")
     took, main, process = time.perf_counter() - wall, time.thread_time() - driver, time.process_time() - began
     tracking.close()
     return {

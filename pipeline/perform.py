@@ -172,7 +172,7 @@ class _Performance:
             needed = self.plan.restricted(run_id for a in complete or together for run_id in a.ids)
             asking = ", ".join(a.stage.title for a in together if a.stage.title)
             with self._failing(complete or together):
-                train(needed, self._writer(), title or asking or "runs", self.here)
+                train(needed, self._writer().write, title or asking or "runs", self.here)
             self.plan.rows.update(needed.rows)
             for asked in complete:
                 with self._failing([asked]):

@@ -1,12 +1,13 @@
-"""Train what a plan lacks, show the progress, and write every row to the store and to MLflow."""
+"""Train what a plan lacks, show the progress, write every row to the store and hand it on."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.plan import Plan, console, pretty
-from pipeline.records.mlflow.background import BackgroundWriter
+from pipeline.records.row import Row
 from presyn import Run, choose_device
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
@@ -14,12 +15,12 @@ from sweeps.cluster.join import find_cluster, join_cluster
 from sweeps.execute import train_in_process, train_on_cluster
 
 
-def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) -> None:
-    """Train what is missing and project every row to MLflow.
+def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = False) -> None:
+    """Train what is missing and hand every row on.
 
     Args:
         plan: Its rows are completed.
-        writer: Receives each row.
+        write: Receives each row, such as to write it to MLflow.
         title: Shown beside the progress.
         here: In this process, instead of on a Ray cluster.
 
@@ -27,7 +28,7 @@ def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) 
         PresynError: something could not be trained; what was is in the store.
     """
     for row in plan.rows.values():
-        writer.write(row)
+        write(row)
     missing = plan.missing
     if not missing:
         return
@@ -36,7 +37,7 @@ def train(plan: Plan, writer: BackgroundWriter, title: str, here: bool = False) 
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
     total = sum(map(plan.steps, missing.values()))
     with _progress() as progress:
-        watch = _Watch(plan, writer, title, progress, total, missing)
+        watch = _Watch(plan, write, title, progress, total, missing)
         if here:
             train_in_process(missing, checkpoints, plan.cluster, watch.on_end, watch.on_steps)
         else:
@@ -76,9 +77,9 @@ class _Watch:
     """What happens as runs come to an end and steps are made: store, MLflow, progress."""
 
     def __init__(
-        self, plan: Plan, writer: BackgroundWriter, title: str, progress: Progress, total: int, missing: dict[str, Run]
+        self, plan: Plan, write: Callable[[Row], None], title: str, progress: Progress, total: int, missing: dict[str, Run]
     ) -> None:
-        self.plan, self.writer, self.title, self.progress, self.total = plan, writer, title, progress, total
+        self.plan, self.write, self.title, self.progress, self.total = plan, write, title, progress, total
         self.missing = missing
         self.bar = progress.add_task(title, total=len(missing), left="…")
         self.began = self.last_line = time.monotonic()
@@ -96,7 +97,7 @@ class _Watch:
         run = self.missing[run_id]
         row = self.plan.store.put(run_id, run, self.plan.sha256(run), record, place)
         self.plan.rows[run_id] = row
-        self.writer.write(row)
+        self.write(row)
         self.progress.advance(self.bar)
         if row.status == "diverged":
             console.print(f"{run.method} on {run.benchmark.name} diverged: {row.record.reason}", highlight=False)

@@ -334,13 +334,28 @@ def reproduce(
     return 0
 
 
-def verify(*, results: Path = REAL_RESULTS, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW) -> int:
-    """Verdicts from the rows under results/; trains nothing.
+def verify(
+    *,
+    results: Path = REAL_RESULTS,
+    again: int | None = None,
+    runs: Words = None,
+    seed: int = 0,
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
+    cluster: ClusterOptions = NO_CLUSTER,
+) -> int:
+    """Verdicts from the rows under results/; trains nothing, but for a spot check with --again or --runs.
 
     Parameters
     ----------
     results
         where the rows are
+    again
+        so many runs, drawn at random, are trained again here and compared digit by digit with their rows
+    runs
+        the same with these runs, by the beginnings of their ids
+    seed
+        of the draw
     """
     from pipeline.cli.show import console
     from pipeline.experiments.catalogue import verdicts
@@ -349,12 +364,33 @@ def verify(*, results: Path = REAL_RESULTS, store: StoreOptions = NO_STORE, mlfl
     from pipeline.report.verdicts import verdict_table
 
     stage = verdicts()
-    workspace = open_workspace(results, given_command.get(), store, mlflow)  # needs no lock: it writes only what is its own
-    table = verdict_table(perform([stage], workspace)[stage.name].value.verdicts)
+    workspace = open_workspace(results, given_command.get(), store, mlflow, cluster)
+    made = perform([stage], workspace)
+    table = verdict_table(made[stage.name].value.verdicts)
     for family, lines in table.groupby("family", sort=False):
         console.print(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
     print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
+    if again is not None or runs:
+        _train_again(made[stage.name].value, workspace, again, runs or (), seed)
     return 0
+
+
+def _train_again(verdicts: Any, workspace: Any, count: int | None, names: Sequence[str], seed: int) -> None:
+    """Train committed runs again, and say what came of it."""
+    from pipeline.cli.show import console
+    from pipeline.experiments.verdicts import again
+    from pipeline.records.results import Results
+    from pipeline.report.tables import grid
+
+    results = Results(workspace.results)
+    drawn = again.draw_rows(results, verdicts, count, seed) if count is not None else []
+    rows = list({row.run_id: row for row in [*again.named_rows(results, names), *drawn]}.values())
+    repeated = again.train_again(rows, workspace.store.root, workspace.cluster)
+    table = again.compare(rows, repeated)
+    again.write(table, workspace.results)
+    console.print(grid(table, "Committed runs, trained again", columns=again.SHOWN))
+    console.print(again.in_words(table), highlight=False)
+    again.refuse_different(table, rows, repeated)
 
 
 def report(

@@ -1,6 +1,7 @@
 """Where to train: a Ray cluster or this machine, on which device, and what of it a cohort takes."""
 
 import os
+import platform
 import socket
 import time
 from collections.abc import Mapping
@@ -67,7 +68,14 @@ def provenance_here(device: torch.device, members: int, tf32: bool) -> dict[str,
     """The provenance of a run that this process trains: where, and what is unusual there, such as a missing compiler."""
     precision = ["tf32"] if tf32 and device.type == "cuda" else []
     description = ", ".join([str(device), *precision, *training_notes(device.type)])
-    return {"host": socket.gethostname(), "device": description, "cohort": members, "torch": torch.__version__}
+    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "host": socket.gethostname(),
+        "device": description,
+        "processor": processor,
+        "cohort": members,
+        "torch": torch.__version__,
+    }
 
 
 def prepare_process(cluster: Cluster, device_name: str | None = None) -> torch.device:

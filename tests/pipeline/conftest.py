@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch, empty_mlflow):
 @pytest.fixture
 def here(monkeypatch):
     """Train in this process; Ray has tests of its own."""
-    monkeypatch.setattr(pipeline.perform, "train", lambda plan, writer, title, here: train(plan, writer, title, True))
+    monkeypatch.setattr(pipeline.perform, "train", lambda plan, write, title, here: train(plan, write, title, True))
 
 
 @pytest.fixture

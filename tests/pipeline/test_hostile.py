@@ -333,7 +333,7 @@ def _make_whole(home, whole):
     )
     before, pipeline.perform.train = (
         pipeline.perform.train,
-        lambda plan, writer, title, here: train(plan, writer, title, True),
+        lambda plan, write, title, here: train(plan, write, title, True),
     )
     try:
         whole.mkdir()

@@ -19,6 +19,7 @@ from pipeline.experiments.report.draw import COLOURS, bar_picture
 from pipeline.experiments.report.page import render
 from pipeline.experiments.search.section import SEARCHED, shape_search
 from pipeline.experiments.table1.table import make_table, shown
+from pipeline.experiments.verdicts.again import in_words, last_check
 from pipeline.experiments.verdicts.conclusions import BEGIN, END, as_markdown
 from pipeline.experiments.verdicts.stage import AllVerdicts, Verdicts
 from pipeline.paper import BENCHMARKS, RULE, SEARCHED_ON, space_name
@@ -147,6 +148,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         "hours": sum(r["seconds"] for r in distinct.values() if r["seconds"] == r["seconds"]) / 3600,
         "torch": sorted({t for file in runs.values() for t in file["torch"]}),
         "devices": sorted({d for file in runs.values() for d in file["devices"]}),
+        "again": "" if (check := last_check(results.folder)) is None else in_words(check),
     }
 
 

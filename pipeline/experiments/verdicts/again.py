@@ -1,0 +1,196 @@
+"""A spot check: committed runs, drawn at random, trained again here and compared with what their rows say."""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pipeline.experiments.verdicts.stage import AllVerdicts
+from pipeline.plan import Plan, describe
+from pipeline.records.csvs import read_file
+from pipeline.records.files import write_whole
+from pipeline.records.results import Results
+from pipeline.records.row import Row
+from pipeline.records.store import Store, code_version
+from pipeline.train import reach, train
+from presyn import BENCHMARKS, PresynError
+from presyn.benchmarks import PATTERNS
+from sweeps.cluster import Cluster
+
+FILE = "again.csv"
+COLUMNS = ("date", "run_id", "method", "benchmark", "seed", "committed", "again", "same", "torch", "device", "git_commit")
+SHOWN = ("run_id", "method", "benchmark", "seed", "committed", "again", "same")
+FALSE_ALARM = 0.01
+"""The chance that rows of another kind of machine are called different although nothing but rounding is."""
+
+
+def committed_rows(results: Results) -> dict[str, Row]:
+    """Run id -> row, of the finished runs under a folder whose images come with presyn."""
+    rows = {row.run_id: row for path in results.paths() for row in read_file(path).rows}
+    benchmarks = {*BENCHMARKS, PATTERNS.name}
+    return {i: row for i, row in rows.items() if row.status == "finished" and row.config["benchmark"] in benchmarks}
+
+
+def draw_rows(results: Results, verdicts: AllVerdicts, count: int, seed: int) -> list[Row]:
+    """Rows drawn at random without replacement, each with a weight of one more than the number of claims that rest on it.
+
+    Raises:
+        PresynError: there are fewer.
+    """
+    rows = committed_rows(results)
+    if not 1 <= count <= len(rows):
+        raise PresynError(
+            f"--again {count}: there are {len(rows)} runs under {results.folder}; ask for 1 to {len(rows)} of them."
+        )
+    claims = Counter(run_id for claim in verdicts.claims for run_id in set(claim.run_ids))
+    ids = sorted(rows)
+    weights = np.array([1.0 + claims[run_id] for run_id in ids])
+    drawn = np.random.default_rng(seed).choice(len(ids), count, replace=False, p=weights / weights.sum())
+    return [rows[ids[i]] for i in drawn]
+
+
+def named_rows(results: Results, names: Iterable[str]) -> list[Row]:
+    """Rows by the beginnings of their ids.
+
+    Raises:
+        PresynError: no row begins so, or several do.
+    """
+    rows = committed_rows(results)
+    chosen = []
+    for name in names:
+        ids = [run_id for run_id in rows if run_id.startswith(name)]
+        if len(ids) != 1:
+            raise PresynError(f"--runs {name}: {len(ids) or 'no'} finished runs under {results.folder} have ids that begin so.")
+        chosen.append(rows[ids[0]])
+    return chosen
+
+
+def train_again(rows: Sequence[Row], store: Path, cluster: Cluster, here: bool = False) -> list[Row]:
+    """The rows of the same runs, trained now; in a store of their own, so that nothing is read instead of trained.
+
+    Args:
+        rows: Of the runs.
+        store: The store beside which that is; if the training is stopped, the next call goes on there.
+        cluster: Where to train.
+        here: In this process.
+    """
+    own = Store(store / "again")
+    with own.locked("presyn verify --again"):
+        plan = Plan(own, cluster)
+        ids = [plan.add(row.run()) for row in rows]
+        if not here:
+            reach(plan)
+        describe(plan, "committed runs again")
+        train(plan, lambda row: None, "committed runs again", here)
+    shutil.rmtree(own.root)
+    return [plan.rows[run_id] for run_id in ids]
+
+
+def compare(rows: Sequence[Row], again: Sequence[Row]) -> pd.DataFrame:
+    """A line for each run: its mean accuracy as committed and again, and whether every digit that a CSV keeps is the same."""
+    date, version = time.strftime("%Y-%m-%d"), code_version()
+    lines = [
+        {
+            "date": date,
+            "run_id": row.run_id,
+            **{name: row.config[name] for name in ("method", "benchmark", "seed")},
+            "committed": round(100 * (row.mean_accuracy or 0.0), 4),
+            "again": round(100 * (new.mean_accuracy or 0.0), 4),
+            "same": is_same(row, new),
+            "torch": version["torch"],
+            "device": new.provenance["device"],
+            "git_commit": version["git_commit"][:7],
+        }
+        for row, new in zip(rows, again, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def is_same(row: Row, other: Row) -> bool:
+    """Whether two rows have the same accuracies, losses and figures, to the digits that a line of a CSV has of the first."""
+    lines = [kept_digits(r.line({})) for r in (row, other)]
+    return all(lines[1].get(name) == value for name, value in lines[0].items())
+
+
+def kept_digits(line: dict[str, Any]) -> dict[str, Any]:
+    """What a line of a CSV says of the result, without times."""
+    series = {k: v for k, v in json.loads(line["series"] or "{}").items() if k not in ("seconds", "ended")}
+    return {"status": line["status"], "accuracy": line["accuracy"], **series}
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """What a spot check came to, in a sentence."""
+    same, other = int(table.same.sum()), table[~table.same]
+    where = f"with torch {table.torch.iloc[0]} on {table.device.iloc[0]}"
+    text = f"Of {len(table)} runs that were trained again on {table.date.iloc[0]} {where}, {same} gave the same to every digit."
+    if len(other):
+        text += f" The others differ by {_difference(other)}."
+    return text
+
+
+def _difference(other: pd.DataFrame) -> str:
+    difference = other.again - other.committed
+    if len(other) == 1:
+        return f"{difference.iloc[0]:+.2f} points of mean accuracy"
+    return f"{difference.mean():+.2f} ± {difference.sem():.2f} points of mean accuracy (paired t, p = {p_value(other):.2g})"
+
+
+def p_value(other: pd.DataFrame) -> float:
+    """Paired t test of mean accuracies; 1 where fewer than two runs differ."""
+    difference = other.again - other.committed
+    if len(other) < 2:
+        return 1.0
+    return float(stats.ttest_1samp(difference, 0.0).pvalue) if difference.std() > 0 else 0.0
+
+
+def refuse_different(table: pd.DataFrame, rows: Sequence[Row], again: Sequence[Row]) -> None:
+    """Raise a PresynError for runs that must repeat to the digit and did not, or that differ more than rounding explains.
+
+    The digits must be the same on a CPU of the same kind, under the same torch. On others whole runs agree statistically.
+    """
+    other = table[~table.same]
+    exact = [row.run_id for row, new, same in zip(rows, again, table.same, strict=True) if not same and _same_machine(row, new)]
+    if exact:
+        raise PresynError(
+            f"{', '.join(exact)} did not repeat on the kind of machine that made them: the rows or the code changed."
+        )
+    if p_value(other) < FALSE_ALARM:
+        raise PresynError(
+            f"The runs that were trained again differ from their rows by {_difference(other)}: too much for rounding."
+        )
+
+
+def _same_machine(row: Row, new: Row) -> bool:
+    names = ("device", "torch", "processor")
+    return all(row.provenance.get(n) == new.provenance.get(n) for n in names) and "processor" in row.provenance
+
+
+def write(table: pd.DataFrame, results: Path) -> Path:
+    """Keep the table of the last spot check for the page."""
+    return write_whole(results / FILE, table)
+
+
+def last_check(results: Path) -> pd.DataFrame | None:
+    """The table of the last spot check; None if there was none.
+
+    Raises:
+        PresynError: the file is none.
+    """
+    path = results / FILE
+    if not path.exists():
+        return None
+    try:
+        table = pd.read_csv(path, dtype={"run_id": str, "git_commit": str})[list(COLUMNS)]
+        is_whole = len(table) > 0 and table.same.dtype == bool and table[["committed", "again"]].notna().all(axis=None)
+    except (ValueError, KeyError):  # not a CSV, or without one of the columns
+        is_whole = False
+    if not is_whole:
+        raise PresynError(f"{path} is not what presyn verify --again writes: delete it, and check again.")
+    return table
