@@ -370,9 +370,30 @@ def verify(
     for family, lines in table.groupby("family", sort=False):
         console.print(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
     print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
+    _name_stale_files(made[stage.name].value, results)
     if again is not None or runs:
         _train_again(made[stage.name].value, workspace, again, runs or (), seed)
     return 0
+
+
+def _name_stale_files(verdicts: Any, folder: Path) -> None:
+    """Say which tables, figures and pages are not what the rows make.
+
+    Raises:
+        PresynError: a table or a figure is not, which a command writes together with its rows.
+    """
+    from pipeline.experiments.catalogue import report as make_report
+    from pipeline.experiments.report.stage import stale_files
+    from pipeline.records.results import Results
+
+    changed, outdated = (", ".join(map(str, paths)) for paths in stale_files(make_report(), verdicts, Results(folder)))
+    if changed:
+        raise PresynError(f"Not what the rows make: {changed}. Make them again with: presyn report --results {folder}")
+    if outdated:
+        print(
+            f"The page was made of other rows: {outdated}. Make it again with: presyn report --results {folder}",
+            file=sys.stderr,
+        )
 
 
 def _train_again(verdicts: Any, workspace: Any, count: int | None, names: Sequence[str], seed: int) -> None:
@@ -390,7 +411,7 @@ def _train_again(verdicts: Any, workspace: Any, count: int | None, names: Sequen
     again.write(table, workspace.results)
     console.print(grid(table, "Committed runs, trained again", columns=again.SHOWN))
     console.print(again.in_words(table), highlight=False)
-    again.refuse_different(table, rows, repeated)
+    again.refuse_different(table)
 
 
 def report(

@@ -1,5 +1,6 @@
 """The page for readers as a stage: it asks for no runs and reads the rows that other stages have exported."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.stage import Known, Made, Stage, Wish
 from presyn import PresynError, make_run
 
 COLUMNS = ("run_id", "method", "benchmark", "seed", "status", "mean_accuracy", "seconds", "config")
+CRATE = "ro-crate-metadata.json"
 FIRST_SECTIONS = (("short", "In short"), ("claims", "Claims"))
 LAST_SECTION = ("made", "How it was made")
 
@@ -74,7 +76,8 @@ class Report(Stage):
         for shown_figure in values["figures"]:
             name = f"figures/{shown_figure['name']}.svg"
             files[name] = content_bytes(pictures[shown_figure["name"]], Path(name))
-        files["../ro-crate-metadata.json"] = crate(results.folder, [f"report/{name}" for name in files], self.commands)
+        files |= derived_files(remade)
+        files[f"../{CRATE}"] = crate(results.folder, [os.path.normpath(f"report/{name}") for name in files], self.commands)
         if self.readme is not None:
             files[str(self.readme)] = with_conclusions(self.readme, found)
         where = self.folder(results.folder) / "index.html"
@@ -90,6 +93,29 @@ def remake(stage: Stage, results: Results) -> Made | None:
     if frame is None or not (frame.status == "finished").any():
         return None
     return stage.remake(frame, results)
+
+
+def derived_files(remade: Mapping[Stage, Made]) -> dict[str, Any]:
+    """Name, relative to the folder of the page, -> content, of the tables and figures that follow from exported rows."""
+    files: dict[str, Any] = {}
+    for stage, made in remade.items():
+        files |= {f"../{stage.name}/{name}": content for name, content in made.files.items()}
+        files |= {f"../figures/{name}.{kind}": figure for name, figure in made.figures.items() for kind in ("svg", "png")}
+    return files
+
+
+def stale_files(report: Report, found: AllVerdicts, results: Results) -> tuple[list[Path], list[Path]]:
+    """Files under a folder of results that are not what its rows make: tables and figures, and those of the page.
+
+    Pictures in PNG are left out, for which the figures in SVG speak; so are files that were never made.
+    """
+    made = report.make(pd.DataFrame(), Known(values={report.verdicts_stage.name: found}, results=results))
+    stale: tuple[list[Path], list[Path]] = ([], [])
+    for name, content in made.files.items():
+        path = Path(os.path.normpath(report.folder(results.folder) / name))
+        if path.suffix != ".png" and path.exists() and path.read_bytes() != content_bytes(content, path):
+            stale[not name.startswith("..") or path.name == CRATE].append(path)
+    return stale
 
 
 def with_conclusions(readme: Path, found: AllVerdicts) -> str:

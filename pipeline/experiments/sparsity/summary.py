@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pipeline.experiments.energy.summary import series_of
 from pipeline.paper import IMPORTANT
 from pipeline.report.statistics import Sample, plus_minus
 
@@ -35,9 +34,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """A line for each quantity, layer (1, 2, 3 or all) and run, with the columns COLUMNS. Lost runs have no lines."""
     lines = []
     finished = frame[frame.status == "finished"]
-    for row, series in zip(finished.itertuples(), series_of(finished), strict=True):
-        config = json.loads(row.config)
-        for quantity, layer, value in _quantities(series, config["hidden"], row.seed):
+    for row in finished.itertuples():
+        for quantity, layer, value in _quantities(row.series, tuple(json.loads(row.config)["hidden"]), row.seed):
             lines.append([quantity, layer, row.model, row.l2, row.seed, value, row.run_id])
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -47,7 +45,13 @@ def as_file(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.drop(columns="run_id")
 
 
-def _quantities(series: dict[str, Any], hidden: list[int], seed: int) -> Iterator[tuple[str, str, float | None]]:
+@cache  # the shuffles take seconds, and tables, figures and verdicts all need them
+def _quantities(series_text: str, hidden: tuple[int, ...], seed: int) -> tuple[tuple[str, str, float | None], ...]:
+    """Quantity, layer and value of a run, from its series as JSON."""
+    return tuple(_each_quantity(json.loads(series_text), list(hidden), seed))
+
+
+def _each_quantity(series: dict[str, Any], hidden: list[int], seed: int) -> Iterator[tuple[str, str, float | None]]:
     for quantity in MEASURED_BY_LAYER:
         values = series[quantity][-1]
         for layer, value in zip([*map(str, range(1, len(values))), "all"], values, strict=True):

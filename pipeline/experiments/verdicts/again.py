@@ -25,7 +25,20 @@ from presyn.benchmarks import PATTERNS
 from sweeps.cluster import Cluster
 
 FILE = "again.csv"
-COLUMNS = ("date", "run_id", "method", "benchmark", "seed", "committed", "again", "same", "torch", "device", "git_commit")
+COLUMNS = (
+    "date",
+    "run_id",
+    "method",
+    "benchmark",
+    "seed",
+    "committed",
+    "again",
+    "same",
+    "same_machine",
+    "torch",
+    "device",
+    "git_commit",
+)
 SHOWN = ("run_id", "method", "benchmark", "seed", "committed", "again", "same")
 FALSE_ALARM = 0.01
 """The chance that rows of another kind of machine are called different although nothing but rounding is."""
@@ -104,6 +117,7 @@ def compare(rows: Sequence[Row], again: Sequence[Row]) -> pd.DataFrame:
             "committed": round(100 * (row.mean_accuracy or 0.0), 4),
             "again": round(100 * (new.mean_accuracy or 0.0), 4),
             "same": is_same(row, new),
+            "same_machine": is_same_machine(row, new),
             "torch": version["torch"],
             "device": new.provenance["device"],
             "git_commit": version["git_commit"][:7],
@@ -150,26 +164,26 @@ def p_value(other: pd.DataFrame) -> float:
     return float(stats.ttest_1samp(difference, 0.0).pvalue) if difference.std() > 0 else 0.0
 
 
-def refuse_different(table: pd.DataFrame, rows: Sequence[Row], again: Sequence[Row]) -> None:
+def refuse_different(table: pd.DataFrame) -> None:
     """Raise a PresynError for runs that must repeat to the digit and did not, or that differ more than rounding explains.
 
     The digits must be the same on a CPU of the same kind, under the same torch. On others whole runs agree statistically.
     """
     other = table[~table.same]
-    exact = [row.run_id for row, new, same in zip(rows, again, table.same, strict=True) if not same and _same_machine(row, new)]
-    if exact:
-        raise PresynError(
-            f"{', '.join(exact)} did not repeat on the kind of machine that made them: the rows or the code changed."
-        )
+    exact = other[other.same_machine]
+    if len(exact):
+        ids = ", ".join(exact.run_id)
+        raise PresynError(f"{ids} did not repeat on the kind of machine that made them: rows or code changed.")
     if p_value(other) < FALSE_ALARM:
         raise PresynError(
-            f"The runs that were trained again differ from their rows by {_difference(other)}: too much for rounding."
+            f"Runs that were trained again differ from their rows by {_difference(other)}: too much for rounding."
         )
 
 
-def _same_machine(row: Row, new: Row) -> bool:
+def is_same_machine(row: Row, other: Row) -> bool:
+    """Whether two rows are of one kind of device and processor under one version of torch, as far as both say so."""
     names = ("device", "torch", "processor")
-    return all(row.provenance.get(n) == new.provenance.get(n) for n in names) and "processor" in row.provenance
+    return all(name in row.provenance and row.provenance[name] == other.provenance.get(name) for name in names)
 
 
 def write(table: pd.DataFrame, results: Path) -> Path:
