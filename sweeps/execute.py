@@ -15,7 +15,7 @@ from presyn.device import memory_needed
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, prepare_process, provenance_here
 from sweeps.cluster.join import join_cluster
-from sweeps.cluster.nodes import Images, Setup, digest_code
+from sweeps.cluster.nodes import Setup, digest_code, store_images
 from sweeps.driver import Driver, OnEnd, OnSteps
 from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size, pack
 from sweeps.train_cohort import Ended, resume_run, train_members
@@ -81,8 +81,7 @@ def _drive(
     """Join the cluster and train members once; returns run id -> why, of runs that could not be trained."""
     joined = join_cluster(cluster, log, say)
     datasets = {b: b.load(cluster.data) for b in {m.run.benchmark for m in members}}
-    images = {d.sha256: Images.store(d) for d in datasets.values()}
-    setup = Setup(checkpoints, cluster, digest_code(), {b: images[d.sha256] for b, d in datasets.items()})
+    setup = Setup(checkpoints, cluster, digest_code(), store_images(datasets))
     return Driver(members, setup, _sizes(members, datasets, seconds), on_end, on_steps, say, joined).run()
 
 

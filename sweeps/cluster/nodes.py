@@ -34,13 +34,6 @@ class Images:
     reference: Any
     digest: str
 
-    @classmethod
-    def store(cls, dataset: Dataset) -> "Images":
-        """Put a data set into Ray's object store; what the driver does."""
-        import ray
-
-        return cls(dataset.name, ray.put(dataset), digest_dataset(dataset))
-
     def fetch(self) -> Dataset:
         """The data set on this node.
 
@@ -55,6 +48,19 @@ class Images:
                 raise NodeError(f"the images of {self.name} did not arrive as the driver sent them. Restart Ray there.")
             _fetched[self.digest] = dataset
         return _fetched[self.digest]
+
+
+def store_images(datasets: Mapping[Benchmark, Dataset]) -> dict[Benchmark, Images]:
+    """Put data sets into Ray's object store, those of the same content once; what the driver does.
+
+    By content, and not by the name or `sha256` of a data set, which all numbers of random patterns share.
+    """
+    import ray
+
+    digests = {benchmark: digest_dataset(dataset) for benchmark, dataset in datasets.items()}
+    distinct = {digests[benchmark]: dataset for benchmark, dataset in datasets.items()}
+    stored = {digest: Images(dataset.name, ray.put(dataset), digest) for digest, dataset in distinct.items()}
+    return {benchmark: stored[digest] for benchmark, digest in digests.items()}
 
 
 _fetched: dict[str, Dataset] = {}

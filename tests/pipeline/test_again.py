@@ -1,6 +1,8 @@
 """A reader's spot check: committed runs are drawn with the weight of what rests on them, trained again, and compared."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,16 +41,24 @@ def again(rows):
 
 
 def test_committed_runs_repeat_and_what_was_seen_is_kept_for_the_page(results):
-    rows = draw_rows(results, all_verdicts(results, CLAIMING), 6, 0)
-    assert (
-        rows
-        == draw_rows(results, all_verdicts(results, CLAIMING), 6, 0)
-        != draw_rows(results, all_verdicts(results, CLAIMING), 6, 1)
-    )
+    verdicts = all_verdicts(results, CLAIMING)
+    rows = draw_rows(results, verdicts, 6, 0)
+    assert rows == draw_rows(results, verdicts, 6, 0) != draw_rows(results, verdicts, 6, 1)
     table = compare(rows, again(rows))
     refuse_different(table)
     assert table.same.all() and "6 gave the same to every digit" in in_words(table)
     assert not Path(".presyn/again").exists(), "the next check trains again"
+
+
+def test_runs_on_different_numbers_of_patterns_repeat_when_ray_trains_them_together(results):
+    """By name, as a reader's command: each run gets its own number of patterns, although their data have one sha256."""
+    rows = committed_rows(results).values()
+    chosen = [next(row.run_id for row in rows if row.config["patterns"] == patterns) for patterns in (500, 2000)]
+    command = [sys.executable, "-m", "pipeline.cli", "verify", "--runs", *chosen]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "2 gave the same to every digit" in " ".join(done.stdout.split())
+    assert last_check(Path("results")).run_id.tolist() == chosen
 
 
 def test_a_consistent_edit_of_a_row_is_found(results):
