@@ -1,5 +1,6 @@
 """One verdict on each claim of the paper, of the verdicts on its parts and readings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,13 @@ class ClaimVerdict:
     def run_ids(self) -> tuple[str, ...]:
         """The runs behind the parts that decide it."""
         return tuple(sorted({run_id for part in self.parts for run_id in part.run_ids}))
+
+    @property
+    def p(self) -> float:
+        """Of the order or likeness that holds least; of printed values alone, of the one that is most unlike ours."""
+        orders = [v.p for v in self.parts if v.kind != "mean" and v.p == v.p]
+        values = [v.p for v in self.parts if v.kind == "mean" and v.p == v.p]
+        return max(orders) if orders else min(values, default=math.nan)
 
     @property
     def brief(self) -> str:
@@ -129,7 +137,7 @@ def claim_table(claims: Sequence[ClaimVerdict]) -> pd.DataFrame:
                 "verdict": c.verdict,
                 "old_verdict": c.old_verdict,
                 "ours": "; ".join(f"{v.comparison}: {show_ours(v)}" for v in c.parts) or "–",
-                "p": max((round_p(v.p) for v in c.parts if v.p == v.p), default=float("nan")),
+                "p": round_p(c.p),
                 "seeds": c.seeds,
                 "readings": "; ".join(f"{reading}: {verdict}" for reading, verdict in c.by_reading().items()),
                 "fits_print": c.fits_print,
