@@ -86,7 +86,7 @@ def plus_minus(mean: float, error: float, digits: str = ".2f", error_digits: str
 
 def show_p(p: float) -> str:
     """A p value as people write it; never as 0."""
-    return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.4f}" if p >= 0.0001 else "p < 0.0001"
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def unpaired(a: Sample, b: Sample) -> Difference:

@@ -250,4 +250,4 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
 
 def short_p(p: float) -> str:
     """A p value in a table; a dash for none."""
-    return "–" if p != p else show_p(p).removeprefix("p = ").removeprefix("p ")
+    return "–" if p != p else f"{p:.4f}" if p >= 0.0001 else "< 0.0001"

@@ -1,4 +1,4 @@
-"""Which learning rate and optimiser of No Consolidation fit the printed 77.68 on Split MNIST: a grid of twelve, three seeds each.
+"""Which learning rate and optimiser of No Consolidation fit the printed 77.68 on Split MNIST: a grid of twelve, three seeds.
 
 PYTHONPATH=results/baselines presyn reproduce baselines/sgd-rates --module sgd_rates
 """

@@ -30,7 +30,7 @@ from pipeline.report.statistics import (
     unlike,
     unpaired,
 )
-from pipeline.report.verdicts import Verdict, round_p, verdict_table
+from pipeline.report.verdicts import Verdict, round_p, short_p, verdict_table
 from presyn import PresynError
 from presyn.runs import identify
 
@@ -62,7 +62,8 @@ def test_benjamini_hochberg_by_hand_and_with_gaps():
 
 
 def test_no_p_value_is_shown_or_kept_as_nothing():
-    assert [show_p(p) for p in (0.0213, 0.00034, 3e-9, 0.0)] == ["p = 0.021", "p = 0.0003", "p < 0.0001", "p < 0.0001"]
+    assert [show_p(p) for p in (0.0213, 0.00034, 0.0)] == ["p = 0.021", "p < 0.001", "p < 0.001"]
+    assert [short_p(p) for p in (0.0213, 0.00034, 3e-9, math.nan)] == ["0.0213", "0.0003", "< 0.0001", "–"]
     assert round_p(1.23456e-9) == 1.235e-9
 
 
@@ -227,7 +228,7 @@ def test_a_paired_claim_shows_the_two_sample_test_of_the_paper_beside():
     }
     theirs = stats.ttest_ind(accuracy["presynaptic"], accuracy["sgd"], equal_var=False)
     shown = line(verdicts(table), "presynaptic above sgd on split-mnist", "statements").two_sample
-    assert shown == f"t = {theirs.statistic:.2f}, p < 0.0001" and theirs.pvalue < 0.0001
+    assert shown == f"t = {theirs.statistic:.2f}, p < 0.001" and theirs.pvalue < 0.001
 
 
 def test_lost_runs_are_said_and_a_claim_says_what_it_rests_on():
