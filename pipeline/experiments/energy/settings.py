@@ -1,4 +1,4 @@
-"""What the energy experiments hang on: p_up and p_down a quarter smaller and larger (Methods)."""
+"""Whether the energy results depend on the steps of p: p_up and p_down a quarter smaller and larger (Methods)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
