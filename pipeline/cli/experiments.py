@@ -25,8 +25,8 @@ from pipeline.cli.options import (
     read_benchmarks,
 )
 from pipeline.paper import RULE, space_name
-from pipeline.workspace import MLflowPlace, StorePlace
-from presyn import PresynError
+from pipeline.places import MLflowPlace, StorePlace
+from presyn.errors import PresynError
 from sweeps.cluster import Cluster
 
 StoreOptions = Annotated[StorePlace, Parameter(name="*")]
@@ -357,7 +357,7 @@ def verify(
     seed
         of the draw
     """
-    from pipeline.cli.show import console
+    from pipeline.cli.tables import print_table
     from pipeline.experiments.catalogue import verdicts
     from pipeline.perform import perform
     from pipeline.report.tables import grid
@@ -368,7 +368,7 @@ def verify(
     made = perform([stage], workspace)
     table = verdict_table(made[stage.name].value.verdicts)
     for family, lines in table.groupby("family", sort=False):
-        console.print(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
+        print_table(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
     print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
     _name_stale_files(made[stage.name].value, results)
     if again is not None or runs:
