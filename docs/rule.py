@@ -71,7 +71,7 @@ def course() -> list[str]:
 
 
 def picture() -> str:
-    title = "A synapse that releases or not, and its release probability p, which rises with large gradients and falls with small ones"
+    title = "A synapse that releases or not, and its release probability p, which rises and falls with the size of gradients"
     head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 264" font-family="sans-serif" role="img">'
     background = f'<rect width="900" height="264" rx="8" fill="{PAPER}"/>'
     return "\n".join([head, f"<title>{title}</title>", background, *synapse(), *course(), "</svg>"]) + "\n"
