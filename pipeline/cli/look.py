@@ -115,8 +115,8 @@ def compare(*ids: str, store: StoreOptions = NO_STORE) -> int:
     ids
         ids of two runs or more, or the first letters of them
     """
-    from pipeline.cli.choose import find_rows
     from pipeline.cli.show import print_comparison
+    from pipeline.records.find import find_rows
 
     rows = find_rows(ids, _open(store)) if ids else []
     if len(rows) < 2:
@@ -135,8 +135,8 @@ def remove(*ids: str, yes: bool = False, store: StoreOptions = NO_STORE) -> int:
     yes
         remove them
     """
-    from pipeline.cli.choose import find_rows
     from pipeline.cli.removal import describe_cost, remove_rows
+    from pipeline.records.find import find_rows
 
     if not ids:
         raise PresynError("remove takes the ids of runs; presyn list has them.")

@@ -46,8 +46,8 @@ def show(run_id: str, /, *, store: StoreOptions = NO_STORE) -> int:
     run_id
         the id of a run, or the first letters of one
     """
-    from pipeline.cli.choose import find_row
     from pipeline.cli.show import print_row
+    from pipeline.records.find import find_row
     from pipeline.workspace import open_store
 
     print_row(find_row(run_id, open_store(store.store, store.checkpoints)))
