@@ -127,10 +127,10 @@ def _shown(value: Any) -> str:
 
 
 def show_figure(value: float) -> str:
-    """A figure to three digits after the point, or to four significant ones where these would be lost."""
+    """A figure to three digits after the point, or to three significant ones where these would be lost."""
     if math.isnan(value):
         return "–"
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3e}"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
 
 def changed_settings(config: dict[str, Any]) -> list[str]:

@@ -8,6 +8,8 @@ from rich.table import Column, Table
 
 console = Console(markup=False, emoji=False)  # names are shown as they are
 
+SHORT = 16
+"""Cells of at most so many letters stay in one line, such as a run id, or "83.01 ± 0.26"."""
 BESIDE = 3
 """What a column takes besides its text: a line and two spaces."""
 _PIECES = re.compile(r"(?<![±<=×]) (?![±<=])")
@@ -20,21 +22,36 @@ def print_table(table: Table) -> None:
     blocks = list(_blocks(columns, console.width))
     for number, block in enumerate(blocks):
         last = number == len(blocks) - 1
+        widths = _widths(block, console.width)
         shown = Table(
-            *(Column(header, min_width=_least_width(header, cells)) for header, cells in block),
+            *(Column(header, width=width) for (header, _), width in zip(block, widths, strict=True)),
             title=None if number else table.title,
             caption=table.caption if last else None,
         )
         for line in zip(*(cells for _, cells in block), strict=True):
             shown.add_row(*line)
-        width = 1 + sum(_least_width(*column) + BESIDE for column in block)
         # Where not even the first columns fit, the terminal breaks the lines, and whoever reads a file has them whole.
-        Console(markup=False, emoji=False, width=max(console.width, width)).print(shown)
+        Console(markup=False, emoji=False, width=max(console.width, _table_width(widths))).print(shown)
 
 
 def _least_width(header: str, cells: Sequence[str]) -> int:
-    """The width at which no piece of a column is cut."""
-    return max(len(piece) for text in (header, *cells) for line in text.split("\n") for piece in _PIECES.split(line))
+    """The width at which no piece of a column is cut, and short cells are whole."""
+    lines = [line for cell in cells for line in cell.split("\n")]
+    pieces = [piece for line in lines for piece in ([line] if len(line) <= SHORT else _PIECES.split(line))]
+    return max(map(len, [*header.split(), *pieces]), default=1)
+
+
+def _widths(block: Sequence[tuple[str, list[str]]], most: int) -> list[int]:
+    """The widths of columns: none below its least, and as near as there is room to that at which no cell takes two lines."""
+    widths = [_least_width(header, cells) for header, cells in block]
+    for i, (header, cells) in enumerate(block):
+        full = max(len(line) for text in (header, *cells) for line in text.split("\n"))
+        widths[i] += max(0, min(full - widths[i], most - _table_width(widths)))
+    return widths
+
+
+def _table_width(widths: Sequence[int]) -> int:
+    return 1 + sum(width + BESIDE for width in widths)
 
 
 def _blocks(columns: Sequence[tuple[str, list[str]]], width: int) -> Iterator[list[tuple[str, list[str]]]]:
@@ -43,8 +60,7 @@ def _blocks(columns: Sequence[tuple[str, list[str]]], width: int) -> Iterator[li
     keys = next((n for n in range(1, len(columns)) if len({line[:n] for line in lines}) == len(lines)), 0)
     block = list(columns[:keys])
     for column in columns[keys:]:
-        needed = 1 + sum(_least_width(*c) + BESIDE for c in (*block, column))
-        if needed > width and len(block) > keys:
+        if _table_width([_least_width(*c) for c in (*block, column)]) > width and len(block) > keys:
             yield block
             block = list(columns[:keys])
         block.append(column)

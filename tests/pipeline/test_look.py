@@ -248,7 +248,17 @@ def test_no_number_is_cut_in_a_table_of_any_width(capsys, monkeypatch, width):
         assert max(map(len, shown.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_run_ids_and_figures_are_whole_after_a_run(capsys, monkeypatch, width):
+    monkeypatch.setattr(pipeline.cli.tables, "console", Console(width=width, file=io.StringIO()))
+    rows = [make_row("presynaptic", seed, level=0.8) for seed in (1, 2, 3)]
+    pipeline.cli.show.print_rows(rows)
+    shown = capsys.readouterr().out
+    assert all(row.run_id in shown for row in rows) and shown.count("73.33%") == 3 and shown.count("0.450") == 3
+    assert max(len(line) for line in shown.splitlines() if line[0] in "┃│") <= width
+
+
 def test_a_figure_keeps_its_digits():
     assert [pipeline.cli.show.show_figure(v) for v in (0.25, 5405.5, 0.0, 6.9e-3, math.nan)] == [
-        "0.250", "5405.500", "0.000", "6.900e-03", "–",
+        "0.250", "5405.500", "0.000", "0.0069", "–",
     ]  # fmt: skip
