@@ -74,6 +74,11 @@ class Workspace:
         )
 
 
+def store_folder(root: str | None = None) -> Path:
+    """The folder of the store: the argument, else $PRESYN_STORE, else .presyn."""
+    return expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn")
+
+
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
     """The store in a folder: the argument, else $PRESYN_STORE, else .presyn.
 
@@ -84,7 +89,7 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
     Raises:
         PresynError: it cannot be written, or would be gone with a Ray session.
     """
-    folder = expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
+    folder = store_folder(root).absolute()
     if "runtime_resources" in folder.parts:
         raise PresynError(
             f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "

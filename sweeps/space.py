@@ -83,9 +83,17 @@ def read_space(name: str) -> Space:
     if path.parent == SPACES:
         reject_unknown([name], space_names(), "search space (or path of a .yaml file)")
     try:
-        return _parse(path.stem, read_yaml(path))
+        return _parse(path.stem, _beside(path, read_yaml(path)))
     except PresynError as e:
         raise e if str(path) in str(e) else PresynError(f"{path}: {e}") from None
+
+
+def _beside(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The content of a space's file, with a benchmark's file looked for beside it, and then where the command is given."""
+    benchmark = values.get("benchmark")
+    if isinstance(benchmark, str) and benchmark.endswith((".yaml", ".yml")) and (path.parent / benchmark).exists():
+        return {**values, "benchmark": str(path.parent / benchmark)}
+    return values
 
 
 _KEYS = ("method", "benchmark", "search", "fixed", "trials", "sampler_seed", "sampler", "objective", "direction")

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from pipeline.cli.command import given_command, given_name
 from pipeline.cli.options import (
     CHANGED_RESULTS,
-    DIGITS_RESULTS,
+    DIGITS_FOLDER,
     REAL_RESULTS,
     Outcome,
     Words,
@@ -50,11 +50,12 @@ def _carry_out(
         return perform(build(workspace), workspace, show=show or print_shown, **how)
 
 
-def _prepare(results: Path | None, otherwise: Path) -> Path:
+def _prepare(outcome: Outcome, store: StorePlace, digits: bool, otherwise: Path = REAL_RESULTS) -> Path:
     """The results folder, made now, so that one that cannot be made is found before long work."""
     from pipeline.records.files import refuse_unwritable
+    from pipeline.workspace import store_folder
 
-    folder = results or otherwise
+    folder = outcome.results or (store_folder(store.store) / DIGITS_FOLDER if digits else otherwise)
     refuse_unwritable(folder, "--results")
     return folder
 
@@ -148,7 +149,7 @@ def search(
     from pipeline.experiments.search.stage import search as make_search
 
     searched = _space(space, trials, digits)
-    results = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS)
+    results = _prepare(outcome, store, digits)
     places, how = (store, mlflow, cluster), _how(outcome)
     _carry_out(lambda workspace: [make_search(searched, workspace.store.manifests)], results, places, **how)
     return 0
@@ -194,7 +195,7 @@ def table1(
     from pipeline.paper import BENCHMARKS
 
     searched, numbers = _space(space, trials, digits), parse_seeds(seeds)
-    results = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS)
+    results = _prepare(outcome, store, digits)
     columns = read_benchmarks(benchmarks or (DIGITS_BENCHMARKS if digits else BENCHMARKS))
 
     def build(workspace: Any) -> Sequence[Any]:
@@ -255,7 +256,7 @@ def ablate(
     groups = None if off is None else [_names_and_settings(group) for group in off]
     names = benchmarks or (["split-digits"] if digits else None)
     choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None)
-    results, numbers = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS), parse_seeds(seeds)
+    results, numbers = _prepare(outcome, store, digits), parse_seeds(seeds)
 
     def build(workspace: Any) -> Sequence[Any]:
         return [ablations(choice, numbers or (), results, number, workspace.store.manifests)]
@@ -314,7 +315,7 @@ def reproduce(
         return 0
     settings, numbers = parse_settings(set), parse_seeds(seeds, None)
     changed = (seeds or settings) and not digits  # these do not go where the paper's rows are, which would be lost
-    results = _prepare(outcome.results, CHANGED_RESULTS if changed else DIGITS_RESULTS if digits else REAL_RESULTS)
+    results = _prepare(outcome, store, digits, CHANGED_RESULTS if changed else REAL_RESULTS)
 
     def build(workspace: Any) -> Sequence[Any]:
         if claim:
