@@ -87,7 +87,8 @@ def test_the_page_on_the_command_line_lists_every_command_and_real_options():
     for name, function in cli.COMMANDS.items():
         assert f"| `{name}` | {inspect.getdoc(function).splitlines()[0]} |" in page
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    examples = re.findall(r"^presyn (.*?)(?:\s+#.*)?$", page + readme, re.M)
+    code = "".join(re.findall(r"^```\n(.*?)^```", page + readme, re.S | re.M))
+    examples = re.findall(r"^presyn (.*?)(?:\s+#.*)?$", code, re.M)
     assert len(examples) > 15
     app = cli.make_app()
     for example in examples:
