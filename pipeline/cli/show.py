@@ -14,7 +14,6 @@ from pipeline.cli.choose import all_options, last_figures
 from pipeline.cli.option_docs import show_value
 from pipeline.cli.tables import console, print_table
 from pipeline.records.row import Row
-from pipeline.report.statistics import Sample
 from pipeline.report.tables import grid
 from presyn import BENCHMARKS, METHODS, make_run
 from presyn.benchmarks import PATTERNS
@@ -68,6 +67,8 @@ def print_rows(rows: Sequence[Row]) -> None:
     print_table(table)
     done = [100 * row.mean_accuracy for row in rows if row.mean_accuracy is not None]
     if len(done) > 1:
+        from pipeline.report.statistics import Sample  # scipy takes a second, which a list of runs need not wait for
+
         console.print(f"{Sample.from_values(done)} % (mean ± standard error over {len(done)} seeds)", highlight=False)
 
 
