@@ -10,11 +10,11 @@ import threading
 from cyclopts import App, CycloptsError, Parameter
 
 from pipeline import __version__
-from pipeline.cli import experiments, look, upkeep
+from pipeline.cli import check, experiments, look, upkeep
 from pipeline.cli.command import given_command
 from presyn.errors import PresynError, hide_passwords
 
-COMMANDS = {**experiments.COMMANDS, **look.COMMANDS, **upkeep.COMMANDS}
+COMMANDS = {**experiments.COMMANDS, **check.COMMANDS, **look.COMMANDS, **upkeep.COMMANDS}
 """Name -> function; its parameters are the options, its docstring the help."""
 
 
