@@ -105,7 +105,8 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     reject_unknown(values, _KEYS)
     _check_types(values)
     reject_unknown([values["method"]], METHODS, "method")
-    reject_unknown(values["search"], METHODS[values["method"]].Options.names(), "field under search")
+    options = METHODS[values["method"]].Options.names()
+    reject_unknown(values["search"], options, "field under search", f" What they mean: presyn options {values['method']}")
     sampler = values.get("sampler", "random")
     names = values["search"] if sampler == "grid" else sorted(values["search"])  # what is drawn depends on the order
     search = {k: _distribution(k, values["search"][k]) for k in names}

@@ -10,6 +10,7 @@ import pytest
 
 import docs.rule
 from pipeline import cli
+from presyn import PresynError
 from sweeps import space
 from sweeps.files import read_benchmark
 from sweeps.space import read_space
@@ -71,6 +72,16 @@ def test_a_spaces_benchmark_is_looked_for_beside_it_and_then_where_the_command_i
     assert read_space("elsewhere/space.yaml").benchmark.tasks == 3
     (folder / "mine.yaml").write_text("dataset: digits\ntasks: 2\nbatch_size: 20\n", encoding="utf-8")
     assert read_space("elsewhere/space.yaml").benchmark.tasks == 2
+
+
+def test_an_unknown_field_of_a_file_is_answered_with_where_the_fields_are_explained(home):
+    Path("mine.yaml").write_text("dataset: digits\ntask: 3\n", encoding="utf-8")
+    with pytest.raises(PresynError, match="mine.yaml: Unknown field 'task'. Did you mean tasks.*presyn options"):
+        read_benchmark("mine.yaml")
+    text = "method: sgd\nbenchmark: split-digits\nfixed: {validation: 300}\nsearch: {eta: {choices: [0.1]}}\n"
+    Path("space.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(PresynError, match="Did you mean eta0.*presyn options sgd"):
+        read_space("space.yaml")
 
 
 @pytest.mark.parametrize("way", ["option", "environment"])
