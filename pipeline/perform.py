@@ -95,7 +95,7 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
 
 
 def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> None:
-    """Make runs count as not trained; now, so that the same command without fresh goes on where this one was stopped."""
+    """Make runs count as not trained, before any is: the same command without fresh then goes on where this one stopped."""
     choose_device(workspace.cluster.device)  # what cannot be trained here is not set aside
     ids = {run_id for asked in foreseen for run_id in asked.ids}
     for run_id in ids:
@@ -105,7 +105,7 @@ def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> N
 
 
 def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, workspace: Workspace) -> dict[str, Made]:
-    """Stages made of what is there, with values of before where stages that they need are not complete."""
+    """Make stages from the rows in the store; a needed stage without all its rows has the value that it made before."""
     values: dict[str, Any] = {}
     made: dict[str, Made] = {}
     for stage in order:
@@ -127,7 +127,7 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, wo
 
 
 class _Performance:
-    """Stages on their way: what is ready is asked, trained together, and made."""
+    """Carries out stages: asks those whose needed stages are made, trains all their runs together, and makes them."""
 
     def __init__(
         self, order: Sequence[Stage], plan: Plan, workspace: Workspace, here: bool, show: Callable[[dict[str, Made]], None]
@@ -241,7 +241,7 @@ class _Performance:
 
 
 def _keep_study(study: Any, workspace: Workspace) -> None:
-    """Put a study into the store's optuna.db, which is made of rows and holds nothing up if it cannot be written."""
+    """Put a study into the store's optuna.db. It can be made again from rows, so an error here is said and ends nothing."""
     path = workspace.store.root / "optuna.db"
     try:
         store_study(study, path)

@@ -1,5 +1,6 @@
 """What an experiment is: a stage asks for runs, and makes tables, figures and a value of their rows."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,11 @@ class Stage(ABC):
             PresynError: nothing can be made of them.
         """
 
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        """Label -> its possible values for a run of this configuration, of labels that follow from it; see `refuse_labels`."""
+        return {}
+
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Any]:
         """What it says of the paper's claims, from the rows under a folder; see `pipeline.report.verdicts.Verdict`."""
@@ -168,6 +174,21 @@ class Stage(ABC):
     def file(self, results: Path) -> Path | None:
         """The CSV of its rows; None if it keeps none."""
         return self.folder(results) / "runs.csv"
+
+
+def refuse_labels(stage: Stage, frame: pd.DataFrame, path: Path) -> None:
+    """Check the labels of exported rows against their configurations.
+
+    Raises:
+        PresynError: a label is that of another run, so that rows would be compared under wrong names.
+    """
+    for number, line in enumerate(frame.to_dict("records"), start=2):
+        for label, values in stage.possible_labels(json.loads(line["config"])).items():
+            if line[label] not in values:
+                raise PresynError(
+                    f"{path}, line {number}: its {label} is {line[label]!r}, but its configuration is that of "
+                    f"{' or '.join(map(repr, values))}. Get the file back from where it came from."
+                )
 
 
 def refuse_swept(settings: Mapping[str, Any], swept: Sequence[str], title: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.places import MLflowPlace, StorePlace
 from pipeline.records.mlflow.server import address
 from pipeline.records.store import Store
 from presyn import PresynError
@@ -16,26 +17,6 @@ from presyn.errors import hide_passwords
 from sweeps.cluster import Cluster
 from sweeps.files import sqlite_address
 from sweeps.remote import open_folder
-
-
-@dataclass(frozen=True)
-class StorePlace:
-    """Where rows are kept. Each field is an option of the commands."""
-
-    store: str | None = None
-    """results, manifests, checkpoints (PRESYN_STORE; default .presyn)"""
-    checkpoints: str | None = None
-    """where checkpoints go, such as s3://bucket/folder, if nodes share no folder (PRESYN_CHECKPOINTS; default the store)"""
-
-
-@dataclass(frozen=True)
-class MLflowPlace:
-    """Where MLflow is. Each field is an option of the commands."""
-
-    mlflow: str | None = None
-    """address of MLflow (MLFLOW_TRACKING_URI; default SQLite in the store)"""
-    mlflow_prefix: str | None = None
-    """before the names of MLflow's experiments, as in PREFIX/table1 (MLFLOW_EXPERIMENT_NAME; default none)"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +74,11 @@ class Workspace:
         )
 
 
+def store_folder(root: str | None = None) -> Path:
+    """The folder of the store: the argument, else $PRESYN_STORE, else .presyn."""
+    return expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn")
+
+
 def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
     """The store in a folder: the argument, else $PRESYN_STORE, else .presyn.
 
@@ -103,7 +89,7 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
     Raises:
         PresynError: it cannot be written, or would be gone with a Ray session.
     """
-    folder = expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn").absolute()
+    folder = store_folder(root).absolute()
     if "runtime_resources" in folder.parts:
         raise PresynError(
             f"The store {folder} is inside the copy that Ray made of the working folder, and would be gone with it. Name a "

@@ -26,23 +26,38 @@ class Benchmark(Options):
     """A sequence of tasks and how networks train on it."""
 
     name: str = option("", "name")
-    dataset: str = option("mnist", "the images: one of those that come along, or the name of those of source")
-    kind: str = option("permuted", "what makes the tasks", choices=("permuted", "split", "continuous", "single", "patterns"))
-    tasks: int = option(10, "number of tasks; at most 5 for split", low=1, high=1000)
-    epochs: int = option(10, "passes over each task", low=1, high=10_000)
-    batch_size: int = option(100, "images in a minibatch", low=1, high=100_000)
-    hidden: tuple[int, ...] = option((200, 200), "sizes of the hidden layers")
-    validation: int = option(
-        0, "training images held out and tested on instead of the test set, which then stays unread", low=0, high=59_000
+    dataset: str = option("mnist", "the images: one of those that come along, or the name of those of source", source="Methods")
+    kind: str = option(
+        "permuted", "what makes the tasks", choices=("permuted", "split", "continuous", "single", "patterns"), source="Methods"
     )
-    drop_below: float = option(0.0, "a run below this accuracy on task 1 after task 1 is dropped", low=0.0, high=1.0)
+    tasks: int = option(10, "number of tasks; at most 5 for split", low=1, high=1000, source="Methods")
+    epochs: int = option(10, "passes over each task", low=1, high=10_000, source="Methods")
+    batch_size: int = option(100, "images in a minibatch", low=1, high=100_000, source="Methods")
+    hidden: tuple[int, ...] = option((200, 200), "sizes of the hidden layers", source="Methods")
+    validation: int = option(
+        0,
+        "training images held out and tested on instead of the test set, which then stays unread",
+        low=0,
+        high=59_000,
+        source="ours; the paper does not say",
+    )
+    drop_below: float = option(
+        0.0,
+        "a run below this accuracy on task 1 after task 1 is dropped",
+        low=0.0,
+        high=1.0,
+        source="released code, of its search",
+    )
     tests: str = option(
         "all",
         "after each task test on all tasks so far, or on the new one alone (and on all at the end)",
         choices=("all", "new"),
     )
     transition: str = option(
-        "zeno", "continuous: how wide tasks mix, L/2 (zeno) or L/4 (released)", choices=("zeno", "released")
+        "zeno",
+        "continuous: how wide tasks mix, L/2 (zeno) or L/4 (released)",
+        choices=("zeno", "released"),
+        source="Zeno et al. 2018; released code",
     )
     parts: str = option(
         "task",

@@ -28,6 +28,7 @@ def option(
     varies: bool = False,
     neutral: Any = _NO_NEUTRAL,
     identity: bool = True,
+    source: str = "",
 ) -> Any:
     """A dataclass field with its documentation and limits.
 
@@ -41,6 +42,7 @@ def option(
         neutral: Of an option that was added later: the value at which everything is as it was before. There it is left out
             of `as_dict`, so that the identities of earlier runs stay.
         identity: Whether it is part of what a run is. False for what changes no number of a run, such as what is measured.
+        source: Where it comes from: an equation or figure of the paper, the authors' released code, or another paper.
     """
     meta = {
         "doc": doc,
@@ -50,6 +52,7 @@ def option(
         "varies": varies,
         "neutral": neutral,
         "identity": identity,
+        "source": source,
     }
     return dataclasses.field(default=default, metadata=meta)
 
@@ -134,6 +137,12 @@ class Options:
         return [f.name for f in dataclasses.fields(cls) if f.metadata.get("varies")]
 
     @classmethod
+    def neutral(cls) -> dict[str, Any]:
+        """The options that `as_dict` leaves out at their neutral value, and that value."""
+        values = {f.name: f.metadata.get("neutral", _NO_NEUTRAL) for f in dataclasses.fields(cls)}
+        return {name: value for name, value in values.items() if value is not _NO_NEUTRAL}
+
+    @classmethod
     def build(cls, values: Mapping[str, Any]) -> Self:
         """An instance from plain values.
 
@@ -146,15 +155,15 @@ class Options:
     def as_dict(self) -> dict[str, Any]:
         """What is part of a run's identity, as plain values that JSON can hold; without options at their neutral value."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("identity", True)}
-        neutral = {f.name: f.metadata.get("neutral", _NO_NEUTRAL) for f in dataclasses.fields(self)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v != neutral[k]}
+        neutral = self.neutral()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in neutral or v != neutral[k]}
 
 
-def reject_unknown(names: Iterable[str], allowed: Iterable[str], what: str = "field") -> None:
-    """Raise a PresynError for the first name that is not allowed; it says the nearest allowed one, and all of them."""
+def reject_unknown(names: Iterable[str], allowed: Iterable[str], what: str = "field", more: str = "") -> None:
+    """Raise a PresynError for the first name that is not allowed; it says the nearest allowed one, all of them, and more."""
     allowed = list(allowed)
     for name in names:
         if name not in allowed:
             nearest = difflib.get_close_matches(str(name), allowed, n=1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise PresynError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(allowed))}.")
+            raise PresynError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(allowed))}.{more}")

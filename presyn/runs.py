@@ -98,7 +98,7 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
         raise PresynError(f"{method} learns images, and {benchmark.name} has none; it is for {', '.join(PERCEPTRONS)}.")
     benchmark_fields = [n for n in Benchmark.names() if n != "name"]
     fields = [*rule.Options.names(), *benchmark_fields, *rule.preset_names]
-    reject_unknown(overrides, fields, f"field of {method} on {benchmark.name}")
+    reject_unknown(overrides, fields, f"field of {method} on {benchmark.name}", f" What they mean: presyn options {method}")
     preset = rule.preset(overrides)
     explicit = {k: v for k, v in overrides.items() if k not in rule.preset_names}
     settings = {**preset, **rule.published.get(benchmark.name, {}), **explicit}

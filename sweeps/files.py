@@ -108,6 +108,7 @@ def read_benchmark(name: str) -> Benchmark:
         if isinstance(values.get("source"), str):  # relative to the file that names it
             values["source"] = str((path.parent / expand_home(values["source"])).resolve())
             values.setdefault("dataset", Path(values["source"]).stem)
+        reject_unknown(values, Benchmark.names(), more=" What they mean: presyn options")
         benchmark = Benchmark.build(values)
         if benchmark.name in built_in:
             raise PresynError(f"name {benchmark.name!r} is taken by a built-in benchmark: choose another.")

@@ -83,9 +83,17 @@ def read_space(name: str) -> Space:
     if path.parent == SPACES:
         reject_unknown([name], space_names(), "search space (or path of a .yaml file)")
     try:
-        return _parse(path.stem, read_yaml(path))
+        return _parse(path.stem, _beside(path, read_yaml(path)))
     except PresynError as e:
         raise e if str(path) in str(e) else PresynError(f"{path}: {e}") from None
+
+
+def _beside(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The content of a space's file, with a benchmark's file looked for beside it, and then where the command is given."""
+    benchmark = values.get("benchmark")
+    if isinstance(benchmark, str) and benchmark.endswith((".yaml", ".yml")) and (path.parent / benchmark).exists():
+        return {**values, "benchmark": str(path.parent / benchmark)}
+    return values
 
 
 _KEYS = ("method", "benchmark", "search", "fixed", "trials", "sampler_seed", "sampler", "objective", "direction")
@@ -97,7 +105,8 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     reject_unknown(values, _KEYS)
     _check_types(values)
     reject_unknown([values["method"]], METHODS, "method")
-    reject_unknown(values["search"], METHODS[values["method"]].Options.names(), "field under search")
+    options = METHODS[values["method"]].Options.names()
+    reject_unknown(values["search"], options, "field under search", f" What they mean: presyn options {values['method']}")
     sampler = values.get("sampler", "random")
     names = values["search"] if sampler == "grid" else sorted(values["search"])  # what is drawn depends on the order
     search = {k: _distribution(k, values["search"][k]) for k in names}

@@ -1,6 +1,7 @@
 """The command line."""
 
 import io
+import os
 import shlex
 import signal
 import sys
@@ -9,11 +10,11 @@ import threading
 from cyclopts import App, CycloptsError, Parameter
 
 from pipeline import __version__
-from pipeline.cli import experiments, upkeep
+from pipeline.cli import check, experiments, look, upkeep
 from pipeline.cli.command import given_command
 from presyn.errors import PresynError, hide_passwords
 
-COMMANDS = {**experiments.COMMANDS, **upkeep.COMMANDS}
+COMMANDS = {**experiments.COMMANDS, **check.COMMANDS, **look.COMMANDS, **upkeep.COMMANDS}
 """Name -> function; its parameters are the options, its docstring the help."""
 
 
@@ -50,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(e))
     except CycloptsError as e:
         return _fail(" ".join(str(e).split()) + " See presyn --help.")
+    except BrokenPipeError:  # whoever read what is printed, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as e:
         return _fail(f"{e.filename or 'a file'} cannot be read or written ({e.strerror or e}).")
     except KeyboardInterrupt:

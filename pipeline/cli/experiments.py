@@ -1,7 +1,6 @@
 """The commands that carry out experiments. All go the same way: options, stages, `perform`."""
 
 import sys
-import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 from pipeline.cli.command import given_command, given_name
 from pipeline.cli.options import (
     CHANGED_RESULTS,
-    DIGITS_RESULTS,
+    DIGITS_FOLDER,
     REAL_RESULTS,
     Outcome,
     Words,
@@ -25,8 +24,8 @@ from pipeline.cli.options import (
     read_benchmarks,
 )
 from pipeline.paper import RULE, space_name
-from pipeline.workspace import MLflowPlace, StorePlace
-from presyn import PresynError
+from pipeline.places import MLflowPlace, StorePlace
+from presyn.errors import PresynError
 from sweeps.cluster import Cluster
 
 StoreOptions = Annotated[StorePlace, Parameter(name="*")]
@@ -50,11 +49,12 @@ def _carry_out(
         return perform(build(workspace), workspace, show=show or print_shown, **how)
 
 
-def _prepare(results: Path | None, otherwise: Path) -> Path:
+def _prepare(outcome: Outcome, store: StorePlace, digits: bool, otherwise: Path = REAL_RESULTS) -> Path:
     """The results folder, made now, so that one that cannot be made is found before long work."""
     from pipeline.records.files import refuse_unwritable
+    from pipeline.workspace import store_folder
 
-    folder = results or otherwise
+    folder = outcome.results or (store_folder(store.store) / DIGITS_FOLDER if digits else otherwise)
     refuse_unwritable(folder, "--results")
     return folder
 
@@ -148,7 +148,7 @@ def search(
     from pipeline.experiments.search.stage import search as make_search
 
     searched = _space(space, trials, digits)
-    results = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS)
+    results = _prepare(outcome, store, digits)
     places, how = (store, mlflow, cluster), _how(outcome)
     _carry_out(lambda workspace: [make_search(searched, workspace.store.manifests)], results, places, **how)
     return 0
@@ -194,7 +194,7 @@ def table1(
     from pipeline.paper import BENCHMARKS
 
     searched, numbers = _space(space, trials, digits), parse_seeds(seeds)
-    results = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS)
+    results = _prepare(outcome, store, digits)
     columns = read_benchmarks(benchmarks or (DIGITS_BENCHMARKS if digits else BENCHMARKS))
 
     def build(workspace: Any) -> Sequence[Any]:
@@ -255,7 +255,7 @@ def ablate(
     groups = None if off is None else [_names_and_settings(group) for group in off]
     names = benchmarks or (["split-digits"] if digits else None)
     choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None)
-    results, numbers = _prepare(outcome.results, DIGITS_RESULTS if digits else REAL_RESULTS), parse_seeds(seeds)
+    results, numbers = _prepare(outcome, store, digits), parse_seeds(seeds)
 
     def build(workspace: Any) -> Sequence[Any]:
         return [ablations(choice, numbers or (), results, number, workspace.store.manifests)]
@@ -314,7 +314,7 @@ def reproduce(
         return 0
     settings, numbers = parse_settings(set), parse_seeds(seeds, None)
     changed = (seeds or settings) and not digits  # these do not go where the paper's rows are, which would be lost
-    results = _prepare(outcome.results, CHANGED_RESULTS if changed else DIGITS_RESULTS if digits else REAL_RESULTS)
+    results = _prepare(outcome, store, digits, CHANGED_RESULTS if changed else REAL_RESULTS)
 
     def build(workspace: Any) -> Sequence[Any]:
         if claim:
@@ -334,122 +334,10 @@ def reproduce(
     return 0
 
 
-def verify(
-    *,
-    results: Path = REAL_RESULTS,
-    again: int | None = None,
-    runs: Words = None,
-    seed: int = 0,
-    store: StoreOptions = NO_STORE,
-    mlflow: MLflowOptions = NO_MLFLOW,
-    cluster: ClusterOptions = NO_CLUSTER,
-) -> int:
-    """Verdicts from the rows under results/; trains nothing, but for a spot check with --again or --runs.
-
-    Parameters
-    ----------
-    results
-        where the rows are
-    again
-        so many runs, drawn at random, are trained again here and compared digit by digit with their rows
-    runs
-        the same with these runs, by the beginnings of their ids
-    seed
-        of the draw
-    """
-    from pipeline.cli.show import console
-    from pipeline.experiments.catalogue import verdicts
-    from pipeline.perform import perform
-    from pipeline.report.tables import grid
-    from pipeline.report.verdicts import verdict_table
-
-    stage = verdicts()
-    workspace = open_workspace(results, given_command.get(), store, mlflow, cluster)
-    made = perform([stage], workspace)
-    table = verdict_table(made[stage.name].value.verdicts)
-    for family, lines in table.groupby("family", sort=False):
-        console.print(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
-    print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
-    _name_stale_files(made[stage.name].value, results)
-    if again is not None or runs:
-        _train_again(made[stage.name].value, workspace, again, runs or (), seed)
-    return 0
-
-
-def _name_stale_files(verdicts: Any, folder: Path) -> None:
-    """Say which tables, figures and pages are not what the rows make.
-
-    Raises:
-        PresynError: a table or a figure is not, which a command writes together with its rows.
-    """
-    from pipeline.experiments.catalogue import report as make_report
-    from pipeline.experiments.report.stage import stale_files
-    from pipeline.records.results import Results
-
-    changed, outdated = (", ".join(map(str, paths)) for paths in stale_files(make_report(), verdicts, Results(folder)))
-    if changed:
-        raise PresynError(f"Not what the rows make: {changed}. Make them again with: presyn report --results {folder}")
-    if outdated:
-        print(
-            f"The page was made of other rows: {outdated}. Make it again with: presyn report --results {folder}",
-            file=sys.stderr,
-        )
-
-
-def _train_again(verdicts: Any, workspace: Any, count: int | None, names: Sequence[str], seed: int) -> None:
-    """Train committed runs again, and say what came of it."""
-    from pipeline.cli.show import console
-    from pipeline.experiments.verdicts import again
-    from pipeline.records.results import Results
-    from pipeline.report.tables import grid
-
-    results = Results(workspace.results)
-    drawn = again.draw_rows(results, verdicts, count, seed) if count is not None else []
-    rows = list({row.run_id: row for row in [*again.named_rows(results, names), *drawn]}.values())
-    repeated = again.train_again(rows, workspace.store.root, workspace.cluster)
-    table = again.compare(rows, repeated)
-    again.write(table, workspace.results)
-    console.print(grid(table, "Committed runs, trained again", columns=again.SHOWN))
-    console.print(again.in_words(table), highlight=False)
-    again.refuse_different(table)
-
-
-def report(
-    *,
-    results: Path = REAL_RESULTS,
-    open: bool = False,
-    store: StoreOptions = NO_STORE,
-    mlflow: MLflowOptions = NO_MLFLOW,
-) -> int:
-    """The page for readers, from the rows under results/; trains nothing.
-
-    Parameters
-    ----------
-    results
-        where the rows are
-    open
-        open it in a browser
-    """
-    from pipeline.experiments.catalogue import report as make_report
-    from pipeline.experiments.verdicts.conclusions import BEGIN
-    from pipeline.perform import perform
-
-    readme = results.absolute().parent / "README.md"
-    is_ours = readme.exists() and BEGIN in readme.read_text(encoding="utf-8", errors="replace")
-    workspace = open_workspace(results, given_command.get(), store, mlflow)
-    page = perform([make_report(readme if is_ours else None)], workspace)["report"].value.absolute()
-    if open:
-        webbrowser.open(page.as_uri())
-    print(page)
-    return 0
-
-
 COMMANDS: dict[str, Callable[..., int]] = {
     "run": run,
     "search": search,
     "table1": table1,
     "ablate": ablate,
     "reproduce": reproduce,
-    "verify": verify,
-    "report": report,
 }

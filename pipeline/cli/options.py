@@ -13,8 +13,10 @@ from presyn.errors import PresynError
 Words = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 """Several words at once; the option can be given several times."""
 
-REAL_RESULTS, DIGITS_RESULTS, CHANGED_RESULTS = Path("results"), Path(".presyn/quickstart"), Path("my-results")
-"""Where a command writes by default: the paper's runs, those on the digits, and those with other seeds or settings."""
+REAL_RESULTS, CHANGED_RESULTS = Path("results"), Path("my-results")
+"""Where a command writes by default: the paper's runs, and those with other seeds or settings."""
+DIGITS_FOLDER = "quickstart"
+"""The folder of the store in which results on the digits are."""
 
 
 @dataclass(frozen=True)

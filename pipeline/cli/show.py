@@ -3,36 +3,45 @@
 import json
 import math
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
+from pipeline.cli.choose import all_options, last_figures
+from pipeline.cli.option_docs import show_value
+from pipeline.cli.tables import console, print_table
 from pipeline.records.row import Row
-from pipeline.records.store import Store
-from pipeline.report.statistics import Sample
 from pipeline.report.tables import grid
-from presyn import BENCHMARKS, METHODS, PresynError, make_run
+from presyn import BENCHMARKS, METHODS, make_run
 from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS
-
-console = Console(markup=False, emoji=False)  # names are shown as they are
 
 
 def print_shown(stage: Any, made: Any) -> None:
     """Print what a stage shows at the end."""
     if isinstance(made.shown, pd.DataFrame):
-        console.print(grid(made.shown, stage.title))
+        print_table(grid(made.shown, stage.title))
+    elif isinstance(made.shown, Table):
+        print_table(made.shown)
     elif made.shown is not None:
         console.print(made.shown)
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """The one JSON object of `presyn run --json`."""
+    """The one JSON object of `presyn run --json`: for each run what it is, what came out, and with which versions, where."""
     keys = ("status", "reason", "mean_accuracy", "forgetting", "accuracy", "loss", "figures", "seconds", "run_id")
-    runs = [{"seed": row.config["seed"], **{k: _finite(row.as_dict()[k]) for k in keys}} for row in rows]
+    runs = [
+        {
+            **{k: row.config[k] for k in ("method", "benchmark", "seed")},
+            **{k: _finite(row.as_dict()[k]) for k in keys},
+            "config": row.config,
+            "provenance": row.provenance,
+        }
+        for row in rows
+    ]
     return json.dumps({"runs": runs}, allow_nan=False)
 
 
@@ -47,50 +56,106 @@ def _finite(value: Any) -> Any:
 
 def print_rows(rows: Sequence[Row]) -> None:
     """A line for each run, and their mean."""
-    last = [{k: v[-1] for k, v in row.record.figures.items() if v and not isinstance(v[-1], list)} for row in rows]
+    last = [last_figures(row) for row in rows]
     names = sorted({name for figures in last for name in figures})
-    table = Table("seed", "mean accuracy", "forgetting", *names, "time", Column("run id", no_wrap=True, min_width=16))
+    table = Table("seed", "mean accuracy", "forgetting", *names, "time", "run id")
     for row, figures in zip(rows, last, strict=True):
         accuracy = f"{row.mean_accuracy:.2%}" if row.mean_accuracy is not None else row.status
         forgetting = "–" if row.forgetting is None else f"{100 * row.forgetting:.2f} points"
-        values = [f"{figures[name]:.3f}" if name in figures else "–" for name in names]
+        values = [show_figure(figures[name]) if name in figures else "–" for name in names]
         table.add_row(str(row.config["seed"]), accuracy, forgetting, *values, f"{sum(row.record.seconds):.0f} s", row.run_id)
-    console.print(table)
+    print_table(table)
     done = [100 * row.mean_accuracy for row in rows if row.mean_accuracy is not None]
     if len(done) > 1:
+        from pipeline.report.statistics import Sample  # scipy takes a second, which a list of runs need not wait for
+
         console.print(f"{Sample.from_values(done)} % (mean ± standard error over {len(done)} seeds)", highlight=False)
+
+
+def print_list(rows: Sequence[Row]) -> None:
+    """A line for each run, with the settings in which it departs from the published ones; these go on below if need be."""
+    lines = [("run id", "method", "benchmark", "seed", "accuracy", "settings")]
+    for row in rows:
+        accuracy = row.status if row.mean_accuracy is None else f"{row.mean_accuracy:.2%}"
+        settings = " ".join(setting.replace(", ", ",") for setting in changed_settings(row.config))
+        config = row.config
+        lines.append((row.run_id, config["method"], config["benchmark"], str(config["seed"]), accuracy, settings))
+    widths = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:-1]]
+    for line in lines:
+        fixed, settings = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]
+        beside = console.width - len(fixed) - 2 >= max(map(len, settings.split()), default=0)
+        indent = "    " if not beside else " " * (len(fixed) + 2)
+        width = max(40, console.width)
+        wrapped = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False).wrap(settings)
+        if beside and wrapped:
+            wrapped[0] = fixed + wrapped[0][len(fixed) :]
+        print(*(wrapped if beside and wrapped else [fixed.rstrip(), *wrapped]), sep="\n")
+
+
+def print_comparison(rows: Sequence[Row]) -> None:
+    """The options in which runs differ, what came out, and where and with what they were trained."""
+    for title, values in (
+        ("options that differ", [all_options(row.config) for row in rows]),
+        ("what came out", [_outcome(row) for row in rows]),
+        ("where and with what, where that differs", [row.provenance for row in rows]),
+    ):
+        names = list(dict.fromkeys(name for value in values for name in value))
+        if title != "what came out":
+            names = [n for n in names if len({json.dumps(value.get(n)) for value in values}) > 1]
+        table = Table("", *(row.run_id for row in rows), title=title)
+        for name in names:
+            table.add_row(name, *(_shown(value[name]) if name in value else "–" for value in values))
+        if names:
+            print_table(table)
+        else:
+            console.print(f"{title}: none", highlight=False)
+
+
+def _outcome(row: Row) -> dict[str, Any]:
+    """What came out of a run, as text."""
+    tasks = row.record.accuracy[-1] if row.record.accuracy else []
+    accuracies = {f"accuracy on task {j + 1}": "–" if a is None else f"{a:.2%}" for j, a in enumerate(tasks)}
+    figures = {name: show_figure(value) for name, value in last_figures(row).items()}
+    forgetting = "–" if row.forgetting is None else f"{100 * row.forgetting:.2f} points"
+    mean = "–" if row.mean_accuracy is None else f"{row.mean_accuracy:.2%}"
+    loss = row.record.loss[-1] if row.record.loss else math.nan
+    first = {"status": row.status, "mean accuracy": mean, "forgetting": forgetting}
+    return {**first, **accuracies, "loss": show_figure(loss), **figures, "time": f"{sum(row.record.seconds):.0f} s"}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else show_value(value)
+
+
+def show_figure(value: float) -> str:
+    """A figure to three digits after the point, or to three significant ones where these would be lost."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
+
+
+def changed_settings(config: dict[str, Any]) -> list[str]:
+    """FIELD=VALUE of what is other in a configuration than the method's published settings on the benchmark."""
+    nearest = nearest_benchmark(config)
+    default: dict[str, Any] = {}
+    if config["method"] in {*METHODS, *PERCEPTRONS}:
+        default = make_run(config["method"], nearest, config["seed"]).config()
+    fields = {k: v for k, v in config.items() if k not in ("method", "benchmark", "seed")}
+    return [f"{k}={json.dumps(v) if not isinstance(v, str) else v}" for k, v in fields.items() if default.get(k) != v]
+
+
+def nearest_benchmark(config: dict[str, Any]) -> str:
+    """The benchmark of a configuration; for one of somebody's own, the nearest of those that come along."""
+    come_along = [*BENCHMARKS.values(), PATTERNS]
+    names = [b.name for b in come_along]
+    return config["benchmark"] if config["benchmark"] in names else next(b.name for b in come_along if b.kind == config["kind"])
 
 
 def repeat_command(config: dict[str, Any]) -> str:
     """The command that repeats a run; one of a benchmark of somebody's own, on the one that comes along and is the nearest."""
-    fields = {k: v for k, v in config.items() if k not in ("method", "benchmark", "seed")}
-    come_along = [*BENCHMARKS.values(), PATTERNS]
-    if config["benchmark"] not in [b.name for b in come_along]:
-        nearest = next(b.name for b in come_along if b.kind == config["kind"])
-        config = {**config, "benchmark": nearest}
-    default: dict[str, Any] = {}
-    if config["method"] in {*METHODS, *PERCEPTRONS}:
-        default = make_run(config["method"], config["benchmark"], config["seed"]).config()
-    changed = [f"{k}={json.dumps(v) if not isinstance(v, str) else v}" for k, v in fields.items() if default.get(k) != v]
-    words = ["presyn", "run", "--method", config["method"], "--benchmark", config["benchmark"], "--seeds", str(config["seed"])]
-    return shlex.join(words + (["--set", *changed] if changed else []))
-
-
-def find_row(run_id: str, store: Store) -> Row:
-    """The row of a run whose id begins so.
-
-    Raises:
-        PresynError: there is none, or more than one.
-    """
-    ids = [i for i in store.ids() if i.startswith(run_id)]
-    row = store.get(ids[0]) if len(ids) == 1 else None
-    if row is None:
-        problem = f"{len(ids)} runs begin with" if ids else "there is no run"
-        raise PresynError(
-            f"In the store {store.root} {problem} {run_id!r}. Run ids are in the CSVs under results/, "
-            "which go into the store with: presyn import"
-        )
-    return row
+    run = ["--method", config["method"], "--benchmark", nearest_benchmark(config), "--seeds", str(config["seed"])]
+    changed = changed_settings(config)
+    return shlex.join(["presyn", "run", *run] + (["--set", *changed] if changed else []))
 
 
 def print_row(row: Row) -> None:

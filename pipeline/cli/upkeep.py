@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from pipeline.cli.command import given_command, given_name
 from pipeline.cli.experiments import NO_MLFLOW, NO_STORE, MLflowOptions, StoreOptions
 from pipeline.cli.options import REAL_RESULTS, open_workspace
-from presyn import PresynError
+from presyn.errors import PresynError
 
 Host = Annotated[str, Parameter(help="address to listen on; 127.0.0.1 is this machine alone")]
 
@@ -46,7 +46,8 @@ def show(run_id: str, /, *, store: StoreOptions = NO_STORE) -> int:
     run_id
         the id of a run, or the first letters of one
     """
-    from pipeline.cli.show import find_row, print_row
+    from pipeline.cli.show import print_row
+    from pipeline.records.find import find_row
     from pipeline.workspace import open_store
 
     print_row(find_row(run_id, open_store(store.store, store.checkpoints)))

@@ -22,7 +22,7 @@ Examples = tuple[Tensor, Tensor, Tensor]
 class MethodOptions(Options):
     """Options that every method has."""
 
-    eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True)
+    eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True, source="Eq. 3 and 5; set for each benchmark")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Method(ABC, Generic[OptionsT]):
     digits, ours."""
     joint: ClassVar[bool] = False
     """Whether it sees all tasks at once instead of one after the other."""
-    preset_names: ClassVar[tuple[str, ...]] = ()
-    """Names of settings that stand for several options, such as `rule`; they are not options themselves."""
+    preset_names: ClassVar[Mapping[str, str]] = {}
+    """Settings that stand for several options, such as `rule`, and a line on each; they are not options themselves."""
 
     @classmethod
     def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:

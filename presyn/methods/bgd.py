@@ -26,9 +26,18 @@ from presyn.random_numbers import normal, quantiles
 class BGDOptions(MethodOptions):
     """Options of Bayesian gradient descent."""
 
-    eta0: float = option(1.0, "learning rate, eta", low=0.0, high=1e6, varies=True)
-    sigma0: float = option(0.05, "initial standard deviation of every weight", low=1e-12, high=10.0, varies=True)
-    draws: int = option(10, "sampled networks in a minibatch, and in a test", low=1, high=1000)
+    eta0: float = option(
+        1.0, "learning rate, eta", low=0.0, high=1e6, varies=True, source="Zeno et al. 2018, for each benchmark"
+    )
+    sigma0: float = option(
+        0.05,
+        "initial standard deviation of every weight",
+        low=1e-12,
+        high=10.0,
+        varies=True,
+        source="Zeno et al. 2018, for each benchmark",
+    )
+    draws: int = option(10, "sampled networks in a minibatch, and in a test", low=1, high=1000, source="Zeno et al. 2018")
 
 
 class BGD(Method[BGDOptions]):

@@ -28,14 +28,31 @@ from presyn.random_numbers import uniform
 class EWCOptions(SGDOptions):
     """Options of elastic weight consolidation."""
 
-    eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True)
-    lam: float = option(10.0, "strength of the penalty, lambda", low=0.0, high=1e12, varies=True)
-    form: str = option("separate", "a penalty for each task, or one that decays", choices=("separate", "online"))
-    gamma: float = option(1.0, "online: what a task leaves of earlier Fisher information", low=0.0, high=1.0, varies=True)
-    fisher: str = option(
-        "sampled", "labels of the Fisher information: the data's, or sampled from the model", choices=("observed", "sampled")
+    eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True, source="to be searched: the paper names none")
+    lam: float = option(
+        10.0, "strength of the penalty, lambda", low=0.0, high=1e12, varies=True, source="to be searched: the paper names none"
     )
-    fisher_images: int = option(10_000, "images of a task, at most, that its Fisher information averages", low=1)
+    form: str = option(
+        "separate",
+        "a penalty for each task, or one that decays",
+        choices=("separate", "online"),
+        source="Kirkpatrick et al. 2017; Schwarz et al. 2018",
+    )
+    gamma: float = option(
+        1.0,
+        "online: what a task leaves of earlier Fisher information",
+        low=0.0,
+        high=1.0,
+        varies=True,
+        source="Schwarz et al. 2018",
+    )
+    fisher: str = option(
+        "sampled",
+        "labels of the Fisher information: the data's, or sampled from the model",
+        choices=("observed", "sampled"),
+        source="ours",
+    )
+    fisher_images: int = option(10_000, "images of a task, at most, that its Fisher information averages", low=1, source="ours")
 
 
 class EWC(SGD):

@@ -24,7 +24,7 @@ from presyn.random_numbers import uniform
 class PerceptronOptions(MethodOptions):
     """Options of the perceptron."""
 
-    eta0: float = option(1.0, "learning rate", low=0.0, high=1e3, varies=True)
+    eta0: float = option(1.0, "learning rate", low=0.0, high=1e3, varies=True, source="released notebook")
 
 
 class Perceptron(Method[PerceptronOptions]):
@@ -56,11 +56,17 @@ class Perceptron(Method[PerceptronOptions]):
 class PresynapticPerceptronOptions(PerceptronOptions):
     """Options of the presynaptic perceptron; the defaults are the released notebook's."""
 
-    p_step: float = option(0.2, "step of p, times 1 - p", low=0.0, high=1.0, varies=True)
-    g_lim: float = option(0.1, "an update above this is large", low=0.0, high=1e6, varies=True)
-    p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True)
-    p_freeze: float = option(0.9, "upper limit of p, from which it is frozen", low=0.01, high=1.0, varies=True)
-    samples: int = option(10, "sampled networks of which a test takes the majority", low=1, high=1000)
+    p_step: float = option(0.2, "step of p, times 1 - p", low=0.0, high=1.0, varies=True, source="released notebook")
+    g_lim: float = option(0.1, "an update above this is large", low=0.0, high=1e6, varies=True, source="released notebook")
+    p_min: float = option(
+        0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True, source="released notebook"
+    )
+    p_freeze: float = option(
+        0.9, "upper limit of p, from which it is frozen", low=0.01, high=1.0, varies=True, source="released notebook"
+    )
+    samples: int = option(
+        10, "sampled networks of which a test takes the majority", low=1, high=1000, source="released notebook"
+    )
 
 
 class PresynapticPerceptron(Perceptron):

@@ -34,38 +34,70 @@ RULES: dict[str, dict[str, Any]] = {"released": {}, "printed": PRINTED}
 class PresynapticOptions(MethodOptions):
     """Options of presynaptic consolidation; the defaults are the authors' released lifelong settings."""
 
-    p_up: float = option(0.0520, "step of p when the gradient is large", low=0.0, high=1.0, varies=True)
-    p_down: float = option(0.0516, "step of p when the gradient is small", low=0.0, high=1.0, varies=True)
-    g_lim: float = option(0.001, "a gradient from here on is large", low=0.0, high=1e6, varies=True)
-    p_freeze: float = option(0.9353, "p is frozen once it has reached this; 1 never freezes", low=0.0, high=1.0, varies=True)
-    p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True)
-    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0 (Eq. 5)")
-    p_step: str = option("scaled", "whether the step of p is multiplied by 1 - p", choices=("scaled", "additive"))
-    threshold: str = option("ge", "whether |g| = g_lim counts as large", choices=("ge", "gt"))
-    bias: str = option("fixed", "biases: none, random and fixed, or trained", choices=("none", "fixed", "trained"))
+    p_up: float = option(
+        0.0520, "step of p when the gradient is large", low=0.0, high=1.0, varies=True, source="Eq. 4; released code"
+    )
+    p_down: float = option(
+        0.0516, "step of p when the gradient is small", low=0.0, high=1.0, varies=True, source="Eq. 4; released code"
+    )
+    g_lim: float = option(0.001, "a gradient from here on is large", low=0.0, high=1e6, varies=True, source="Eq. 4")
+    p_freeze: float = option(
+        0.9353,
+        "p is frozen once it has reached this; 1 never freezes",
+        low=0.0,
+        high=1.0,
+        varies=True,
+        source="Methods; released code",
+    )
+    p_min: float = option(0.25, "lower limit and initial value of p", low=0.01, high=1.0, varies=True, source="Eq. 4")
+    modulate_lr: bool = option(True, "whether eta = eta0 (1 - p), else eta0", source="Eq. 5; Fig. 5a")
+    p_step: str = option(
+        "scaled",
+        "whether the step of p is multiplied by 1 - p",
+        choices=("scaled", "additive"),
+        source="released code; Eq. 4 adds",
+    )
+    threshold: str = option(
+        "ge", "whether |g| = g_lim counts as large", choices=("ge", "gt"), source="released code; Eq. 4 has gt"
+    )
+    bias: str = option(
+        "fixed",
+        "biases: none, random and fixed, or trained",
+        choices=("none", "fixed", "trained"),
+        source="released code; Methods has none",
+    )
     release: float | None = option(
-        None, "release with this probability while a ghost p evolves; none releases with p", low=0.01, high=1.0
+        None,
+        "release with this probability while a ghost p evolves; none releases with p",
+        low=0.01,
+        high=1.0,
+        source="Fig. 5a; 0.5 there",
     )
     ghost_scale: str = option(
         "ghost",
         "with release set: divide by the release probability or by the ghost p",
         choices=("release", "ghost"),
+        source="released code",
     )
-    normalise: bool = option(True, "whether a transmitted weight is divided by p, so that its mean is w̄")
-    samples: int = option(10, "sampled networks that a test averages over", low=1, high=1000)
+    normalise: bool = option(
+        True, "whether a transmitted weight is divided by p, so that its mean is w̄", source="Eq. 1; Fig. 5a"
+    )
+    samples: int = option(10, "sampled networks that a test averages over", low=1, high=1000, source="Methods")
     l2: float = option(
         0.0,
-        "strength of the l2 penalty, on w̄ and on trained biases (PAPER section 6)",
+        "strength of the l2 penalty, on w̄ and on trained biases",
         low=0.0,
         high=1e3,
         varies=True,
         neutral=0.0,
+        source="Fig. 1; released code",
     )
     p_init: str = option(
         "p_min",
-        "p at the start: p_min, or uniform from there to 1 (appendix 1d)",
+        "p at the start: p_min, or uniform from there to 1",
         choices=("p_min", "uniform"),
         neutral="p_min",
+        source="Methods; appendix 1d has uniform",
     )
 
     def __post_init__(self) -> None:
@@ -97,7 +129,9 @@ class Presynaptic(Method[PresynapticOptions]):
     """Presynaptic consolidation for K networks."""
 
     Options = PresynapticOptions
-    preset_names = ("rule",)
+    preset_names = {
+        "rule": "released, the authors' code and the default, or printed, the paper's text: " + ", ".join(PRINTED) + " at once"
+    }
     published = {
         "permuted-mnist": {"eta0": 0.01},
         "permuted-fashion": {"eta0": 0.01},

@@ -27,9 +27,11 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 class SGDOptions(MethodOptions):
     """Options of gradient descent."""
 
-    eta0: float = option(1e-3, "learning rate", low=0.0, high=1e3, varies=True)
-    optimizer: str = option("sgd", "the optimiser", choices=("sgd", "adam"))
-    l2: float = option(0.0, "strength of the l2 penalty, on weights and biases", low=0.0, high=1e3, varies=True, neutral=0.0)
+    eta0: float = option(1e-3, "learning rate", low=0.0, high=1e3, varies=True, source="released code, for each benchmark")
+    optimizer: str = option("sgd", "the optimiser", choices=("sgd", "adam"), source="released code, for each benchmark")
+    l2: float = option(
+        0.0, "strength of the l2 penalty, on weights and biases", low=0.0, high=1e3, varies=True, neutral=0.0, source="Fig. 1"
+    )
 
 
 class SGD(Method[SGDOptions]):
@@ -91,7 +93,7 @@ def _adam(theta: Tensor, m: Tensor, v: Tensor, g: Tensor, eta0: Tensor, unbias_m
 class JointOptions(SGDOptions):
     """Options of joint training."""
 
-    optimizer: str = option("adam", "the optimiser", choices=("sgd", "adam"))
+    optimizer: str = option("adam", "the optimiser", choices=("sgd", "adam"), source="released code")
 
 
 class Joint(SGD):

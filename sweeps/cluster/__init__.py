@@ -6,12 +6,12 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from presyn.errors import PresynError
 
-from presyn import PresynError, choose_device
-from presyn.fuse import training_notes
+if TYPE_CHECKING:  # options are read for help, which does not wait for torch
+    import torch
 
 
 class NodeError(PresynError):
@@ -64,8 +64,12 @@ class Cluster:
         return min(shares, int(resources.get("CPU", 0) // self.cpus))
 
 
-def provenance_here(device: torch.device, members: int, tf32: bool) -> dict[str, Any]:
+def provenance_here(device: "torch.device", members: int, tf32: bool) -> dict[str, Any]:
     """The provenance of a run that this process trains: where, and what is unusual there, such as a missing compiler."""
+    import torch
+
+    from presyn.fuse import training_notes
+
     precision = ["tf32"] if tf32 and device.type == "cuda" else []
     description = ", ".join([str(device), *precision, *training_notes(device.type)])
     processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
@@ -78,7 +82,7 @@ def provenance_here(device: torch.device, members: int, tf32: bool) -> dict[str,
     }
 
 
-def prepare_process(cluster: Cluster, device_name: str | None = None) -> torch.device:
+def prepare_process(cluster: Cluster, device_name: str | None = None) -> "torch.device":
     """Set this process's precision and share of the GPU; returns the device.
 
     Args:
@@ -88,6 +92,10 @@ def prepare_process(cluster: Cluster, device_name: str | None = None) -> torch.d
     Raises:
         PresynError: there is no such device here.
     """
+    import torch
+
+    from presyn import choose_device
+
     torch.set_float32_matmul_precision("high" if cluster.tf32 else "highest")
     device = choose_device(device_name or cluster.device)
     if device.type == "cuda":

@@ -13,6 +13,7 @@ from pipeline.experiments.verdicts.by_claim import all_together, by_claim, claim
 from pipeline.experiments.verdicts.stage import all_verdicts
 from pipeline.paper import published
 from pipeline.paper.published import PAPER, READERS, claim_list
+from pipeline.records.csvs import read_file, rows_csv
 from pipeline.records.results import Results
 from pipeline.report.by_seed import BySeed, fisher_z
 from pipeline.report.rule import ALPHA, decide
@@ -239,3 +240,31 @@ def test_the_reading_that_fits_the_print_is_found_by_numbers_and_not_by_rounded_
     )
     claim = next(c for c in claim_list() if c.id == "S9")
     assert by_claim([far, near], [claim])[0].fits_print == "b"
+
+
+@pytest.mark.parametrize(
+    "name, label",
+    [
+        ("ablations/published", "ablation"),
+        ("departures", "ablation"),
+        ("energy", "model"),
+        ("energy", "l2"),
+        ("energy-settings", "setting"),
+        ("fixed-release", "release"),
+        ("perceptron", "model"),
+        ("perceptron", "patterns"),
+        ("table1", "parameters"),
+    ],
+)
+def test_swapped_labels_are_refused_although_each_line_has_its_digest(tmp_path, name, label):
+    """Two lines that exchange their labels, written with new digests, would compare rows under wrong names."""
+    file = read_file(RESULTS / name / "runs.csv")
+    first = file.cells[file.cells.method != "ewc"].index[0]
+    other = file.cells[(file.cells[label] != file.cells[label][first]) & (file.cells.method == file.cells.method[first])]
+    other = other.index[0] if len(other) else file.cells[file.cells[label] != file.cells[label][first]].index[0]
+    cells = file.cells.copy()
+    cells.loc[[first, other], label] = file.cells.loc[[other, first], label].tolist()
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / "runs.csv").write_text(rows_csv([], cells))
+    with pytest.raises(PresynError, match=f"{name}/runs.csv, line ({first + 2}|{other + 2}): its {label} is .*configuration"):
+        all_verdicts(Results(tmp_path), CLAIMING)

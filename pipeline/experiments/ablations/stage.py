@@ -21,6 +21,7 @@ from pipeline.experiments.ablations.variants import (
     SEARCHED,
     Variants,
     departures_on,
+    fitting_variants,
     own_variants,
     variant_space,
 )
@@ -104,6 +105,10 @@ class Ablations(Stage):
             return self.parameters.get((variant, benchmark), {})
         winner = known.values[its_search.name]
         return winner.params if winner else {}
+
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        return {"ablation": fitting_variants(config)}
 
     def ask(self, known: Known) -> list[Wish]:
         """All runs at once, when the searches are done."""

@@ -7,6 +7,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.paper import RULE
 from presyn import Benchmark
+from presyn.methods.presynaptic import PRINTED
 from sweeps.space import Space, method_options, read_space, space_names
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -49,6 +50,15 @@ RANGES_WITHOUT_SPACE: dict[str, BaseDistribution] = {"eta0": FloatDistribution(1
 """Of a method that has no search space."""
 VALIDATION = {"digits": 300}
 """Training images held out for a search: of small datasets; 10,000 of the others."""
+
+
+def fitting_variants(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names that a run of this configuration can have: of each list, the variant with the most settings that it has."""
+    names = []
+    for variants in (ABLATIONS, {**DEPARTURES, "printed": PRINTED}, TRANSITIONS):
+        fitting = {name: len(v) for name, v in variants.items() if all(config.get(k) == value for k, value in v.items())}
+        names += [name for name, settings in fitting.items() if settings == max(fitting.values())]
+    return tuple(dict.fromkeys(names))
 
 
 def departures_on(benchmark: Benchmark) -> Variants:

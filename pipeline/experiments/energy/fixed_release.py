@@ -50,6 +50,12 @@ class FixedRelease(SingleTask):
     def mlflow_experiment(self) -> str:
         return "energy"
 
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        part = SEARCH if config["validation"] else REPORTED
+        labels = {"part": part, "release": config["p_min"], "eta0": config["eta0"], "l2": config.get("l2", 0.0)}
+        return {label: (value,) for label, value in labels.items()}
+
     def ask(self, known: Known) -> list[Wish]:
         searched = [(labels, row) for labels, row in known.rows if labels["part"] == SEARCH]
         if not searched:

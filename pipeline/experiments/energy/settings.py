@@ -1,6 +1,8 @@
-"""What the energy experiments hang on: p_up and p_down a quarter smaller and larger (Methods)."""
+"""Whether the energy results depend on the steps of p: p_up and p_down a quarter smaller and larger (Methods)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -35,6 +37,11 @@ class EnergySettings(SingleTask):
     @property
     def mlflow_experiment(self) -> str:
         return "energy"
+
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        fitting = [label for label, setting in SETTINGS.items() if all(config[k] == v for k, v in setting.items())]
+        return {**SingleTask.possible_labels(config), "setting": tuple(fitting)}
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:

@@ -59,6 +59,13 @@ class SingleTask(Stage):
         own_settings = {k: v for k, v in self.settings.items() if k in _fields(method)}
         return make_run(method, self.benchmark, seed, {**departures, **settings, **own_settings})
 
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        plastic, fixed, deterministic = MODELS
+        is_fixed = config.get("p_up") == config.get("p_down") == 0
+        model = deterministic if config["method"] == "sgd" else fixed if is_fixed else plastic
+        return {"model": (model,), "l2": (config.get("l2", 0.0),)}
+
     def model_runs(self, models: Sequence[str], strengths: Sequence[float]) -> list[Wish]:
         """Runs of models at strengths of the penalty; of the plastic one the synapses are measured and the state is kept."""
         wishes = []

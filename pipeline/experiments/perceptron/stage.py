@@ -52,6 +52,11 @@ class Perceptrons(Stage):
         refuse_search_seeds(self.seeds)
         refuse_swept(self.settings, ("patterns", "tasks", "batch_size"), self.title)
 
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        models = tuple(model for model, method in MODELS.items() if method == config["method"])
+        return {"model": models, "patterns": (config["patterns"],)}
+
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
             return []

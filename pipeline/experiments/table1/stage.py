@@ -66,6 +66,15 @@ class Table1(Stage):
     def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
         return (self.search,)
 
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        method, benchmark = config["method"], config["benchmark"]
+        if benchmark not in BENCHMARKS or benchmark not in METHODS[method].published:
+            return {}
+        published = make_run(method, benchmark, config["seed"]).options.as_dict()
+        is_published = all(config[name] == value for name, value in published.items())
+        return {} if is_published else {"parameters": ("searched", "strict")}  # a search may find what is published
+
     def ask(self, known: Known) -> list[Wish]:
         """All runs of the table at once; without a winner, those that do not need it."""
         if known.rows:

@@ -16,7 +16,7 @@ from pipeline.records.results import Results
 from pipeline.report.old_rule import with_old_verdicts
 from pipeline.report.rule import NOTE, decide
 from pipeline.report.verdicts import NOT_REPRODUCED, VERDICTS, Verdict, as_markdown, verdict_table
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, refuse_labels
 from presyn import PresynError
 
 FAMILIES = (
@@ -98,6 +98,7 @@ def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts
         read(PAPER)
     if not results.paths():
         require_as_published(results)
+    refuse_changed_labels(results)
     claims = claim_list()
     published = {claim.id: claim.published for claim in claims}
     found: Iterator[Verdict] = chain.from_iterable(stage.verdicts(results) for stage in stages)
@@ -109,6 +110,16 @@ def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts
     decided = decide(sorted(verdicts, key=lambda v: position.get(v.family, len(position))))
     decided = with_notes(with_old_verdicts(decided))
     return AllVerdicts(decided, by_claim(decided, claims))
+
+
+def refuse_changed_labels(results: Results) -> None:
+    """Raise a PresynError for exported rows whose labels are not those of their configurations."""
+    from pipeline.experiments.catalogue import shown_stages
+
+    for stage in shown_stages():
+        frame = results.rows(stage.name, stage.columns)
+        if frame is not None:
+            refuse_labels(stage, frame, results.folder / stage.name / "runs.csv")
 
 
 def with_notes(decided: Sequence[Verdict]) -> list[Verdict]:
