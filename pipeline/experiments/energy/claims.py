@@ -18,7 +18,7 @@ LOW_RELEASE = 0.5
 def energy_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on each of the claims, and on their readings."""
     from pipeline.experiments.energy.fixed_release import by_release
-    from pipeline.experiments.energy.settings import SETTINGS, by_setting
+    from pipeline.experiments.energy.settings import TOGETHER, by_setting
 
     rows = results.rows("energy", ("model", "l2"))
     epochs = by_epoch(rows) if rows is not None else pd.DataFrame(columns=list(EPOCH_COLUMNS))
@@ -49,7 +49,7 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
     yield _low_release(pd.DataFrame() if swept is None else by_release(swept))
     changed = results.rows("energy-settings", ("setting", "l2"))
     ends = last_epoch(by_setting(changed)) if changed is not None else last.assign(setting=[""] * len(last))
-    yield _quarter(ends, last, tuple(SETTINGS))
+    yield _quarter(ends, last, tuple(TOGETHER))
 
 
 def _strengths(last: pd.DataFrame) -> list[float]:
