@@ -87,9 +87,7 @@ class FixedRelease(SingleTask):
         return Made(table, files, "table.csv", metrics=metrics, figures=draw_fixed_release(table), shown=on_terminal)
 
 
-def _best_rates(
-    searched: Mapping[tuple[float, float], tuple[Mapping[str, Any], float]], criterion: str
-) -> dict[float, float]:
+def _best_rates(searched: Mapping[tuple[float, float], tuple[Mapping[str, Any], float]], criterion: str) -> dict[float, float]:
     """Release probability -> its best learning rate; of equal ones the larger.
 
     Args:

@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.experiments.report.content import (
     shape_claims,
     shape_conclusions,
+    shape_rule,
     shape_runs,
     shape_table,
     shape_table1,
@@ -125,9 +126,10 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         for stage, made in remade.items()
         if stage.page_table is not None and "table.csv" in made.files
     ]
-    table1, search = _table1(results, found), _search(results)
+    table1, search, rule = _table1(results, found), _search(results), shape_rule(results, found.claims)
     sections = [
         *FIRST_SECTIONS,
+        *([("rule", "How a verdict is reached")] if rule else []),
         *([("table1", "Table 1")] if table1 else []),
         *([("figures", "Figures")] if figures else []),
         *([("search", "Search")] if search else []),
@@ -140,6 +142,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         "parts": list(dict.fromkeys(c["part"] for c in claims)),
         "sections": sections,
         "total_runs": len(distinct),
+        "rule": rule,
         "table1": table1,
         "figures": figures,
         "search": search,

@@ -9,6 +9,7 @@ PARTS = {
     "E": "Energy",
     "S": "Sparsity",
     "L": "Lifelong learning",
+    "M": "Lifelong learning",
     "A": "Ablations",
     "P": "Perceptron",
     "B": "Biology",
