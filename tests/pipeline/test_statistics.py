@@ -256,7 +256,7 @@ def test_the_size_of_the_ghost_effect_is_compared_with_the_printed_one():
             "further printed values",
         )
 
-    assert "0.00 ± 0.09" in verdict(1.4).difference and verdict(1.4).published == "-1.40 ± 0.41"
+    assert "0.00 ± 0.06" in verdict(1.4).difference and verdict(1.4).published == "-1.40 ± 0.41"
     assert [verdict(loss).verdict for loss in (1.4, 40.0)] == ["reproduced", "not reproduced"]
 
 
