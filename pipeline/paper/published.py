@@ -71,6 +71,7 @@ class Claim:
         rests_on: Other claims that it presupposes.
         says_again: Other claims whose numbers decide it too, so that it is no further evidence.
         missing: What it would take to test it, of a claim that cannot be tested with what is here.
+        settled_by: The command whose runs would decide it, of a claim that is undecided.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Claim:
     rests_on: tuple[str, ...] = field(default=())
     says_again: tuple[str, ...] = field(default=())
     missing: str = ""
+    settled_by: str = ""
 
 
 @cache
@@ -178,7 +180,9 @@ def claim_list(folder: Path = PAPER) -> tuple[Claim, ...]:
         PresynError: an entry is not what it must be; names the claim.
     """
     path = folder / "claims.yaml"
-    needed = [name for name in Claim.__dataclass_fields__ if name not in ("stage", "rests_on", "says_again", "missing")]
+    needed = [
+        name for name in Claim.__dataclass_fields__ if name not in ("stage", "rests_on", "says_again", "missing", "settled_by")
+    ]
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
@@ -194,7 +198,7 @@ def claim_list(folder: Path = PAPER) -> tuple[Claim, ...]:
         for name in needed:
             if not isinstance(entry.get(name), str) or not entry[name]:
                 raise PresynError(f"{which}: {name} must be words, not {entry.get(name)!r}.")
-        for name in ("stage", "missing"):
+        for name in ("stage", "missing", "settled_by"):
             if not isinstance(entry.get(name, ""), str) or not (entry.get("stage") or entry.get("missing")):
                 raise PresynError(f"{which}: it must have a stage, or say what is missing, in words.")
         others = {name: entry.get(name, []) for name in ("rests_on", "says_again")}

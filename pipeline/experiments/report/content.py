@@ -81,7 +81,7 @@ def forest_of(v: Verdict) -> Markup:
     if not all(map(math.isfinite, (v.effect, v.low, v.high))):
         return Markup("")
     no_effect = None if v.kind == "mean" else 1.0 if v.unit == "ratio" else 0.0
-    return forest(v.effect, v.low, v.high, v.printed if math.isfinite(v.printed) else None, no_effect)
+    return forest(v.effect, v.low, v.high, v.printed if math.isfinite(v.printed) else None, no_effect, v.level)
 
 
 def _behind(lines: Sequence[Mapping[str, Any]], ids: set[str]) -> dict[str, Any]:

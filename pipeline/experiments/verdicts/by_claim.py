@@ -97,6 +97,8 @@ def _note(claim: Claim, together: Mapping[str, str]) -> str:
     missing = []
     if together[claim.id] == NOT_TESTED:
         missing = [f"it needs {claim.missing}" if claim.missing else f"no rows: presyn reproduce {claim.stage}"]
+    if together[claim.id] == UNDECIDED and claim.settled_by:
+        missing = [f"would be settled by {claim.settled_by}"]
     again = [f"its numbers are also those of {', '.join(claim.says_again)}"] if claim.says_again else []
     shaky = [f"{other} is {together[other]}" for other in claim.rests_on if together.get(other, REPRODUCED) != REPRODUCED]
     return "; ".join([*missing, *again, *shaky])
