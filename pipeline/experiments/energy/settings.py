@@ -40,7 +40,8 @@ class EnergySettings(SingleTask):
 
     @staticmethod
     def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-        fitting = [label for label, setting in SETTINGS.items() if all(config[k] == v for k, v in setting.items())]
+        settings = ONE_AT_A_TIME | TOGETHER
+        fitting = [label for label, setting in settings.items() if all(config[k] == v for k, v in setting.items())]
         return {**SingleTask.possible_labels(config), "setting": tuple(fitting)}
 
     def ask(self, known: Known) -> list[Wish]:
