@@ -60,7 +60,9 @@ P_STEP = 0.07
 QUARTER = (0.75, 1.25)
 """The paper changes p_up and p_down by a quarter, less and more (Methods)."""
 QUARTER_L2 = (0.01, 0.1)
-"""Penalties at which that is tried here; the paper does not say at which."""
+"""Penalties at which each of the two is changed alone here; the paper does not say at which."""
+BEST_L2 = 0.05
+"""Penalty at which all three models have the most information per energy here; both are changed together there."""
 IMPORTANT = 0.9
 """From which p on a synapse is important (Fig. 3)."""
 UNNAMED_L2 = 0.0

@@ -48,6 +48,12 @@ class Statement:
     published: str
     printed: Sample | None
 
+    @property
+    def repetitions(self) -> int:
+        """Networks behind the printed number; pairs of a difference, whose t has the degrees of freedom of two samples."""
+        assert self.printed is not None
+        return self.printed.n if self.kind == "mean" else (self.printed.n - 1) // 2 + 1
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -63,7 +69,9 @@ class Claim:
         test: How it is tested here.
         stage: The experiment whose runs it is tested on, as `presyn reproduce` names it.
         rests_on: Other claims that it presupposes.
+        says_again: Other claims whose numbers decide it too, so that it is no further evidence.
         missing: What it would take to test it, of a claim that cannot be tested with what is here.
+        settled_by: The command whose runs would decide it, of a claim that is undecided.
     """
 
     id: str
@@ -75,7 +83,9 @@ class Claim:
     test: str
     stage: str = ""
     rests_on: tuple[str, ...] = field(default=())
+    says_again: tuple[str, ...] = field(default=())
     missing: str = ""
+    settled_by: str = ""
 
 
 @cache
@@ -170,7 +180,9 @@ def claim_list(folder: Path = PAPER) -> tuple[Claim, ...]:
         PresynError: an entry is not what it must be; names the claim.
     """
     path = folder / "claims.yaml"
-    needed = [name for name in Claim.__dataclass_fields__ if name not in ("stage", "rests_on", "missing")]
+    needed = [
+        name for name in Claim.__dataclass_fields__ if name not in ("stage", "rests_on", "says_again", "missing", "settled_by")
+    ]
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
@@ -186,24 +198,26 @@ def claim_list(folder: Path = PAPER) -> tuple[Claim, ...]:
         for name in needed:
             if not isinstance(entry.get(name), str) or not entry[name]:
                 raise PresynError(f"{which}: {name} must be words, not {entry.get(name)!r}.")
-        for name in ("stage", "missing"):
+        for name in ("stage", "missing", "settled_by"):
             if not isinstance(entry.get(name, ""), str) or not (entry.get("stage") or entry.get("missing")):
                 raise PresynError(f"{which}: it must have a stage, or say what is missing, in words.")
-        rests_on = entry.get("rests_on", [])
-        if not isinstance(rests_on, list) or not all(isinstance(id, str) for id in rests_on):
-            raise PresynError(f"{which}: rests_on must be a list of claims, not {rests_on!r}.")
+        others = {name: entry.get(name, []) for name in ("rests_on", "says_again")}
+        for name, ids in others.items():
+            if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+                raise PresynError(f"{which}: {name} must be a list of claims, not {ids!r}.")
         if entry["id"] in claims:
             raise PresynError(f"{which}: it stands there twice.")
-        claims[entry["id"]] = Claim(**{**entry, "rests_on": tuple(rests_on)})
+        claims[entry["id"]] = Claim(**{**entry, **{name: tuple(ids) for name, ids in others.items()}})
     _check_ids(claims, path, folder)
     return tuple(claims.values())
 
 
 def _check_ids(claims: Mapping[str, Claim], path: Path, folder: Path) -> None:
     for claim in claims.values():
-        for other in claim.rests_on:
-            if other not in claims:
-                raise PresynError(f"{path}, claim {claim.id}: it rests on {other}, which is no claim of the list.")
+        for says, others in (("rests on", claim.rests_on), ("says again", claim.says_again)):
+            for other in others:
+                if other not in claims:
+                    raise PresynError(f"{path}, claim {claim.id}: it {says} {other}, which is no claim of the list.")
     for file, ids in (
         ("table1.csv", list(cell_ids(folder).values())),
         ("statements.csv", [s.id for s in statements(folder) if s.id]),

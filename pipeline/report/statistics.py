@@ -51,12 +51,13 @@ class Difference:
         """Two-sided, of no difference."""
         return float(2 * stats.t.sf(abs(self.t), self.df)) if self.df == self.df else math.nan
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 %, two-sided."""
-        if self.df != self.df:
-            return math.nan, math.nan
-        half = float(stats.t.ppf(0.975, self.df)) * self.standard_error
+    def half_width(self, level: float = 0.95) -> float:
+        """Half the width of the two-sided interval at a level; nan without degrees of freedom."""
+        return float(stats.t.ppf((1 + level) / 2, self.df)) * self.standard_error if self.df == self.df else math.nan
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Two-sided, at a level."""
+        half = self.half_width(level)
         return self.mean - half, self.mean + half
 
     def p_below(self, limit: float) -> float:
@@ -84,7 +85,7 @@ def plus_minus(mean: float, error: float, digits: str = ".2f", error_digits: str
 
 
 def show_p(p: float) -> str:
-    """A p value as people write it."""
+    """A p value as people write it; never as 0."""
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
@@ -105,26 +106,44 @@ def paired(differences: Sequence[float]) -> Difference:
     return Difference(sample.mean, sample.standard_error, sample.n - 1 if sample.n > 1 else math.nan)
 
 
-def seeds_to_decide(
-    spread: float, distances: Sequence[float], alpha: float, other: Sample | None = None, one_more: bool = False
-) -> int | None:
+def unlike(ours: Sample, printed: float, repetitions: int) -> Difference:
+    """Ours minus a printed mean, for the question whether so many of our networks could have given that mean.
+
+    The spread of a network is ours: the print's own is of three networks or fewer, so it is known to a factor of two at best.
+    The standard error narrows with our seeds to that of the printed repetitions alone.
+
+    Args:
+        ours: The sample whose spread counts.
+        printed: The mean that is printed.
+        repetitions: Of how many networks it is.
+    """
+    spread = ours.standard_error * math.sqrt(ours.n)
+    df = ours.n - 1 if ours.n > 1 else math.nan
+    return Difference(ours.mean - printed, spread * math.sqrt(1 / repetitions + 1 / ours.n), df)
+
+
+def seeds_to_decide(spread: float, distances: Sequence[float], alpha: float) -> int | None:
     """Seeds with which one-sided tests at alpha all pass with a chance of POWER; None if more than MOST_SEEDS.
 
     Args:
         spread: Standard deviation over seeds of what is averaged.
         distances: What each test must tell from nothing, above 0: one, or two for an equivalence.
-        other: A sample that more seeds of ours do not enlarge, such as a published one; then the tests are Welch's.
-        one_more: Whether the tests ask if one more network can be as far off, so that the spread of a network remains in them.
+        alpha: Of each test.
     """
     n = np.arange(2, MOST_SEEDS + 1)
-    ours, theirs = spread**2 / n, other.standard_error**2 if other else 0.0
-    df = (ours + theirs) ** 2 / (ours**2 / (n - 1) + (theirs**2 / (other.n - 1) if other else 0.0))
-    estimated = np.sqrt(ours + theirs)
-    tested = spread * np.sqrt(1 + 1 / n) if one_more else estimated
-    needed = stats.t.ppf(1 - alpha, df) * tested / estimated
-    missed = sum(stats.t.sf(d / estimated - needed, df) for d in distances)
+    error = spread / np.sqrt(n)
+    missed = sum(stats.t.sf(d / error - stats.t.ppf(1 - alpha, n - 1), n - 1) for d in distances)
     enough = 1 - missed >= POWER
     return int(n[enough.argmax()]) if enough.any() else None
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted: of all below 5 %, at most 5 % are so by chance, on average (Benjamini & Hochberg 1995); nan is not counted."""
+    p = np.array(p_values, dtype=float)
+    tested = ~np.isnan(p)
+    if tested.any():
+        p[tested] = stats.false_discovery_control(p[tested])
+    return p.tolist()
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

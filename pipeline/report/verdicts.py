@@ -1,25 +1,16 @@
-"""A verdict on a claim as one value, and the rule by which verdicts are reached.
-
-A published mean is *reproduced* when ours lies within a margin of it (two one-sided tests), *not reproduced* when a difference
-is detected that this does not bound; a published order is reproduced when ours has it and the difference is detected.
-Otherwise it is *undecided*, with the seeds that would decide it if what we estimated is true. p values are adjusted by Holm
-over each family.
-"""
+"""A verdict on a claim as one value: what is compared, what came out, and how it is shown. `rule` decides it."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.report.by_seed import BySeed
-from pipeline.report.statistics import Difference, Sample, holm, paired, seeds_to_decide, unpaired
+from pipeline.report.statistics import Difference, Sample, paired, show_p, unlike, unpaired
 
-ALPHA = 0.05
-MARGIN = 1.5
-"""Points of accuracy within which two means count as the same."""
 REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "reproduced", "not reproduced", "undecided", "not tested"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
 MOST_PARTS = 3
@@ -33,26 +24,30 @@ class Verdict:
     Attributes:
         id: Of the claim.
         comparison: What is compared, in words.
-        family: Verdicts whose p values are adjusted together.
+        family: Verdicts that are listed together; the printed values among them that decide are adjusted together.
         kind: mean (a printed value), above (a printed order), similar, or no worse.
         reading: Which of several ways to read the claim; empty for the one that decides.
         published: What is printed, as it is shown.
         printed: The printed number, in the unit of the effect; nan where none is printed.
         parts: Name -> difference, of an order that has to hold in every part; the weakest decides.
         difference: What decides: ours minus published, or subject minus rival; None without runs.
-        effect, low, high: What came out and its 95 % interval, in the print's own unit.
+        origin: What the difference is counted from: the printed number, in the unit of the test; 0 for an order.
+        effect, low, high: What came out and its interval at the level, in the print's own unit.
+        level: Of the interval: 0.95, or more where the rule adjusts for others.
         unit: %, points, ratio, r, D, or empty for a plain number.
         n, lost: Seeds whose runs finished, and seeds whose runs were lost.
         test: By name.
-        margin: Within which two values count as the same.
-        spread: Standard deviation over our seeds, for the seeds that would decide.
-        other: The published sample, which more seeds of ours do not enlarge.
-        one_more: Whether what is published is a single network.
+        margin: Within which two values count as the same, in the unit of the test; nan for an order.
+        spread: Standard deviation over our seeds.
+        repetitions: Networks behind a printed value.
         two_sample: Of a paired claim, the difference by the test that the paper printed; it decides nothing.
+        welch: Ours minus a printed mean by Welch's test, which the former rule took (`old_rule`).
         rests_on: Cells of Table 1, as (method, benchmark), whose runs the claim is about.
         run_ids: The runs behind it.
-        p, p_margin: Of no difference, and of a difference as large as the margin; adjusted over the family.
+        p_alone: Of no difference, by itself.
+        p: Of the test that decides: adjusted, and of a likeness, that the difference is as large as the margin.
         verdict: reproduced, not reproduced, undecided or not tested.
+        old_verdict: What the former rule says of the same comparison.
         seeds: Those that would decide an undecided one, in words.
         note: What it rests on that is not reproduced.
     """
@@ -66,25 +61,33 @@ class Verdict:
     printed: float = math.nan
     parts: Mapping[str, Difference] = field(default_factory=dict)
     difference: Difference | None = None
+    origin: float = 0.0
     effect: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    level: float = 0.95
     unit: str = ""
     n: int = 0
     lost: int = 0
     test: str = "paired t"
-    margin: float = MARGIN
+    margin: float = math.nan
     spread: float = math.nan
-    other: Sample | None = None
-    one_more: bool = False
+    repetitions: int = 0
     two_sample: Difference | None = None
+    welch: Difference | None = None
     rests_on: tuple[tuple[str, str], ...] = ()
     run_ids: tuple[str, ...] = ()
+    p_alone: float = math.nan
     p: float = math.nan
-    p_margin: float = math.nan
     verdict: str = NOT_TESTED
+    old_verdict: str = NOT_TESTED
     seeds: str = ""
     note: str = ""
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is the reading by which the claim is decided."""
+        return not self.reading
 
 
 def in_unit(value: float, unit: str) -> float:
@@ -94,10 +97,10 @@ def in_unit(value: float, unit: str) -> float:
     return math.tanh(value) if unit == "r" else value
 
 
-def estimate(difference: Difference, unit: str) -> tuple[float, float, float]:
-    """The effect and its 95 % interval in a unit: effect, low, high."""
-    low, high = difference.interval
-    return in_unit(difference.mean, unit), in_unit(low, unit), in_unit(high, unit)
+def estimate(difference: Difference, unit: str, origin: float = 0.0, level: float = 0.95) -> tuple[float, float, float]:
+    """The effect and its interval in a unit: effect, low, high."""
+    low, high = difference.interval(level)
+    return in_unit(origin + difference.mean, unit), in_unit(origin + low, unit), in_unit(origin + high, unit)
 
 
 def order(id: str, comparison: str, family: str, parts: Mapping[str, BySeed], unit: str = "", **more: Any) -> Verdict:
@@ -117,49 +120,38 @@ def order(id: str, comparison: str, family: str, parts: Mapping[str, BySeed], un
         return Verdict(id, comparison, family, unit=unit, **more)
     weakest = max(differences, key=lambda name: _p_not_above_zero(differences[name]))
     values, difference = parts[weakest], differences[weakest]
-    effect, low, high = estimate(difference, unit)
     run_ids = tuple(sorted({run_id for part in parts.values() for run_id in part.run_ids}))
     return Verdict(
-        id, comparison, family, parts=differences, difference=difference, effect=effect, low=low, high=high, unit=unit,
-        n=len(values.finished), lost=values.lost, spread=_spread(values.finished), run_ids=run_ids, **more,
+        id, comparison, family, parts=differences, difference=difference, unit=unit, n=len(values.finished),
+        lost=values.lost, spread=_spread(values.finished), run_ids=run_ids, **more,
     )  # fmt: skip
 
 
-def printed_mean(id: str, comparison: str, family: str, values: BySeed, printed: Sample, **more: Any) -> Verdict:
-    """A printed mean with its standard error, which the mean of ours should be near."""
-    ours = Sample.from_values(values.finished)
-    difference = unpaired(ours, printed) if ours.n else None
-    effect, low, high = estimate(paired(values.finished), "") if ours.n else (math.nan,) * 3
-    return Verdict(
-        id, comparison, family, "mean", published=str(more.pop("published", printed)), printed=printed.mean,
-        difference=difference, effect=effect, low=low, high=high, n=ours.n, lost=values.lost, test="Welch",
-        spread=_spread(values.finished), other=printed, run_ids=values.run_ids, **more,
-    )  # fmt: skip
-
-
-def printed_value(
-    id: str, comparison: str, family: str, values: BySeed, printed: float, unit: str = "", **more: Any
+def printed_mean(
+    id: str, comparison: str, family: str, values: BySeed, printed: Sample, repetitions: int = 0, **more: Any
 ) -> Verdict:
-    """A printed value of one network, which another network of ours should be like.
+    """A printed mean of a few networks: could as many of ours have given it?
 
     Args:
         id, comparison, family: Of the verdict.
         values: One for each seed; Fisher's z where the unit is r.
         printed: In the same unit as the values.
-        unit: Of the effect.
-        more: Further fields of the verdict.
+        repetitions: Networks behind it, where the degrees of freedom of its error are not one less.
+        more: Further fields of the verdict, such as its margin.
     """
-    n, spread = len(values.finished), _spread(values.finished)
-    difference, effect, low, high = None, math.nan, math.nan, math.nan
-    if n:
-        ours = paired(values.finished)
-        difference = Difference(ours.mean - printed, spread * math.sqrt(1 + 1 / n), ours.df)
-        effect, low, high = estimate(ours, unit)
+    ours, unit = Sample.from_values(values.finished), more.get("unit", "")
+    repetitions = repetitions or printed.n
     return Verdict(
-        id, comparison, family, "mean", printed=in_unit(printed, unit), difference=difference, effect=effect, low=low,
-        high=high, unit=unit, n=n, lost=values.lost, test="t of one more network", spread=spread, one_more=True,
-        run_ids=values.run_ids, **more,
+        id, comparison, family, "mean", published=str(more.pop("published", printed)), printed=in_unit(printed.mean, unit),
+        difference=unlike(ours, printed.mean, repetitions) if ours.n else None, origin=printed.mean, n=ours.n, lost=values.lost,
+        test="t of as many of our networks as the print has", spread=_spread(values.finished), repetitions=repetitions,
+        welch=unpaired(ours, printed) if ours.n and printed.n > 1 else None, run_ids=values.run_ids, **more,
     )  # fmt: skip
+
+
+def printed_value(id: str, comparison: str, family: str, values: BySeed, printed: float, **more: Any) -> Verdict:
+    """A printed value of one network: could one of ours have given it? See `printed_mean`."""
+    return printed_mean(id, comparison, family, values, Sample(printed, math.nan, 1), **more)
 
 
 def _p_not_above_zero(difference: Difference) -> float:
@@ -172,78 +164,8 @@ def _spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def decide(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts with what the rule says of each; they come family by family, in the order of their first appearance."""
-    families = dict.fromkeys(v.family for v in verdicts)
-    return [v for family in families for v in _decide_family([v for v in verdicts if v.family == family])]
-
-
-def _decide_family(family: Sequence[Verdict]) -> list[Verdict]:
-    differs = holm([math.nan if v.difference is None else v.difference.p for v in family])
-    # Each claim has one more test: that the difference is within, or not below, the margin.
-    bounded = holm([_p_within_margin(v) for v in family])
-    decided = []
-    for v, p, p_margin in zip(family, differs, bounded, strict=True):
-        verdict = _decide_one(v, p, p_margin)
-        seeds = _seeds_that_would_decide(v, _count(differs), _count(bounded)) if verdict == UNDECIDED else ""
-        decided.append(replace(v, p=p, p_margin=p_margin, verdict=verdict, seeds="no runs" if verdict == NOT_TESTED else seeds))
-    return decided
-
-
-def _count(p_values: Sequence[float]) -> int:
-    return sum(p == p for p in p_values)
-
-
-def _p_within_margin(v: Verdict) -> float:
-    if v.difference is None or v.kind == "above":
-        return math.nan
-    return v.difference.p_above(-v.margin) if v.kind == "no worse" else v.difference.p_within(v.margin)
-
-
-def _decide_one(v: Verdict, p: float, p_margin: float) -> str:
-    if v.difference is None:
-        return NOT_TESTED
-    if math.isnan(p):
-        return UNDECIDED
-    detected = p < ALPHA
-    if v.kind == "above":
-        if v.difference.mean > 0:
-            return REPRODUCED if detected else UNDECIDED
-        # The worst of several parts is below 0 by chance more often than one is (Bonferroni).
-        return NOT_REPRODUCED if p * max(1, len(v.parts)) < ALPHA else UNDECIDED
-    if p_margin < ALPHA:
-        return REPRODUCED
-    wrong = detected and (v.difference.mean < 0 or v.kind != "no worse")
-    return NOT_REPRODUCED if wrong else UNDECIDED
-
-
-def _seeds_that_would_decide(v: Verdict, family: int, bounded: int) -> str:
-    """In words, if what we estimated is true, after Holm's strictest step."""
-    assert v.difference is not None
-    if math.isnan(v.spread) or math.isnan(v.difference.mean):
-        return "at least 2"
-    d, alpha, within = v.difference.mean, ALPHA / family, ALPHA / max(1, bounded)
-    ways = [(alpha / 2, [abs(d)])] if d < 0 or (d and v.kind != "no worse") else []  # a difference is detected
-    if v.kind == "no worse":
-        ways.append((within, [v.margin + d]))
-    elif v.kind != "above":
-        ways.append((within, [v.margin - d, v.margin + d]))
-    counts = [seeds_to_decide(v.spread, far, a, v.other, v.one_more) for a, far in ways if min(far) > 0]
-    possible = [n for n in counts if n]
-    return f"about {min(possible)}" if possible else "no number of our seeds alone" if v.other else "more than 1000"
-
-
-NOTE = (
-    f"Accuracy in %, mean ± standard error. *Reproduced*: within {MARGIN} points of the published mean (two one-sided tests, "
-    f"p_margin), or in the published order (p). *Not reproduced*: a difference is detected (p) that is not bounded so. "
-    f"*Undecided*: neither; `seeds` would decide it with a chance of 80 % if our estimate is true. "
-    f"p adjusted by Holm over each family, α = {ALPHA}. two_sample: Welch's test of the same difference, not adjusted; "
-    f"the paper tested two samples, ours are paired by seed."
-)
-
-
 def show_effect(v: Verdict) -> str:
-    """What came out, with its 95 % interval, as people read it; a dash where nothing did."""
+    """What came out, with the interval that decides, as people read it; a dash where nothing did."""
     return _show_numbers(v.effect, v.low, v.high, v.unit)
 
 
@@ -261,7 +183,7 @@ def show_ours(v: Verdict) -> str:
     seeds = f" (n = {v.n}{f', {v.lost} lost' if v.lost else ''})"
     if v.unit == "%":
         return str(Sample(v.effect, v.spread / math.sqrt(v.n), v.n)).split(" (")[0] + seeds
-    shown = {name: _show_numbers(*estimate(d, v.unit), v.unit) for name, d in v.parts.items()}
+    shown = {name: _show_numbers(*estimate(d, v.unit, level=v.level), v.unit) for name, d in v.parts.items()}
     if len(shown) <= MOST_PARTS and shown:
         return "; ".join(f"{name} {numbers}".strip() for name, numbers in shown.items()) + seeds
     if shown:
@@ -274,7 +196,12 @@ def show_ours(v: Verdict) -> str:
 def _show_test(difference: Difference | None) -> str:
     if difference is None or difference.p != difference.p:
         return "–"
-    return f"t = {difference.t:.2f}, p {'< 0.001' if difference.p < 0.001 else f'= {difference.p:.3f}'}"
+    return f"t = {difference.t:.2f}, {show_p(difference.p)}"
+
+
+def round_p(p: float) -> float:
+    """A p value as files keep it: to four significant digits, so that none becomes 0."""
+    return float(f"{p:.4g}")
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -287,19 +214,22 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "ours": show_ours(v),
             "difference": "–" if v.difference is None else str(v.difference),
             "test": v.test,
-            "t": math.nan if v.difference is None else v.difference.t,
-            "p": v.p,
-            "p_margin": v.p_margin,
+            "t": math.nan if v.difference is None else round(v.difference.t, 4),
+            "p_alone": round_p(v.p_alone),
+            "p": round_p(v.p),
+            "margin": round(v.margin, 4),
             "two_sample": _show_test(v.two_sample),
             "verdict": v.verdict,
+            "old_verdict": v.old_verdict,
             "seeds": v.seeds,
             "note": v.note,
             "id": v.id,
             "reading": v.reading,
             "interval": "" if v.difference is None else show_effect(v),
-            "effect": v.effect,
-            "low": v.low,
-            "high": v.high,
+            "effect": round(v.effect, 4),
+            "low": round(v.low, 4),
+            "high": round(v.high, 4),
+            "level": round(v.level, 4),
             "unit": v.unit,
             "n": v.n,
             "run_ids": " ".join(v.run_ids),
@@ -312,5 +242,12 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as people read them."""
     table = verdict_table(verdicts).drop(columns=["effect", "low", "high", "unit", "n", "run_ids"])
-    numbers = {name: table[name].map(f"{{:.{digits}f}}".format) for name, digits in (("t", 2), ("p", 3), ("p_margin", 3))}
-    return table.assign(**numbers).replace("nan", "–").to_markdown(index=False, disable_numparse=True)
+    shown = {name: [short_p(p) for p in table[name]] for name in ("p_alone", "p")}
+    numbers = {"t": table.t.map("{:.2f}".format), "margin": table.margin.map("{:.2g}".format)}
+    level = [f"{100 * level:.4g} %" for level in table.level]
+    return table.assign(**shown, **numbers, level=level).replace("nan", "–").to_markdown(index=False, disable_numparse=True)
+
+
+def short_p(p: float) -> str:
+    """A p value in a table; a dash for none."""
+    return "–" if p != p else f"{p:.4f}" if p >= 0.0001 else "< 0.0001"

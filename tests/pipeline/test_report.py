@@ -110,7 +110,7 @@ def test_every_claim_is_there_with_its_verdict_and_its_command(made):
         row = re.search(rf'<tr id="{c.id}".*?</tr>', text, re.S)[0]
         assert f'data-verdict="{c.verdict}"' in row
         assert (f"<code>presyn reproduce --claim {c.id}</code>" in row) == (c.verdict != "not tested")
-    assert text.count("<tr id=") == len(claims) == 60
+    assert text.count("<tr id=") == len(claims) == 64
 
 
 def test_what_came_out_is_said_as_the_verdicts_have_it(found, made):

@@ -212,6 +212,8 @@ def test_verdicts_are_logged_once_and_again_when_they_change(home, client):
         "verdicts.md",
         "claims.csv",
         "claims.md",
+        "verdict-rates.csv",
+        "verdict-rates.md",
     }
     rows = pd.read_csv("results/table1/runs.csv")
     rows[rows.method != "joint"].to_csv("results/table1/runs.csv", index=False)

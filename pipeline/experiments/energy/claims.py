@@ -1,11 +1,11 @@
 """Claims E1 to E8: information and energy (Fig. 1, appendix 1a to 1c)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
 from pipeline.experiments.energy.summary import EPOCH_COLUMNS, by_epoch, last_epoch
-from pipeline.paper import L2, QUARTER_L2, RIVALS
+from pipeline.paper import BEST_L2, L2, QUARTER_L2, RIVALS
 from pipeline.records.results import Results
 from pipeline.report.by_seed import BySeed
 from pipeline.report.verdicts import Verdict, order
@@ -17,8 +17,8 @@ LOW_RELEASE = 0.5
 
 def energy_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on each of the claims, and on their readings."""
-    from pipeline.experiments.energy.fixed_release import by_release
-    from pipeline.experiments.energy.settings import SETTINGS, by_setting
+    from pipeline.experiments.energy.fixed_release import ACCURACY, PER_ENERGY, by_release
+    from pipeline.experiments.energy.settings import ONE_AT_A_TIME, TOGETHER, by_setting
 
     rows = results.rows("energy", ("model", "l2"))
     epochs = by_epoch(rows) if rows is not None else pd.DataFrame(columns=list(EPOCH_COLUMNS))
@@ -42,14 +42,25 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
     for rival, parts in by_rival.items():
         claim = f"information per energy, plastic over {rival}, at every ℓ2"
         yield order("E5", claim, READINGS, parts, "ratio", reading=f"{rival} alone")
-    neuronal = {f"over {rival}": _at_best(last, "per_neuronal", "plastic", rival) for rival in RIVALS}
-    claim = "information per neuronal energy, plastic over both rivals, each at its best ℓ2"
-    yield order("E6", claim, FAMILY, neuronal, "ratio")
+    neuronal = {
+        f"{rival}, ℓ2 {l2:g}": _over(last, "per_neuronal", "plastic", rival, l2) for rival in RIVALS for l2 in strengths
+    }
+    claim = "information per neuronal energy, plastic over both rivals"
+    yield order("E6", f"{claim}, at every ℓ2", FAMILY, neuronal, "ratio")
+    best = {f"over {rival}": _at_best(last, "per_neuronal", "plastic", rival) for rival in RIVALS}
+    yield order("E6", f"{claim}, each at its best ℓ2", READINGS, best, "ratio", reading="at the best ℓ2")
     swept = results.rows("fixed-release", ("part", "release", "eta0"))
-    yield _low_release(pd.DataFrame() if swept is None else by_release(swept))
+    for criterion in (PER_ENERGY, ACCURACY):
+        reading = "" if criterion == PER_ENERGY else f"learning rates by {criterion}"
+        yield _low_release(pd.DataFrame() if swept is None else by_release(swept, criterion), reading)
     changed = results.rows("energy-settings", ("setting", "l2"))
     ends = last_epoch(by_setting(changed)) if changed is not None else last.assign(setting=[""] * len(last))
-    yield _quarter(ends, last, tuple(SETTINGS))
+    claim = "information per energy, plastic with p_up and p_down ± 25 % over both rivals"
+    yield order("E8", f"{claim}, at ℓ2 {BEST_L2:g}", FAMILY, _quarter(ends, last, TOGETHER, (BEST_L2,)), "ratio")
+    for l2 in QUARTER_L2:
+        claim = f"information per energy, plastic with p_up or p_down ± 25 % over both rivals, at ℓ2 {l2:g}"
+        parts = _quarter(ends, last, ONE_AT_A_TIME, (l2,))
+        yield order("E8", claim, READINGS, parts, "ratio", reading=f"one at a time, ℓ2 {l2:g}")
 
 
 def _strengths(last: pd.DataFrame) -> list[float]:
@@ -89,25 +100,25 @@ def _tradeoff(last: pd.DataFrame) -> Verdict:
     return order("E1", f"energy and information, ℓ2 {low:g} over {high:g}, of every model", FAMILY, parts, "ratio")
 
 
-def _low_release(last: pd.DataFrame) -> Verdict:
+def _low_release(last: pd.DataFrame, reading: str) -> Verdict:
     claim = f"information per energy, the best fixed p up to {LOW_RELEASE:g} over the best above"
+    family = READINGS if reading else FAMILY
     means = last.groupby("release").per_energy.mean() if len(last) else pd.Series(dtype=float)
     low, high = means[means.index <= LOW_RELEASE], means[means.index > LOW_RELEASE]
     if low.empty or high.empty:
-        return order("E7", claim, FAMILY, {"": BySeed()}, "ratio")
+        return order("E7", claim, family, {"": BySeed()}, "ratio", reading=reading)
     best_low, best_high = (BySeed.from_frame(last[last.release == side.idxmax()], "per_energy") for side in (low, high))
     part = f"p = {low.idxmax():g} over p = {high.idxmax():g}:"
-    return order("E7", claim, FAMILY, {part: best_low.log_ratio(best_high)}, "ratio")
+    return order("E7", claim, family, {part: best_low.log_ratio(best_high)}, "ratio", reading=reading)
 
 
-def _quarter(ends: pd.DataFrame, last: pd.DataFrame, settings: tuple[str, ...]) -> Verdict:
+def _quarter(ends: pd.DataFrame, last: pd.DataFrame, settings: Iterable[str], strengths: Iterable[float]) -> dict[str, BySeed]:
     """The plastic model with other steps of p, against the rivals of the main experiment at the same ℓ2 and seeds."""
     parts = {}
     for setting in settings:
-        for l2 in QUARTER_L2:
+        for l2 in strengths:
             changed = ends[(ends.setting == setting) & (ends.l2 == l2)]
             for rival in RIVALS:
                 theirs = _values(last, "per_energy", rival, l2)
-                parts[f"{setting}, ℓ2 {l2:g}, {rival}"] = BySeed.from_frame(changed, "per_energy").log_ratio(theirs)
-    claim = "information per energy, plastic with p_up or p_down ± 25 % over both rivals"
-    return order("E8", claim, FAMILY, parts, "ratio")
+                parts[f"{setting}, {rival}"] = BySeed.from_frame(changed, "per_energy").log_ratio(theirs)
+    return parts

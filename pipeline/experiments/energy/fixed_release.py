@@ -1,5 +1,6 @@
 """Release with a fixed probability, swept over p: a learning rate is found for each on validation data (appendix 1c)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +28,13 @@ SEARCH_SEED = SEARCH_SEEDS + 69_884
 """Of the runs on validation data: beyond all seeds of reported runs."""
 SEARCH, REPORTED = "search", "reported"
 """The two parts of the experiment, as its rows name them."""
+PER_ENERGY, ACCURACY = "information per energy", "accuracy"
+"""By what a learning rate is chosen: by the first in the paper (legend of appendix 1c), by the second as a further reading."""
 
 
 @dataclass(frozen=True, eq=False)
 class FixedRelease(SingleTask):
-    """Fixed release at many p, each with the learning rate that did best on validation data."""
+    """Fixed release at many p, each with the learning rates that did best on validation data by either criterion."""
 
     seeds: tuple[int, ...] = SEEDS
     releases: tuple[float, ...] = RELEASES
@@ -63,12 +66,13 @@ class FixedRelease(SingleTask):
             return [self._wish(SEARCH, p, eta0, SEARCH_SEED, settings) for p in self.releases for eta0 in self.rates]
         if len(known.rows) > len(searched):
             return []
-        best: dict[float, tuple[float, float]] = {}
-        for labels, row in searched:
-            accuracy = -1.0 if row.mean_accuracy is None else row.mean_accuracy
-            best[labels["release"]] = max(best.get(labels["release"], (-1.0, 0.0)), (accuracy, labels["eta0"]))
-        chosen = [(p, eta0) for p, (accuracy, eta0) in best.items() if accuracy >= 0]
-        return [self._wish(REPORTED, p, eta0, seed, {}) for p, eta0 in chosen for seed in self.seeds]
+        rates = {
+            (labels["release"], labels["eta0"]): (row.record.figures, row.mean_accuracy)
+            for labels, row in searched
+            if row.mean_accuracy is not None
+        }
+        chosen = dict.fromkeys(pair for by in (PER_ENERGY, ACCURACY) for pair in _best_rates(rates, by).items())
+        return [self._wish(REPORTED, p, eta0, seed, {}) for p, eta0 in sorted(chosen) for seed in self.seeds]
 
     def _wish(self, part: str, release: float, eta0: float, seed: int, settings: Mapping[str, Any]) -> Wish:
         labels = {"part": part, "model": "fixed", "release": release, "eta0": eta0, "l2": RELEASE_L2}
@@ -89,12 +93,39 @@ class FixedRelease(SingleTask):
         return Made(table, files, "table.csv", metrics=metrics, figures=draw_fixed_release(table), shown=on_terminal)
 
 
-def by_release(frame: pd.DataFrame) -> pd.DataFrame:
-    """A line for each reported run that finished: its values after the last epoch, its release probability and eta0."""
-    reported = frame[(frame.part == REPORTED) & (frame.status == "finished")]
-    lines = [
-        last_epoch(by_epoch(rows)).assign(release=p, eta0=eta0) for (p, eta0), rows in reported.groupby(["release", "eta0"])
-    ]
+def _best_rates(searched: Mapping[tuple[float, float], tuple[Mapping[str, Any], float]], criterion: str) -> dict[float, float]:
+    """Release probability -> its best learning rate; of equal ones the larger.
+
+    Args:
+        searched: (release, eta0) -> series and accuracy of a run on validation data.
+        criterion: PER_ENERGY, after the last epoch, or ACCURACY.
+    """
+    best: dict[float, tuple[float, float]] = {}
+    for (release, eta0), (series, accuracy) in searched.items():
+        score = series["information"][-1] / series["energy"][-1] if criterion == PER_ENERGY else accuracy
+        best[release] = max(best.get(release, (-1.0, 0.0)), (score, eta0))
+    return {release: eta0 for release, (_, eta0) in best.items()}
+
+
+def by_release(frame: pd.DataFrame, criterion: str = PER_ENERGY) -> pd.DataFrame:
+    """A line for each reported run that finished with the learning rate that a criterion chooses for its release probability.
+
+    Args:
+        frame: Rows of the experiment, of both parts.
+        criterion: PER_ENERGY or ACCURACY.
+
+    Returns:
+        Values after the last epoch, with the columns release and eta0. Nothing where a chosen rate has no reported runs, so
+        that no course over p is shown with gaps.
+    """
+    finished = frame[frame.status == "finished"]
+    searched = finished[finished.part == SEARCH]
+    rates = {(r.release, r.eta0): (json.loads(r.series), r.mean_accuracy) for r in searched.itertuples()}
+    reported = dict(iter(finished[finished.part == REPORTED].groupby(["release", "eta0"])))
+    chosen = list(_best_rates(rates, criterion).items())
+    if not all(pair in reported for pair in chosen):
+        return pd.DataFrame()
+    lines = [last_epoch(by_epoch(reported[pair])).assign(release=pair[0], eta0=pair[1]) for pair in chosen]
     return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
 
 

@@ -8,21 +8,26 @@ import pandas as pd
 
 from pipeline.experiments.energy.stage import SWEPT, SingleTask
 from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, shown
-from pipeline.paper import P_STEP, QUARTER, QUARTER_L2
+from pipeline.paper import BEST_L2, P_STEP, QUARTER, QUARTER_L2
 from pipeline.report.tables import grid
 from pipeline.stage import Known, Made, Wish, table_metrics
 
-SETTINGS = {
+ONE_AT_A_TIME = {
     f"{name} = {round(P_STEP * factor, 4):g}": {name: round(P_STEP * factor, 4)}
     for name in ("p_up", "p_down")
     for factor in QUARTER
 }
-"""Label -> what is set; one of the two at a time."""
+"""Label -> what is set, of one of the two at a time."""
+TOGETHER = {
+    f"p_up = p_down = {round(P_STEP * factor, 4):g}": dict.fromkeys(("p_up", "p_down"), round(P_STEP * factor, 4))
+    for factor in QUARTER
+}
+"""The same of both together, as the paper changes them."""
 
 
 @dataclass(frozen=True, eq=False)
 class EnergySettings(SingleTask):
-    """The plastic model with p_up or p_down a quarter smaller or larger. Claim E8 is tested on it beside `Energy`."""
+    """The plastic model with p_up, p_down or both a quarter smaller or larger. Claim E8 is tested on it beside `Energy`."""
 
     name = "energy-settings"
     title = "p_up and p_down ± 25 %"
@@ -35,16 +40,19 @@ class EnergySettings(SingleTask):
 
     @staticmethod
     def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-        fitting = [label for label, setting in SETTINGS.items() if all(config[k] == v for k, v in setting.items())]
-        return {**SingleTask.possible_labels(config), "setting": tuple(fitting)}
+        steps = {name: config[name] for name in ("p_up", "p_down")}
+        together = [label for label, setting in TOGETHER.items() if setting.items() <= steps.items()]
+        alone = [label for label, setting in ONE_AT_A_TIME.items() if setting.items() <= steps.items()]
+        return {**SingleTask.possible_labels(config), "setting": tuple(together or alone)}
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
             return []
         return [
             Wish(self.run("plastic", seed, {**setting, "l2": l2}), {"model": "plastic", "setting": label, "l2": l2})
-            for label, setting in SETTINGS.items()
-            for l2 in QUARTER_L2
+            for settings, strengths in ((ONE_AT_A_TIME, QUARTER_L2), (TOGETHER, (BEST_L2,)))
+            for label, setting in settings.items()
+            for l2 in strengths
             for seed in self.seeds
         ]
 

@@ -9,9 +9,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from pipeline.experiments.report.draw import LETTERS, bar, forest, slug
-from pipeline.experiments.verdicts.by_claim import ClaimVerdict, count
+from pipeline.experiments.verdicts import rates
+from pipeline.experiments.verdicts.by_claim import ClaimVerdict, changed_by_the_rule, count
 from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of, sentence
 from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.records.results import Results
 from pipeline.report.verdicts import Verdict, show_ours
 
 MOST_NAMED = 150
@@ -39,6 +41,7 @@ def shape_claims(claims: Sequence[ClaimVerdict], runs: Mapping[str, Any]) -> lis
                 "kind": c.claim.kind,
                 "published": c.claim.published,
                 "verdict": c.verdict,
+                "old_verdict": c.old_verdict if c.old_verdict != c.verdict else "",
                 "note": c.note,
                 "seeds": c.seeds,
                 "part": part_of(c.claim.id),
@@ -65,7 +68,8 @@ def _line(v: Verdict) -> dict[str, Any]:
         "published": v.published,
         "test": v.test,
         "p": v.p,
-        "p_margin": v.p_margin,
+        "margin": f"{v.margin:.3g}" if v.margin == v.margin else "",
+        "old_verdict": v.old_verdict,
         "verdict": v.verdict,
         "slug": slug(v.verdict),
         "forest": forest_of(v),
@@ -77,7 +81,7 @@ def forest_of(v: Verdict) -> Markup:
     if not all(map(math.isfinite, (v.effect, v.low, v.high))):
         return Markup("")
     no_effect = None if v.kind == "mean" else 1.0 if v.unit == "ratio" else 0.0
-    return forest(v.effect, v.low, v.high, v.printed if math.isfinite(v.printed) else None, no_effect)
+    return forest(v.effect, v.low, v.high, v.printed if math.isfinite(v.printed) else None, no_effect, v.level)
 
 
 def _behind(lines: Sequence[Mapping[str, Any]], ids: set[str]) -> dict[str, Any]:
@@ -193,6 +197,28 @@ def shape_conclusions(claims: Sequence[ClaimVerdict]) -> dict[str, Any]:
     ]
     slugs = {verdict: slug(verdict) for verdict in LETTERS}
     return {"counts": counts, "bar": bar(counts), "letters": LETTERS, "slugs": slugs, "parts": parts}
+
+
+def shape_rule(results: Results, claims: Sequence[ClaimVerdict]) -> dict[str, Any]:
+    """How often the rule errs, why it was changed, and which verdicts that changed; empty without all cells of Table 1.
+
+    Args:
+        results: Rows whose spreads the simulation takes.
+        claims: The verdicts.
+    """
+    spread = rates.spreads(results)
+    if not spread:
+        return {}
+    simulated = rates.simulate(spread)
+    table = rates.over_cells(simulated).pivot(index=["rule", "n"], columns="shift", values="not_reproduced")
+    lines = [[rule, n, *(f"{100 * share:.1f}" for share in shares)] for (rule, n), *shares in table.itertuples()]
+    return {
+        "why": rates.WHY,
+        "findings": rates.findings(simulated, spread),
+        "changed": changed_by_the_rule(claims),
+        "shifts": [f"{shift:g}" for shift in table],
+        "lines": lines,
+    }
 
 
 def shape_table(table: pd.DataFrame) -> dict[str, Any]:

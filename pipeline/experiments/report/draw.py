@@ -36,13 +36,16 @@ def bar_picture(counts: Mapping[str, int], colours: Mapping[str, str]) -> str:
     return f"{head}<title>{title}</title>{''.join(parts)}</svg>\n"
 
 
-def forest(effect: float, low: float, high: float, printed: float | None, no_effect: float | None) -> Markup:
-    """An effect with its 95 % interval, beside where there would be none, or the published value.
+def forest(
+    effect: float, low: float, high: float, printed: float | None, no_effect: float | None, level: float = 0.95
+) -> Markup:
+    """An effect with its interval, beside where there would be none, or the published value.
 
     Args:
         effect, low, high: What came out, and its interval.
         printed: The published value; None where none is printed.
         no_effect: Where there is no effect; None if that says nothing.
+        level: Of the interval.
     """
     marks = [v for v in (no_effect, printed) if v is not None]
     left, right = min([low, *marks]), max([high, *marks])
@@ -59,7 +62,7 @@ def forest(effect: float, low: float, high: float, printed: float | None, no_eff
         x = float(at(printed))
         lines.append(f'<path class="printed" d="M{x:.1f} 7l6 7-6 7-6-7z"/>')
     lines.append(f'<circle class="ours" cx="{at(effect)}" cy="14" r="4.5"/>')
-    label = f"ours {effect:.4g}, 95 % interval {low:.4g} to {high:.4g}"
+    label = f"ours {effect:.4g}, {100 * level:.4g} % interval {low:.4g} to {high:.4g}"
     label += f"; published {printed:.4g}" if printed is not None else ""
     label += f"; no effect at {no_effect:g}" if no_effect is not None else ""
     return Markup(f'<svg class="forest" viewBox="0 0 240 28" role="img" aria-label="{escape(label)}">{"".join(lines)}</svg>')

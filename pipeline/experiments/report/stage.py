@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline.experiments.report.content import (
     shape_claims,
     shape_conclusions,
+    shape_rule,
     shape_runs,
     shape_table,
     shape_table1,
@@ -21,7 +22,7 @@ from pipeline.experiments.report.page import render
 from pipeline.experiments.search.section import SEARCHED, shape_search
 from pipeline.experiments.table1.table import make_table, shown
 from pipeline.experiments.verdicts.again import in_words, last_check
-from pipeline.experiments.verdicts.conclusions import BEGIN, END, as_markdown
+from pipeline.experiments.verdicts.conclusions import BEGIN, END, fill_blocks
 from pipeline.experiments.verdicts.stage import AllVerdicts, Verdicts
 from pipeline.paper import BENCHMARKS, RULE, SEARCHED_ON, space_name
 from pipeline.records.files import content_bytes
@@ -43,7 +44,7 @@ class Report(Stage):
         verdicts: Whose value it shows.
         stages: Whose figures and tables it shows, each made again of its rows.
         commands: What makes the files of an experiment; see `crate`.
-        readme: A file whose block of conclusions is kept up to date; None for none.
+        readme: A file whose block of conclusions is kept up to date, and those of the pages in docs beside it; None for none.
     """
 
     verdicts_stage: Verdicts
@@ -80,6 +81,10 @@ class Report(Stage):
         files[f"../{CRATE}"] = crate(results.folder, [os.path.normpath(f"report/{name}") for name in files], self.commands)
         if self.readme is not None:
             files[str(self.readme)] = with_conclusions(self.readme, found)
+            for page in sorted((self.readme.parent / "docs").glob("*.md")):
+                text = page.read_text(encoding="utf-8")
+                if (filled := fill_blocks(text, found.claims)) != text:
+                    files[str(page)] = filled
         where = self.folder(results.folder) / "index.html"
         return Made(where, files, message=f"The page is {where}")
 
@@ -127,8 +132,7 @@ def with_conclusions(readme: Path, found: AllVerdicts) -> str:
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise PresynError(f"{readme} has no block between {BEGIN} and {END} for the conclusions: put one there.")
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n{as_markdown(found.claims)}{END}{rest.partition(END)[2]}"
+    return fill_blocks(text, found.claims)
 
 
 def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]) -> dict[str, Any]:
@@ -152,9 +156,10 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         for stage, made in remade.items()
         if stage.page_table is not None and "table.csv" in made.files
     ]
-    table1, search = _table1(results, found), _search(results)
+    table1, search, rule = _table1(results, found), _search(results), shape_rule(results, found.claims)
     sections = [
         *FIRST_SECTIONS,
+        *([("rule", "How a verdict is reached")] if rule else []),
         *([("table1", "Table 1")] if table1 else []),
         *([("figures", "Figures")] if figures else []),
         *([("search", "Search")] if search else []),
@@ -167,6 +172,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         "parts": list(dict.fromkeys(c["part"] for c in claims)),
         "sections": sections,
         "total_runs": len(distinct),
+        "rule": rule,
         "table1": table1,
         "figures": figures,
         "search": search,

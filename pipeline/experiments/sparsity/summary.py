@@ -23,7 +23,7 @@ MEASURED_BY_LAYER = (
     "pearson_fisher_p",
 )
 LESIONS = {"p": "lesion_p", "random": "lesion_random", "weight": "lesion_weight"}
-CUTS = (50, 70, 80, 90)
+CUTS = tuple(range(10, 100, 10))
 """Per cent of synapses that were cut in the lesions of the summary."""
 THRESHOLDS = (0.8, IMPORTANT, 0.95)
 """From which p on a synapse is important; the paper's, and two more (claim S13)."""

@@ -1,12 +1,15 @@
-"""Claims L2 to L26: the cells of Table 1 and the printed comparisons between methods."""
+"""Claims L2 to L26 and L32: the cells of Table 1 and the printed comparisons between methods."""
 
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pandas as pd
 
-from pipeline.experiments.table1.rows import accuracies, as_published
-from pipeline.paper import BENCHMARKS, METHOD_NAMES
+from pipeline.experiments.table1.rows import COLUMNS, accuracies, as_published
+from pipeline.paper import BENCHMARKS, METHOD_NAMES, RULE, SEARCHED_ON
+from pipeline.paper.margins import UPPER_BOUND, accuracy_margin, margin_over_all
 from pipeline.paper.published import Statement, authors_code, cell_ids, published_table, statements
 from pipeline.records.results import Results
 from pipeline.report.by_seed import BySeed, mean_over
@@ -14,7 +17,9 @@ from pipeline.report.statistics import Sample, unpaired
 from pipeline.report.verdicts import Verdict, order, printed_mean
 
 TABLE, AUTHORS = "Table 1 of the paper", "the authors' code"
-VALUES, STATEMENTS = "further printed values", "statements"
+VALUES, STATEMENTS, READINGS = "further printed values", "statements", "statements, other readings"
+UNIT_INPUTS = {"permuted-mnist": "ewc-unit-inputs", "permuted-fashion": "ewc-fashion-unit-inputs"}
+"""Benchmark -> file in results/baselines with runs of EWC on inputs in [0, 1] instead of normalised ones."""
 
 
 def table1_verdicts(results: Results) -> Iterator[Verdict]:
@@ -25,6 +30,35 @@ def table1_verdicts(results: Results) -> Iterator[Verdict]:
     for statement in statements():
         if statement.subject in METHOD_NAMES:
             yield compare(statement, rows, "method")
+    yield from _ewc_by_inputs(results, rows)
+    above = {b: (accuracies(rows, UPPER_BOUND, b) - accuracies(rows, RULE, b)).without_lost() for b in BENCHMARKS}
+    yield order("L32", "joint minus presynaptic in points, on all four benchmarks", STATEMENTS, above)
+
+
+def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
+    """L26 on the permuted benchmarks alone, by the inputs of EWC, whose settings were searched on normalised ones."""
+    carried_over = {b: _ewc_on_unit_inputs(results, rows, b) for b in UNIT_INPUTS}
+    for name, ewc in (
+        ("permuted benchmarks, normalised inputs", {b: accuracies(rows, "ewc", b) for b in UNIT_INPUTS}),
+        ("permuted benchmarks, EWC on inputs in [0, 1]", carried_over),
+    ):
+        lead = mean_over(accuracies(rows, RULE, b) - values for b, values in ewc.items())
+        yield order(
+            "L26", "presynaptic minus ewc", READINGS, {"": lead.without_lost()}, "points", kind="no worse",
+            published="similar or better", reading=name, margin=sum(map(accuracy_margin, UNIT_INPUTS)) / len(UNIT_INPUTS),
+        )  # fmt: skip
+
+
+def _ewc_on_unit_inputs(results: Results, rows: pd.DataFrame, benchmark: str) -> BySeed:
+    """Accuracies with the settings of Table 1, but for the inputs."""
+    path = results.folder / "baselines" / f"{UNIT_INPUTS[benchmark]}.csv"
+    table = rows[(rows.method == "ewc") & (rows.benchmark == benchmark)]
+    if not path.exists() or table.empty:
+        return BySeed()
+    settings = {**json.loads(table.config.iloc[0]), "seed": None, "dataset": None}
+    frame = results.file(path, COLUMNS)
+    same = [{**json.loads(config), "seed": None, "dataset": None} == settings for config in frame.config]
+    return accuracies(frame[same], "ewc", benchmark)
 
 
 def cell_verdicts(
@@ -35,7 +69,10 @@ def cell_verdicts(
     for (method, benchmark), sample in printed.items():
         values = accuracies(rows, method, benchmark)
         cell = f"{method} on {benchmark}"
-        yield printed_mean(ids.get((method, benchmark), ""), cell, family, values, sample, unit="%", reading=reading)
+        yield printed_mean(
+            ids.get((method, benchmark), ""), cell, family, values, sample, unit="%", reading=reading,
+            margin=accuracy_margin(benchmark, method),
+        )  # fmt: skip
 
 
 def compare(statement: Statement, rows: pd.DataFrame, column: str) -> Verdict:
@@ -55,13 +92,15 @@ def compare(statement: Statement, rows: pd.DataFrame, column: str) -> Verdict:
     if statement.kind == "size":
         assert statement.printed is not None
         return printed_mean(
-            statement.id, comparison, VALUES, difference, statement.printed, unit="points", reading=statement.reading
-        )
+            statement.id, comparison, VALUES, difference, statement.printed, statement.repetitions, unit="points",
+            reading=statement.reading, margin=accuracy_margin(statement.benchmark),
+        )  # fmt: skip
     by_method = column == "method"
     rests_on = tuple((name, b) for name in (statement.subject, statement.rival) for b in benchmarks) if by_method else ()
+    margin = math.nan if statement.kind == "above" else margin_over_all()
     verdict = order(
         statement.id, comparison, STATEMENTS, {"": difference.without_lost()}, "points", kind=statement.kind,
-        published=statement.published, reading=statement.reading, rests_on=rests_on,
+        published=statement.published, reading=statement.reading, rests_on=rests_on, margin=margin,
     )  # fmt: skip
     if verdict.difference is None:
         return verdict
@@ -73,5 +112,6 @@ def printed_mean_of(statement: Statement, values: BySeed) -> Verdict:
     """A printed mean accuracy that is no cell of Table 1."""
     assert statement.printed is not None
     return printed_mean(
-        statement.id, statement.comparison, VALUES, values, statement.printed, unit="%", reading=statement.reading
-    )
+        statement.id, statement.comparison, VALUES, values, statement.printed, unit="%", reading=statement.reading,
+        margin=accuracy_margin(SEARCHED_ON),
+    )  # fmt: skip

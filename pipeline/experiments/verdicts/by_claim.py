@@ -1,5 +1,6 @@
 """One verdict on each claim of the paper, of the verdicts on its parts and readings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from pipeline.report.verdicts import (
     UNDECIDED,
     VERDICTS,
     Verdict,
+    round_p,
+    short_p,
     show_effect,
     show_ours,
 )
@@ -25,6 +28,7 @@ class ClaimVerdict:
     Attributes:
         claim: Of the paper.
         verdict: Of all its parts together.
+        old_verdict: The same by the former rule, of the same comparisons.
         parts: The verdicts that decide it.
         readings: Verdicts on other ways to read it, which decide nothing.
         fits_print: Of printed values and several readings, the reading whose values lie nearest to them; else empty.
@@ -33,6 +37,7 @@ class ClaimVerdict:
 
     claim: Claim
     verdict: str
+    old_verdict: str
     parts: tuple[Verdict, ...]
     readings: tuple[Verdict, ...]
     fits_print: str
@@ -42,6 +47,13 @@ class ClaimVerdict:
     def run_ids(self) -> tuple[str, ...]:
         """The runs behind the parts that decide it."""
         return tuple(sorted({run_id for part in self.parts for run_id in part.run_ids}))
+
+    @property
+    def p(self) -> float:
+        """Of the order or likeness that holds least; of printed values alone, of the one that is most unlike ours."""
+        orders = [v.p for v in self.parts if v.kind != "mean" and v.p == v.p]
+        values = [v.p for v in self.parts if v.kind == "mean" and v.p == v.p]
+        return max(orders) if orders else min(values, default=math.nan)
 
     @property
     def brief(self) -> str:
@@ -79,6 +91,7 @@ def by_claim(verdicts: Sequence[Verdict], claims: Sequence[Claim]) -> list[Claim
         ClaimVerdict(
             claim,
             together[claim.id],
+            all_together([v.old_verdict for v in parts[claim.id]]),
             parts[claim.id],
             tuple(v for v in verdicts if v.id == claim.id and v.reading),
             _nearest_reading([v for v in verdicts if v.id == claim.id]),
@@ -92,8 +105,11 @@ def _note(claim: Claim, together: Mapping[str, str]) -> str:
     missing = []
     if together[claim.id] == NOT_TESTED:
         missing = [f"it needs {claim.missing}" if claim.missing else f"no rows: presyn reproduce {claim.stage}"]
+    if together[claim.id] == UNDECIDED and claim.settled_by:
+        missing = [f"would be settled by {claim.settled_by}"]
+    again = [f"its numbers are also those of {', '.join(claim.says_again)}"] if claim.says_again else []
     shaky = [f"{other} is {together[other]}" for other in claim.rests_on if together.get(other, REPRODUCED) != REPRODUCED]
-    return "; ".join([*missing, *shaky])
+    return "; ".join([*missing, *again, *shaky])
 
 
 def _nearest_reading(verdicts: Sequence[Verdict]) -> str:
@@ -111,7 +127,6 @@ def claim_table(claims: Sequence[ClaimVerdict]) -> pd.DataFrame:
     """A line for each claim: results/claims.csv."""
     lines = []
     for c in claims:
-        margins = [v.p_margin if v.p_margin == v.p_margin else v.p for v in c.parts]
         lines.append(
             {
                 "id": c.claim.id,
@@ -120,8 +135,9 @@ def claim_table(claims: Sequence[ClaimVerdict]) -> pd.DataFrame:
                 "kind": c.claim.kind,
                 "published": c.claim.published,
                 "verdict": c.verdict,
+                "old_verdict": c.old_verdict,
                 "ours": "; ".join(f"{v.comparison}: {show_ours(v)}" for v in c.parts) or "–",
-                "p": max((p for p in margins if p == p), default=float("nan")),
+                "p": round_p(c.p),
                 "seeds": c.seeds,
                 "readings": "; ".join(f"{reading}: {verdict}" for reading, verdict in c.by_reading().items()),
                 "fits_print": c.fits_print,
@@ -139,11 +155,18 @@ def count(claims: Sequence[ClaimVerdict]) -> dict[str, int]:
 def in_short(claims: Sequence[ClaimVerdict]) -> str:
     """How many claims have which verdict, as a sentence."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in count(claims).items())
-    return f"Of the paper's {len(claims)} claims: {counts}."
+    again = [c.claim.id for c in claims if c.claim.says_again]
+    of_these = f" Of these, {', '.join(again)} rest on numbers that decide others too." if again else ""
+    return f"Of the paper's {len(claims)} claims: {counts}.{of_these}"
+
+
+def changed_by_the_rule(claims: Sequence[ClaimVerdict]) -> list[str]:
+    """Claims on which the former rule says otherwise, as "L4: undecided, now reproduced"."""
+    return [f"{c.claim.id}: {c.old_verdict}, now {c.verdict}" for c in claims if c.old_verdict != c.verdict]
 
 
 def claims_as_markdown(claims: Sequence[ClaimVerdict]) -> str:
     """The verdicts claim by claim, as people read them."""
     table = claim_table(claims)
-    shown = table.assign(p=table.p.map("{:.3f}".format).replace("nan", "–"))
+    shown = table.assign(p=table.p.map(short_p))
     return f"{in_short(claims)}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"

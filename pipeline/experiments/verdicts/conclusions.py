@@ -1,5 +1,6 @@
 """What came out, in sentences: each is chosen by a verdict and filled from the rows behind it, so none can contradict them."""
 
+import re
 from collections.abc import Sequence
 
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, in_short
@@ -9,6 +10,7 @@ PARTS = {
     "E": "Energy",
     "S": "Sparsity",
     "L": "Lifelong learning",
+    "M": "Lifelong learning",
     "A": "Ablations",
     "P": "Perceptron",
     "B": "Biology",
@@ -22,7 +24,8 @@ HEADINGS = {
     NOT_TESTED: "Not tested",
 }
 BEGIN, END = "<!-- conclusions -->", "<!-- /conclusions -->"
-"""Around the block of the README."""
+"""Around the block of the README; a page of the docs names the parts of the paper that its block has."""
+BLOCK = re.compile(r"(<!-- conclusions(?:: (?P<parts>[^>]+))? -->\n).*?(<!-- /conclusions -->)", re.DOTALL)
 
 
 def part_of(id: str) -> str:
@@ -46,10 +49,22 @@ def by_part(claims: Sequence[ClaimVerdict]) -> dict[str, dict[str, list[ClaimVer
     return parts
 
 
-def as_markdown(claims: Sequence[ClaimVerdict]) -> str:
-    """What came out, part by part, for the README."""
-    lines = [in_short(claims), ""]
+def fill_blocks(text: str, claims: Sequence[ClaimVerdict]) -> str:
+    """A text with each of its blocks of conclusions made of the verdicts."""
+
+    def filled(block: re.Match[str]) -> str:
+        parts = [part.strip() for part in (block["parts"] or "").split(",") if part.strip()]
+        return f"{block[1]}{as_markdown(claims, parts)}{block[3]}"
+
+    return BLOCK.sub(filled, text)
+
+
+def as_markdown(claims: Sequence[ClaimVerdict], parts: Sequence[str] = ()) -> str:
+    """What came out, part by part; of some parts alone without the count of all."""
+    lines = [] if parts else [in_short(claims), ""]
     for part, verdicts in by_part(claims).items():
+        if parts and part not in parts:
+            continue
         lines.append(f"- **{part}.**")
         for verdict, heading in HEADINGS.items():
             if verdict in verdicts:

@@ -4,14 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipeline.experiments.table1.rows import require_as_published
+from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, by_claim, claim_table, claims_as_markdown, count, in_short
 from pipeline.paper.published import PAPER, READERS, claim_list
 from pipeline.records.results import Results
-from pipeline.report.verdicts import NOT_REPRODUCED, NOTE, VERDICTS, Verdict, as_markdown, decide, verdict_table
+from pipeline.report.old_rule import with_old_verdicts
+from pipeline.report.rule import NOTE, decide
+from pipeline.report.verdicts import NOT_REPRODUCED, VERDICTS, Verdict, as_markdown, verdict_table
 from pipeline.stage import Known, Made, Stage, Wish, refuse_labels
 from presyn import PresynError
 
@@ -20,6 +24,7 @@ FAMILIES = (
     "the authors' code",
     "further printed values",
     "statements",
+    "statements, other readings",
     "energy",
     "energy, other readings",
     "sparsity",
@@ -62,12 +67,19 @@ class Verdicts(Stage):
         assert known.results is not None
         found = all_verdicts(known.results, self.stages)
         table = verdict_table(found.verdicts)
-        files = {
-            "verdicts.csv": table.round(4),
+        files: dict[str, Any] = {
+            "verdicts.csv": table,
             "verdicts.md": f"{as_markdown(found.verdicts)}\n\n{NOTE}\n",
-            "claims.csv": claim_table(found.claims).round(4),
+            "claims.csv": claim_table(found.claims),
             "claims.md": claims_as_markdown(found.claims),
         }
+        spread = rates.spreads(known.results)
+        if spread:
+            simulated = rates.simulate(spread)
+            files |= {
+                "verdict-rates.csv": rates.over_cells(simulated),
+                "verdict-rates.md": rates.as_markdown(simulated, spread),
+            }
         metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in VERDICTS}
         metrics |= {f"claims_{verdict.replace(' ', '_')}": float(n) for verdict, n in count(found.claims).items()}
         return Made(found, files, "verdicts.csv", metrics=metrics, message=in_short(found.claims))
@@ -96,7 +108,7 @@ def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts
         raise PresynError(f"A verdict is on {odd[0]}, which is no claim in results/paper/claims.yaml: add it there.")
     position = {family: i for i, family in enumerate(FAMILIES)}
     decided = decide(sorted(verdicts, key=lambda v: position.get(v.family, len(position))))
-    decided = with_notes(decided)
+    decided = with_notes(with_old_verdicts(decided))
     return AllVerdicts(decided, by_claim(decided, claims))
 
 
