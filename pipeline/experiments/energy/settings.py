@@ -40,9 +40,10 @@ class EnergySettings(SingleTask):
 
     @staticmethod
     def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-        settings = ONE_AT_A_TIME | TOGETHER
-        fitting = [label for label, setting in settings.items() if all(config[k] == v for k, v in setting.items())]
-        return {**SingleTask.possible_labels(config), "setting": tuple(fitting)}
+        steps = {name: config[name] for name in ("p_up", "p_down")}
+        together = [label for label, setting in TOGETHER.items() if setting.items() <= steps.items()]
+        alone = [label for label, setting in ONE_AT_A_TIME.items() if setting.items() <= steps.items()]
+        return {**SingleTask.possible_labels(config), "setting": tuple(together or alone)}
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
