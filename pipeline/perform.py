@@ -15,7 +15,6 @@ from pipeline.stage import Made, Stage
 from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
-from sweeps.checkpoints import Checkpoints
 from sweeps.study import store_study
 
 STOP_SECONDS = 2.0
@@ -55,6 +54,8 @@ def perform(
     plan = Plan(workspace.store, workspace.cluster)
     foreseen = foresee(order, plan, Results(workspace.results))
     if dry_run:
+        for asked in foreseen:
+            refuse(asked, workspace.results)
         for together in rounds(foreseen):
             _describe(together, plan, here)
         return {}
@@ -101,7 +102,7 @@ def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> N
     for run_id in ids:
         plan.rows.pop(run_id, None)
         workspace.store.set_aside(run_id)
-    Checkpoints(workspace.store.checkpoints, "").remove(*ids)
+    workspace.store.session_checkpoints().remove(*ids)
 
 
 def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, workspace: Workspace) -> dict[str, Made]:

@@ -4,12 +4,9 @@ IDX files (raw or gzip) are read here and their content is checked by MD5; torch
 what is missing. Pixels are kept as stored; `Dataset.scale` and `Dataset.offset` turn them into network inputs.
 """
 
-import gzip
 import hashlib
 import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from presyn.errors import PresynError
+from presyn.files import expand_home, read_file, read_npz
 
 # MD5 of the uncompressed files; they equal those of the official downloads.
 FILES = {
@@ -56,6 +54,7 @@ SHA256 = {
 """`Dataset.sha256` of the files above, known without reading them."""
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """train_x, train_y, test_x, test_y."""
+MOST_BYTES = 1 << 26  # of a file of MNIST or Fashion-MNIST, unpacked
 DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones
 
 
@@ -114,18 +113,6 @@ def digest_dataset(data: Dataset) -> str:
 def moments(x: np.ndarray) -> tuple[float, float, float]:
     """255, and the mean and standard deviation of pixels / 255, to four digits, of which the deviation is not 0."""
     return 255, round(float(x.mean()) / 255, 4), round(float(x.std()) / 255, 4) or 1.0
-
-
-def expand_home(path: str | os.PathLike) -> Path:
-    """A path, with ~ as the home folder that it stands for.
-
-    Raises:
-        PresynError: there is no such home.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise PresynError(f"{path} begins with the home folder of a user who has none here. Write the folder out.") from None
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -203,7 +190,7 @@ def _read_contents(root: Path, folder: str, files: Iterable[str]) -> list[tuple[
     for place in (root / folder / "raw", root / folder, root):
         paths = [next((path for path in _possible_paths(place, file) if path.exists()), None) for file in files]
         if all(paths):
-            return [(path, read_file(path)) for path in paths if path is not None]
+            return [(path, read_file(path, MOST_BYTES)) for path in paths if path is not None]
     keras = root / ("mnist.npz" if folder == "MNIST" else "fashion-mnist.npz")
     return _from_keras(keras) if keras.exists() else None
 
@@ -215,28 +202,11 @@ def _possible_paths(place: Path, file: str) -> list[Path]:
 
 def _from_keras(path: Path) -> list[tuple[Path, bytes]]:
     """The contents that the IDX files would have."""
-    try:
-        with np.load(path) as arrays:
-            arrays_in_order = [np.ascontiguousarray(arrays[k], np.uint8) for k in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
-        raise PresynError(f"{path} is not the file of Keras, with x_train, y_train, x_test and y_test ({e}).") from None
+    arrays_in_order = read_npz(path, [("x_train", "y_train", "x_test", "y_test")])
+    if any(a.dtype != np.uint8 for a in arrays_in_order):
+        raise PresynError(f"{path} is not the file of Keras: its arrays are not uint8.")
     heads = [np.array([2048 + a.ndim, *a.shape], ">u4").tobytes() for a in arrays_in_order]
     return [(path, head + a.tobytes()) for head, a in zip(heads, arrays_in_order, strict=True)]
-
-
-def read_file(path: Path) -> bytes:
-    """The content of a file, unpacked if it is gzip, whatever its name.
-
-    Raises:
-        PresynError: it cannot be read, or is no whole gzip file.
-    """
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" or content[:2] == b"\x1f\x8b" else content
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise PresynError(f"{path} is corrupt: {e}. Delete it and fetch it again.") from None
-    except OSError as e:
-        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
 
 
 def _download(folder: str, root: Path) -> None:

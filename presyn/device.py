@@ -29,11 +29,6 @@ def memory_needed(run: Run, data: Dataset) -> int:
     return 4 * (activities + weights) * networks + order
 
 
-def machine_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def refuse_too_large(run: Run, data: Dataset, most: int = MOST_BYTES) -> None:
     """Raise a PresynError for a network that needs more bytes of memory than most; by default more than any machine has."""
     needed = memory_needed(run, data)

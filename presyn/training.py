@@ -21,9 +21,11 @@ from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
 from presyn.minibatches import Minibatches, make_inputs, to_device
 from presyn.network import Network
+from presyn.plain import in_plain_torch
 from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
 from presyn.runs import Run
+from presyn.saved import check_states, save_states
 from presyn.steps import Steps
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
@@ -41,13 +43,14 @@ class Cohort:
         fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
 
     Attributes:
-        runs, records: The members that train or have finished, and what training gave of each so far.
+        runs, run_ids, records: The members that train or have finished, and what training gave of each so far.
         lost: Members that were dropped or diverged, and what training gave of each.
 
     Raises:
         PresynError: runs of different shapes, or saved states that do not fit.
     """
 
+    @in_plain_torch
     def __init__(
         self,
         runs: Sequence[Run],
@@ -58,6 +61,7 @@ class Cohort:
     ) -> None:
         _refuse_unfit(runs, data)
         self.runs = list(runs)
+        self.run_ids = [run.run_id(data.sha256) for run in runs]
         self.records = [Record() for _ in runs]
         self.lost: list[tuple[Run, Record]] = []
         self.device = device
@@ -69,7 +73,7 @@ class Cohort:
         updates = self.schedule.first_step(self.segments) * self.network.n_weights
         self.fuse = updates >= FUSE_FROM if fuse is None else fuse
         self.method = self._make_method()
-        self.state = self._restore(saved) if saved else self._start()
+        self.state = self._start() if saved is None else self._restore(saved)
         self._tests = BufferedFunction(weak_method(self._count_right), device)
         refuse_unmeasurable(self.benchmark.measures, self.runs[0].method, self.state)
 
@@ -96,13 +100,14 @@ class Cohort:
         """Whether nothing is left to train."""
         return self.segment >= self.segments
 
+    @in_plain_torch
     def train_segment(self, tick: Callable[[int], None] = lambda steps: None) -> None:
         """Train the next segment, measure and test, and remove members that were dropped or diverged.
 
         Args:
             tick: Called after each epoch with the steps it took.
         """
-        began = time.time()
+        began = time.monotonic()
         segment = self.segment
         first_step = self.schedule.first_step(segment)
         epochs = self.schedule.epochs(segment)
@@ -148,6 +153,7 @@ class Cohort:
         task = self.schedule.task(segment)
         return Steps(self.minibatches, self.network, self.method, self.state, task, self.fuse)
 
+    @in_plain_torch
     def measure(self, steps: int = 30) -> tuple[float, float]:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
         program = self.make_steps(0)
@@ -208,12 +214,12 @@ class Cohort:
         self, segment: int, loss: Tensor, figures: dict[str, list[Any]], accuracies: dict[int, list[float]], began: float
     ) -> None:
         """Add a segment to the records, and remove members that were dropped or diverged."""
-        ended = time.time()
+        seconds, ended = time.monotonic() - began, time.time()
         finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
         alive = (finite & loss.isfinite()).tolist()
         for k, (run, record, losses) in enumerate(zip(self.runs, self.records, loss.tolist(), strict=True)):
             record.ended.append(ended)
-            record.seconds.append((ended - began) / len(self.runs))
+            record.seconds.append(seconds / len(self.runs))
             record.loss.append(losses)
             for name, values in figures.items():
                 record.figures.setdefault(name, []).append(values[k])
@@ -236,6 +242,7 @@ class Cohort:
             return
         self.lost += [(self.runs[k], self.records[k]) for k in range(len(self.runs)) if k not in members]
         self.runs = [self.runs[k] for k in members]
+        self.run_ids = [self.run_ids[k] for k in members]
         self.records = [self.records[k] for k in members]
         if members:
             self.state = {name: t[members] for name, t in self.state.items()}
@@ -247,16 +254,18 @@ class Cohort:
         """The runs that have come to an end, by finishing, being dropped or diverging."""
         return [*self.lost, *((r, d) for r, d in zip(self.runs, self.records, strict=True) if d.status == "finished")]
 
+    @in_plain_torch
     def save(self) -> list[dict[str, Any]]:
         """The state of each run still training, on the host, from which it continues in any packing; views of one copy."""
-        state = {n: t.to("cpu", copy=True) for n, t in self.state.items()}
-        return [{"record": r.as_dict(), "state": {n: t[k] for n, t in state.items()}} for k, r in enumerate(self.records)]
+        return save_states(self.run_ids, self.records, self.state)
 
     def _restore(self, saved: Sequence[dict[str, Any]]) -> State:
-        self.records = [Record.from_dict(s["record"]) for s in saved]
-        if len(saved) != len(self.runs) or len({r.segments for r in self.records}) != 1:
-            raise PresynError("Saved states must be one for each run, all after the same number of segments.")
-        return {n: torch.stack([s["state"][n] for s in saved]).to(self.device) for n in saved[0]["state"]}
+        """The state of all members from saved ones, which are left as they are."""
+        cpu, run = torch.device("cpu"), self.runs[0]
+        alone = method_class(run.method)([run.options], cpu, False, self.benchmark.batch_size)
+        initial = alone.start(*self.network.initial([run.seed], cpu))
+        self.records = check_states(saved, self.runs, self.run_ids, self.schedule, initial)
+        return {name: torch.stack([s["state"][name] for s in saved]).to(self.device) for name in initial}
 
 
 def _refuse_unfit(runs: Sequence[Run], data: Dataset) -> None:

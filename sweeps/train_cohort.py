@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from presyn import MEASURES, Benchmark, Cohort, PresynError, Run, make_cohort
+from presyn import MEASURES, Benchmark, Cohort, PresynError, Record, Run, make_cohort
 from presyn.datasets import Dataset
 from presyn.device import memory_needed, usable_memory
 from presyn.graph import out_of_memory
 from presyn.measures import figure_names
+from presyn.schedule import make_segments
 from sweeps.checkpoints import Checkpoints, forget_files, read_file
 from sweeps.packing import Member
 
@@ -37,17 +38,26 @@ def resume_run(
     """
     for path in checkpoints.paths(run_id) if paths is None else paths:
         saved = (read_file(path) or {}).get(run_id)
-        if saved is not None and _is_measured(saved["record"], run):
+        if saved is not None and _is_usable(saved["record"], run):
             end = saved["record"] if saved["state"] is None else None
             return Member(run_id, run, path, len(saved["record"]["ended"])), end
     return Member(run_id, run), None
 
 
-def _is_measured(record: dict[str, Any], run: Run) -> bool:
-    """Whether what is wanted of a run was measured up to its checkpoint; another command may have wanted less."""
-    finished = record["status"] == "finished"
-    wanted = figure_names(m for m in run.benchmark.measures if MEASURES[m].every or finished)
-    return record["status"] in ("dropped", "diverged") or wanted <= record["figures"].keys()
+def _is_usable(values: dict[str, Any], run: Run) -> bool:
+    """Whether training the run can have given this record, and all that is wanted of it was measured up to its checkpoint.
+
+    Another command may have wanted less.
+    """
+    record = Record.from_dict(values)
+    try:
+        if not Record.__dataclass_fields__.keys() <= values.keys():
+            raise ValueError("it is not whole")
+        make_segments(run).check(record)
+    except ValueError:
+        return False
+    wanted = figure_names(m for m in run.benchmark.measures if MEASURES[m].every or record.status == "finished")
+    return record.status in ("dropped", "diverged") or wanted <= record.figures.keys()
 
 
 def resume_cohort(members: Sequence[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
@@ -75,6 +85,7 @@ class Outcome(Enum):
     DONE = "all members are at their end"
     NO_MEMORY = "the device has no memory for it"
     GIVEN_AWAY = "some members are left to another worker"
+    GONE = "a checkpoint was removed after it was looked for"
 
 
 def train_members(
@@ -199,7 +210,10 @@ def _train_group(
 
         try:
             runs, data = [m.run for m in members], load(members[0].run.benchmark)
-            cohort = make_cohort(runs, data, device, _read_saved(members) or None)
+            saved = _read_saved(members)
+            if saved is not None and len(saved) < len(runs):
+                return Outcome.GONE
+            cohort = make_cohort(runs, data, device, saved)
             while not cohort.done:
                 cohort.train_segment(count_steps)
                 remaining = writer.write(cohort)
@@ -215,8 +229,8 @@ def _train_group(
     return Outcome.DONE
 
 
-def _read_saved(members: Sequence[Member]) -> list[dict[str, Any]]:
-    """What the checkpoints of members hold of them."""
-    saved = [(read_file(m.checkpoint) or {})[m.run_id] for m in members if m.checkpoint]
+def _read_saved(members: Sequence[Member]) -> list[dict[str, Any]] | None:
+    """What the checkpoints of members hold of them, without those whose file is gone by now; None where they have none."""
+    files = [(m.run_id, read_file(m.checkpoint) or {}) for m in members if m.checkpoint]
     forget_files()
-    return saved
+    return [saved[run_id] for run_id, saved in files if run_id in saved] if files else None
