@@ -5,9 +5,10 @@ what is missing. Pixels are kept as stored; `Dataset.scale` and `Dataset.offset`
 """
 
 import hashlib
+import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,11 +55,12 @@ SHA256 = {
 """`Dataset.sha256` of the files above, known without reading them."""
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """train_x, train_y, test_x, test_y."""
+MOST_CLASSES = 1 << 16
 MOST_BYTES = 1 << 26  # of a file of MNIST or Fashion-MNIST, unpacked
 DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test set; a network's input is (pixel − offset) · scale.
 
@@ -68,6 +70,9 @@ class Dataset:
         train_y, test_y: int64, (N,), classes from 0.
         sha256: Of all the content, the provenance of a run.
         scale, offset: Pixels, as stored, to inputs.
+
+    Raises:
+        PresynError: something has another type, shape or length, or labels are no classes; names it.
     """
 
     name: str
@@ -78,6 +83,22 @@ class Dataset:
     sha256: str
     scale: float = 1 / 255
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.sha256, str):
+            raise PresynError(f"name and sha256 of a data set must be text, not {self.name!r} and {self.sha256!r}.")
+        for which in ("train", "test"):
+            _check_images(self.name, which, getattr(self, f"{which}_x"), getattr(self, f"{which}_y"))
+        if self.train_x.shape[1] != self.test_x.shape[1]:
+            sizes = f"{self.train_x.shape[1]} pixels, those to test on {self.test_x.shape[1]}"
+            raise PresynError(f"The training images of {self.name} have {sizes}: they must have as many.")
+        for which, value in (("scale", self.scale), ("offset", self.offset)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise PresynError(f"{which} of {self.name} must be a number, not {value!r}.")
+
+    def __repr__(self) -> str:
+        images = f"{len(self.train_y)} training and {len(self.test_y)} test images of {self.train_x.shape[1]} pixels"
+        return f"Dataset({self.name!r}: {images}, {self.classes} classes)"
 
     @property
     def classes(self) -> int:
@@ -92,9 +113,37 @@ class Dataset:
             arrays: train_x, train_y, test_x, test_y.
             pixels: The largest pixel, and mean and standard deviation of pixels divided by it; None takes 255 and the moments
                 of the training images, to four digits.
+
+        Raises:
+            PresynError: as `Dataset`; or pixels that are not three numbers, of which the first and the last are above 0.
         """
-        largest, mean, deviation = pixels or moments(arrays[0])
-        return cls(name, *arrays, _digest(arrays), scale=1 / (largest * deviation), offset=mean * largest)
+        if not isinstance(arrays, Sequence) or len(arrays) != 4:
+            raise PresynError("The arrays of a data set are four: train_x, train_y, test_x and test_y.")
+        train_x, train_y, test_x, test_y = arrays
+        for which, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
+            _check_images(name, which, x, y)
+        whole = (train_x, train_y.astype(np.int64), test_x, test_y.astype(np.int64))
+        try:
+            largest, mean, deviation = (float(value) for value in (pixels or moments(train_x)))
+        except (TypeError, ValueError):
+            raise PresynError(f"pixels must be the largest pixel, a mean and a standard deviation, not {pixels!r}.") from None
+        if not largest > 0 or not deviation > 0:
+            raise PresynError(f"The largest pixel and the standard deviation must be above 0, not {largest} and {deviation}.")
+        return cls(name, *whole, _digest(whole), scale=1 / (largest * deviation), offset=mean * largest)
+
+
+def _check_images(name: str, which: str, x: object, y: object) -> None:
+    """Raise a PresynError for images and labels of a data set that are none; which is train or test."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.ndim != 2 or not x.size:
+        what = f"{x.dtype}, {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise PresynError(f"{which}_x of {name} must be an array of uint8, (images, pixels), not {what}.")
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.ndim != 1:
+        what = f"{y.dtype}, {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+        raise PresynError(f"{which}_y of {name} must be an array of whole numbers, (images,), not {what}.")
+    if len(x) != len(y):
+        raise PresynError(f"{name} has {len(x)} images in {which}_x and {len(y)} labels in {which}_y: there must be as many.")
+    if not 0 <= y.min() <= y.max() < MOST_CLASSES:
+        raise PresynError(f"{which}_y of {name} must be classes from 0 to {MOST_CLASSES - 1}, not from {y.min()} to {y.max()}.")
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
@@ -133,8 +182,11 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     """
     if not isinstance(name, str) or name not in PIXELS:
         raise PresynError(f"Unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
-    folder = data_root(root).resolve()
-    return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
+    try:
+        folder = data_root(root).resolve()
+        return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
+    except (OSError, UnicodeError) as e:
+        raise PresynError(f"{root!r} is no folder that can be read: {getattr(e, 'strerror', None) or e}.") from None
 
 
 @cache

@@ -2,10 +2,13 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+from presyn.errors import PresynError
 
 LATEST = 1e11
 """Seconds of unix time, or of a segment, that no run reaches."""
@@ -43,7 +46,7 @@ class Record:
     @property
     def mean_accuracy(self) -> float | None:
         """The unweighted mean over tasks of the accuracy after the last task; None for a run that did not finish."""
-        return float(np.mean(self.accuracy[-1])) if self.status == "finished" else None  # type: ignore[arg-type]
+        return float(np.mean(self.accuracy[-1])) if self._is_tested() else None  # type: ignore[arg-type]
 
     @property
     def forgetting(self) -> float | None:
@@ -52,18 +55,28 @@ class Record:
         Chaudhry et al. (2018), Riemannian Walk, section 4.1. None for a single task, for joint training, and for a
         run that did not finish.
         """
-        if self.status != "finished" or len(self.accuracy) < 2:
+        if not self._is_tested() or len(self.accuracy) < 2:
             return None
         table = np.array(self.accuracy, dtype=float)
         return float(np.mean(np.nanmax(table[:-1, :-1], axis=0) - table[-1, :-1]))
+
+    def _is_tested(self) -> bool:
+        """Whether it is one of a run that finished, with which all tasks are tested."""
+        return self.status == "finished" and bool(self.accuracy and self.accuracy[-1]) and None not in self.accuracy[-1]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
         return {**asdict(self), "mean_accuracy": self.mean_accuracy, "forgetting": self.forgetting}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Record":
-        """The inverse of `as_dict`; shares nothing with the values."""
+    def from_dict(cls, values: Mapping[str, Any]) -> "Record":
+        """The inverse of `as_dict`; shares nothing with the values.
+
+        Raises:
+            PresynError: they are no mapping.
+        """
+        if not isinstance(values, Mapping):
+            raise PresynError(f"A record is made of its fields and their values, not of {values!r}.")
         return cls(**{k: copy.deepcopy(v) for k, v in values.items() if k in cls.__dataclass_fields__})
 
     def check(self) -> None:

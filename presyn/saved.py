@@ -42,7 +42,9 @@ def check_states(
     Raises:
         PresynError: they are not; says which and why.
     """
-    if not isinstance(saved, Sequence) or not all(isinstance(s, Mapping) and {"record", "state"} <= s.keys() for s in saved):
+    if not isinstance(saved, Sequence) or not all(
+        isinstance(s, Mapping) and {"run", "record", "state"} <= s.keys() for s in saved
+    ):
         raise PresynError("Saved states must be a list of what Cohort.save gave, one for each run.")
     records = [_check_state(s, run, run_id, segments, initial) for s, run, run_id in zip(saved, runs, run_ids, strict=False)]
     if len(saved) != len(runs) or len({record.segments for record in records}) != 1:
@@ -53,11 +55,13 @@ def check_states(
 def _check_state(saved: Mapping[str, Any], run: Run, run_id: str, segments: Segments, initial: Mapping[str, Tensor]) -> Record:
     """Check one saved state; returns its record."""
     name = f"The saved state for {run.method} on {run.benchmark.name} with seed {run.seed}"
-    if saved.get("run", run_id) != run_id:  # those of an earlier version do not say it
+    if saved["run"] != run_id:
         raise PresynError(
             f"{name} is one of another run, {saved['run']!r} and not {run_id!r}: give each run its own, in order."
         )
     try:
+        if not isinstance(saved["record"], Mapping) or not Record.__dataclass_fields__.keys() <= saved["record"].keys():
+            raise ValueError("it is not whole")
         record = Record.from_dict(saved["record"])
         segments.check(record)
         if record.status not in ("training", "finished"):

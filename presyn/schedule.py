@@ -85,6 +85,19 @@ class Segments:
                 raise ValueError("it was tested on other tasks")
 
 
+def _refuse_lone_classes(benchmark: Benchmark, images: str, classes: np.ndarray, use: str) -> None:
+    """Raise a PresynError for a split task without images of both its classes: whatever it learned would count as right."""
+    present = set(np.unique(classes).tolist())
+    for task in range(benchmark.tasks):
+        pair = (2 * task, 2 * task + 1)
+        missing = [label for label in pair if label not in present]
+        if missing:
+            raise PresynError(
+                f"Task {task + 1} of {benchmark.name} tells the classes {pair[0]} and {pair[1]} apart, but {images} has no "
+                f"{use} images of class {missing[0]}: number the classes from 0 without gaps, or make the tasks fewer."
+            )
+
+
 @dataclass(frozen=True)
 class Schedule(Segments):
     """The segments of a run on its images; steps, too, are counted from 0.
@@ -102,10 +115,19 @@ class Schedule(Segments):
 
     @classmethod
     def for_benchmark(cls, benchmark: Benchmark, data: Dataset, joint: bool) -> "Schedule":
-        """The schedule of a benchmark on its images."""
+        """The schedule of a benchmark on its images.
+
+        Raises:
+            PresynError: they are not the images of this benchmark's tasks; names which task lacks what.
+        """
+        if not isinstance(benchmark, Benchmark) or not isinstance(data, Dataset):
+            raise PresynError(f"A schedule is made of a Benchmark and a Dataset, not of {benchmark!r} and {data!r}.")
         train, validation = hold_out(benchmark, data)
         classes = data.train_y[train], data.train_y[validation] if benchmark.validation else data.test_y
         if benchmark.kind == "split":
+            _refuse_lone_classes(benchmark, data.name, classes[0], "trained" if benchmark.validation else "trained and tested")
+            if not benchmark.validation:
+                _refuse_lone_classes(benchmark, data.name, classes[1], "trained and tested")
             images = [np.bincount(y // 2, minlength=benchmark.tasks)[: benchmark.tasks].tolist() for y in classes]
         else:
             images = [[len(y)] * benchmark.tasks for y in classes]
@@ -145,5 +167,11 @@ def make_segments(run: Run) -> Segments:
 
 
 def make_schedule(run: Run, data: Dataset) -> Schedule:
-    """The schedule of a run on its benchmark's images."""
+    """The schedule of a run on its benchmark's images.
+
+    Raises:
+        PresynError: it is no run, or they are not the images of its tasks.
+    """
+    if not isinstance(run, Run):
+        raise PresynError(f"A schedule is made of a run, as make_run makes them, not of {run!r}.")
     return Schedule.for_benchmark(run.benchmark, data, method_class(run.method).joint)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from presyn.datasets import Dataset
-from presyn.device import TEST_BATCH, refuse_too_large
+from presyn.device import TEST_BATCH, choose_device, refuse_too_large
 from presyn.errors import PresynError
 from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
 from presyn.measures import MEASURES, Moment, refuse_unmeasurable
@@ -38,7 +38,7 @@ class Cohort:
     Args:
         runs: They share method, benchmark and all options that do not vary inside a cohort (see `presyn.options.option`).
         data: The benchmark's dataset.
-        device: Where to train.
+        device: Where to train; None takes a GPU if there is one.
         saved: The state of each run as `save` gave it, all after the same number of segments; None to start afresh.
         fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
 
@@ -55,11 +55,12 @@ class Cohort:
         self,
         runs: Sequence[Run],
         data: Dataset,
-        device: torch.device,
+        device: torch.device | str | None,
         saved: Sequence[dict[str, Any]] | None = None,
         fuse: bool | None = None,
     ) -> None:
         _refuse_unfit(runs, data)
+        device = choose_device(device)
         self.runs = list(runs)
         self.run_ids = [run.run_id(data.sha256) for run in runs]
         self.records = [Record() for _ in runs]
@@ -106,7 +107,14 @@ class Cohort:
 
         Args:
             tick: Called after each epoch with the steps it took.
+
+        Raises:
+            PresynError: all segments are trained, or tick is no function.
         """
+        if self.done:
+            raise PresynError("All segments of this cohort are trained: ask its `done` first.")
+        if not callable(tick):
+            raise PresynError(f"tick must be a function of the steps that an epoch took, not {tick!r}; leave it out for none.")
         began = time.monotonic()
         segment = self.segment
         first_step = self.schedule.first_step(segment)
@@ -149,13 +157,25 @@ class Cohort:
             yield make_inputs(m.train_x, images, pixel, m.scale, m.offset), m.train_y[images], key
 
     def make_steps(self, segment: int) -> Steps:
-        """The training steps of a segment, which change this cohort's state."""
+        """The training steps of a segment, which change this cohort's state.
+
+        Raises:
+            PresynError: there is no segment of that number.
+        """
+        if segment not in range(self.segments):
+            raise PresynError(f"segment must be from 0 to {self.segments - 1}, not {segment!r}.")
         task = self.schedule.task(segment)
         return Steps(self.minibatches, self.network, self.method, self.state, task, self.fuse)
 
     @in_plain_torch
     def measure(self, steps: int = 30) -> tuple[float, float]:
-        """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
+        """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away.
+
+        Raises:
+            PresynError: steps is no number of steps.
+        """
+        if not isinstance(steps, int) or steps < 1:
+            raise PresynError(f"steps must be a whole number from 1, not {steps!r}.")
         program = self.make_steps(0)
         program.load(0, 0)
         program.advance(min(2 * EAGER_CALLS, program.count), measure_loss=False)  # compiles, and captures on a GPU
@@ -268,8 +288,22 @@ class Cohort:
         return {name: torch.stack([s["state"][name] for s in saved]).to(self.device) for name in initial}
 
 
+def refuse_no_runs(runs: Any) -> None:
+    """Raise a PresynError for what is not a list of runs."""
+    if isinstance(runs, Run):
+        raise PresynError("A cohort takes a list of runs: put the run into brackets, [run].")
+    if not isinstance(runs, Sequence):
+        raise PresynError(f"A cohort takes a list of runs, as make_run makes them, not {runs!r}.")
+    if not runs:
+        raise PresynError("There are no runs to train: give at least one.")
+    for run in runs:
+        if not isinstance(run, Run):
+            raise PresynError(f"A cohort takes runs, as make_run makes them, not {run!r}.")
+
+
 def _refuse_unfit(runs: Sequence[Run], data: Dataset) -> None:
     """Raise a PresynError for what cannot be trained as one cohort on these images."""
+    refuse_no_runs(runs)
     if not isinstance(data, Dataset):
         raise PresynError(f"A cohort takes images, as load reads them, not {data!r}.")
     if len({run.shape() for run in runs}) != 1:

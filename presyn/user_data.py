@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from presyn.datasets import Arrays
+from presyn.datasets import MOST_CLASSES, Arrays
 from presyn.errors import PresynError
 from presyn.files import open_unpacked, read_npz, read_values
 
 NPZ_NAMES = (("train_x", "train_y", "test_x", "test_y"), ("x_train", "y_train", "x_test", "y_test"))
 MOST_IMAGES = 1 << 20  # that one keyed shuffle can order
-MOST_CLASSES = 1 << 16
 MOST_DIMENSIONS = 8  # of an array in an IDX file
 IDX_NAMES = (("train", "images"), ("train", "labels"), ("t10k", "images"), ("t10k", "labels"))
 

@@ -233,4 +233,5 @@ def _read_saved(members: Sequence[Member]) -> list[dict[str, Any]] | None:
     """What the checkpoints of members hold of them, without those whose file is gone by now; None where they have none."""
     files = [(m.run_id, read_file(m.checkpoint) or {}) for m in members if m.checkpoint]
     forget_files()
-    return [saved[run_id] for run_id, saved in files if run_id in saved] if files else None
+    # A checkpoint of an earlier version names a run only once, in front of what was saved of it.
+    return [{"run": run_id, **saved[run_id]} for run_id, saved in files if run_id in saved] if files else None

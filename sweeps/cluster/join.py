@@ -114,8 +114,17 @@ def _start_local(ray: Any) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=_short_folder(),
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}},
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(_folders_of_code())}},
     )
+
+
+def _folders_of_code() -> list[str]:
+    """Where workers find this code and the user's.
+
+    An empty entry would be the folder in which a worker happens to work, and a random.py there would stand for Python's own.
+    """
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [str(Path(presyn.__file__).parent.parent), *(str(Path(folder).absolute()) for folder in folders if folder)]
 
 
 LONGEST_FOLDER = 40
