@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from presyn import PresynError
+from sweeps.cluster.join import watched
 from sweeps.cluster.nodes import Setup, describe_fault
 from sweeps.packing import Member, Size
 from sweeps.work import Work
@@ -105,7 +106,8 @@ class Driver:
             self._look_at_nodes()
             self.poll()
             if not self.finished:
-                make_tuner(self, scratch).fit()
+                with watched():
+                    make_tuner(self, scratch).fit()
             self.status = ray.get(self.work.status.remote({}))
         except (TuneError, RayError) as e:
             raise self.fatal or PresynError(f"Ray failed: {last_line(e)}. The same command goes on.") from None

@@ -100,8 +100,8 @@ def _sizes(members: list[Member], datasets: Mapping[Benchmark, Dataset], seconds
 def train_in_process(
     runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps
 ) -> None:
-    """Train runs in this process and without Ray, one cohort after the other; arguments as of `train_on_cluster`."""
-    threads = torch.get_num_threads()
+    """Train runs in this process and without Ray, one cohort after the other; arguments and errors as of `train_on_cluster`."""
+    threads, failed = torch.get_num_threads(), dict[str, str]()
     checkpoints.open()
     device = prepare_process(cluster)
     most = cluster.cohort or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
@@ -115,7 +115,11 @@ def train_in_process(
                 on_end(run_id, record, provenance_here(device, size, cluster.tf32))
             return ()
 
-        train_members(members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report, cluster.gpu_share)
+        failed |= train_members(
+            members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report, cluster.gpu_share
+        )
+    if failed:
+        raise PresynError("Training failed: " + "; ".join(failed.values()))
 
 
 def _resume(runs: dict[str, Run], checkpoints: Checkpoints, on_end: OnEnd) -> list[Member]:

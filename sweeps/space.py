@@ -62,13 +62,13 @@ class Space:
         }
 
 
-MINIMIZED = ("forgetting", "energy", "loss", "lesion")
+MINIMIZED = ("forgetting", "energy", "neuronal_energy", "loss")
 """How the names of objectives begin of which less is better, unless a space says otherwise with direction."""
 
 
 def best_direction(objective: str) -> Literal["maximize", "minimize"]:
     """What to do with an objective whose space does not say it."""
-    return "minimize" if objective.startswith(MINIMIZED) or objective == "neuronal_energy" else "maximize"
+    return "minimize" if objective.startswith(MINIMIZED) else "maximize"
 
 
 def method_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:

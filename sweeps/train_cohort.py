@@ -85,13 +85,20 @@ class Outcome(Enum):
     DONE = "all members are at their end"
     NO_MEMORY = "the device has no memory for it"
     GIVEN_AWAY = "some members are left to another worker"
+    RAISED = "the rule of a member raised an exception"
     GONE = "a checkpoint was removed after it was looked for"
+
+
+class _RuleError(Exception):
+    """Training raised an exception that is no message for users; its text is one line that names it."""
 
 
 def train_members(
     members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report, share: float = 1.0
-) -> None:
-    """Train one cohort to its end, checkpointing after each segment; one that runs out of memory goes on in two halves.
+) -> dict[str, str]:
+    """Train one cohort to its end, checkpointing after each segment.
+
+    One that runs out of memory, or whose training raises an exception, goes on in two halves.
 
     Args:
         members: All of one shape, with the same number of segments behind them.
@@ -101,9 +108,13 @@ def train_members(
         report: Hears of each segment.
         share: The share of a GPU that this process was given.
 
+    Returns:
+        Run id -> the exception that its training raises, in one line with its configuration.
+
     Raises:
         PresynError: not even one network fits.
     """
+    failed: dict[str, str] = {}
     reported, given_away = set[str](), set[str]()
 
     def report_once(steps: int, ended: Ended) -> Collection[str]:
@@ -114,7 +125,13 @@ def train_members(
     waiting = _cut_to_memory(members, load, device, share)
     while waiting:
         group = [m for m in waiting.pop() if m.run_id not in given_away]
-        outcome = _train_group(group, checkpoints, load, device, report_once) if group else Outcome.DONE
+        try:
+            outcome = _train_group(group, checkpoints, load, device, report_once) if group else Outcome.DONE
+        except _RuleError as e:
+            outcome = Outcome.RAISED
+            if len(group) == 1:
+                failed[group[0].run_id] = f"{e}, with {_describe_run(group[0].run)}"
+                continue
         if outcome is Outcome.NO_MEMORY:
             _free_memory(group, device)
         if outcome is not Outcome.DONE:
@@ -122,8 +139,16 @@ def train_members(
             if ended:
                 report_once(0, ended)
             for same in group_by_segments(remaining):
-                half = (len(same) + 1) // 2 if outcome is Outcome.NO_MEMORY else len(same)
+                half = (len(same) + 1) // 2 if outcome in (Outcome.NO_MEMORY, Outcome.RAISED) else len(same)
                 waiting += [g for g in (same[half:], same[:half]) if g]
+    return failed
+
+
+def _describe_run(run: Run) -> str:
+    """A run in a few words: what it is and the options that tell it from others of its cohort."""
+    varying = {name: getattr(run.options, name) for name in run.options.varying()}
+    options = ", ".join(f"{name} {value:.6g}" for name, value in varying.items())
+    return f"{run.method} on {run.benchmark.name}, seed {run.seed}, {options}"
 
 
 def _cut_to_memory(members: Sequence[Member], load: Load, device: torch.device, share: float) -> list[list[Member]]:
@@ -156,6 +181,7 @@ class _SegmentWriter:
     Attributes:
         steps: Network steps of the segment that is being trained.
         given_away: Ids of runs that are left to another worker.
+        settling: Whether a segment is being reported.
     """
 
     def __init__(self, members: Sequence[Member], checkpoints: Checkpoints, report: Report, thread: Executor) -> None:
@@ -163,6 +189,7 @@ class _SegmentWriter:
         self.checkpoints, self.report, self.thread = checkpoints, report, thread
         self.given_away = set[str]()
         self.steps = 0
+        self.settling = False
         self._writing: Future | None = None
         self._unreported: tuple[int, Ended] = (0, [])
 
@@ -170,8 +197,10 @@ class _SegmentWriter:
         """Report the latest segment if its checkpoint is written, or when it is."""
         if self._writing is not None and (wait or self._writing.done()):
             writing, self._writing = self._writing, None
+            self.settling = True  # what is raised from here on is not the fault of a rule
             writing.result()
             self.given_away.update(self.report(*self._unreported))
+            self.settling = False
 
     def write(self, cohort: Cohort) -> set[str]:
         """Begin to write the segment that a cohort has made; returns the ids of the runs that go on."""
@@ -221,11 +250,19 @@ def _train_group(
                     writer.settle(wait=True)
                 if writer.given_away & remaining:
                     return Outcome.GIVEN_AWAY
-        except RuntimeError as e:
-            if not out_of_memory(e):
+        except (PresynError, OSError):
+            raise
+        except Exception as e:
+            if writer.settling:
+                raise
+            if out_of_memory(e):
+                writer.settle(wait=True)
+                return Outcome.NO_MEMORY
+            if device.type != "cpu" and isinstance(e, RuntimeError):  # it may be the device's, which fails for all from now on
                 raise
             writer.settle(wait=True)
-            return Outcome.NO_MEMORY
+            lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+            raise _RuleError(f"{type(e).__name__}: {lines[-1]}" if lines else type(e).__name__) from e
     return Outcome.DONE
 
 

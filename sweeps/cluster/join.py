@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +96,12 @@ def join_cluster(cluster: Cluster, log: Path, say: Callable[[str], None]) -> boo
         raise PresynError(f"Ray cannot be {place}: {str(e).strip().splitlines()[0]} (more in {log})") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end this process without a word
-    _watch(ray.get_runtime_context().gcs_address)
     if address:
         say(f"{describe(address)}. Should it end, the same command goes on.")
     return address is not None
 
 
 def _start_local(ray: Any) -> None:
-    root = str(Path(presyn.__file__).parent.parent)
     has_token = any(os.environ.get(n) for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if not has_token:  # else Ray writes one to ~/.ray, after which every Ray of this user wants it
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -215,22 +213,35 @@ def describe(address: str) -> str:
     return f"joined Ray at {address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, {devices}"
 
 
-def _watch(address: str) -> None:
-    """End this process with one line when the cluster is away; Ray would end it with a page, or hang."""
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """A context in which runs are trained on the cluster; should it be away meanwhile, this process ends with one line.
 
-    def watch() -> None:
-        last_answer = time.monotonic()
-        while True:
-            time.sleep(3)
-            if _answers(address):
-                last_answer = time.monotonic()
-            elif time.monotonic() - last_answer > AWAY_SECONDS:
-                print(
-                    f"\npresyn: the Ray cluster at {address} is gone: its head does not answer. What is finished is in the "
-                    "store. Start the cluster again if it was one, then run the same command again: it goes on.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                os._exit(1)
+    Ray would end it with a page, or hang. Outside this context, and after somebody has shut Ray down, nothing is ended.
+    """
+    import ray
 
-    threading.Thread(target=watch, daemon=True, name="watch of Ray").start()
+    address, over = ray.get_runtime_context().gcs_address, threading.Event()
+    threading.Thread(target=_watch, args=(address, over), daemon=True, name="watch of Ray").start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(address: str, over: threading.Event) -> None:
+    """End this process when nothing has answered at the address for a while, before it is over."""
+    import ray
+
+    last_answer = time.monotonic()
+    while not over.wait(3) and ray.is_initialized():
+        if _answers(address):
+            last_answer = time.monotonic()
+        elif time.monotonic() - last_answer > AWAY_SECONDS and not over.is_set():
+            print(
+                f"\npresyn: the Ray cluster at {address} is gone: its head does not answer. What is finished is in the "
+                "store. Start the cluster again if it was one, then run the same command again: it goes on.",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)
