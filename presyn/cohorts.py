@@ -29,6 +29,9 @@ def train(
 ) -> list[Record]:
     """Train runs of one shape to their end, as one cohort; returns their records in order.
 
+    It trains on one thread, whatever torch is set to, because with more of them sums are added in another order and the last
+    bits differ. Who wants more threads trains a `Cohort`.
+
     Args:
         runs: A list of runs, as make_run makes them.
         data: The images of their benchmark; None reads them from the data folder.
@@ -46,7 +49,12 @@ def train(
     """
     refuse_no_runs(runs)
     cohort = make_cohort(runs, runs[0].benchmark.load() if data is None else data, device)
-    while not cohort.done:
-        cohort.train_segment(tick)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        while not cohort.done:
+            cohort.train_segment(tick)
+    finally:
+        torch.set_num_threads(threads)
     records = {id(run): record for run, record in cohort.results()}
     return [records[id(run)] for run in runs]

@@ -5,6 +5,7 @@ runs that came to an end to this process, which alone writes results. Tune start
 wherever the cluster has room, also on nodes that join later.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -113,7 +114,8 @@ class Driver:
             raise self.fatal or PresynError(f"Ray failed: {last_line(e)}. The same command goes on.") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            ray.kill(self.work)
+            with contextlib.suppress(Exception):  # where Ray is gone, so is the actor
+                ray.kill(self.work)
         if self.fatal or self.error:
             raise self.fatal or PresynError(self.error)
         return dict(self.status["failed"])

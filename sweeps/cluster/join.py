@@ -91,9 +91,12 @@ def join_cluster(cluster: Cluster, log: Path, say: Callable[[str], None]) -> boo
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_code_for_workers())
         else:
             _start_local(ray)
-    except (ConnectionError, RuntimeError, OSError, ValueError) as e:
+    except PresynError:
+        raise
+    except Exception as e:  # Ray raises what its parts do
         place = f"joined at {address}" if address else "started on this machine"
-        raise PresynError(f"Ray cannot be {place}: {str(e).strip().splitlines()[0]} (more in {log})") from None
+        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise PresynError(f"Ray cannot be {place}: {reason} (more in {log})") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end this process without a word
     if address:
@@ -130,9 +133,11 @@ LONGEST_FOLDER = 40
 
 
 def _short_folder() -> str | None:
-    """Where Ray keeps its sockets, if the folder for temporary files is too deep for that, as on some clusters; else None."""
+    """Where Ray keeps its sockets, if the usual folder is too deep for that or belongs to somebody else; else None."""
     usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(usual) <= LONGEST_FOLDER:
+    folder = Path(usual) / "ray"
+    is_usable = os.access(folder, os.W_OK | os.X_OK) or not folder.exists()
+    if len(usual) <= LONGEST_FOLDER and is_usable:
         return None
     return f"{'/tmp' if os.access('/tmp', os.W_OK) else '/dev/shm'}/ray-{os.getuid()}"
 

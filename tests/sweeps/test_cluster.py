@@ -12,7 +12,7 @@ from presyn import PresynError, load
 from presyn.datasets import digest_dataset
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError
-from sweeps.cluster.join import _explain, _folders_of_code, _watch, find_cluster
+from sweeps.cluster.join import _explain, _folders_of_code, _short_folder, _watch, find_cluster
 from sweeps.cluster.nodes import Images, Setup, digest_code, look_at_node, prepare_device
 
 
@@ -124,3 +124,12 @@ def test_images_that_changed_on_the_way_are_refused(setup, monkeypatch):
     assert images.fetch() is data
     with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
         Images("digits", data, "another digest").fetch()
+
+
+def test_a_folder_of_ray_that_is_somebody_elses_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", "/x")
+    monkeypatch.setattr("sweeps.cluster.join.Path.exists", lambda path: True)
+    monkeypatch.setattr("sweeps.cluster.join.os.access", lambda path, mode: str(path) != "/x/ray")
+    assert _short_folder().startswith("/tmp/ray-")
+    monkeypatch.setattr("sweeps.cluster.join.os.access", lambda path, mode: True)
+    assert _short_folder() is None

@@ -270,3 +270,20 @@ def test_a_manifest_of_another_search_is_not_believed(tmp_path, capsys):
         assert frozen_trials(space, tmp_path) == trials
         assert "is no manifest of this search; it is set aside" in capsys.readouterr().err
         assert path.read_text() == whole, "and frozen again"
+
+
+@pytest.mark.parametrize(
+    ("says", "direction"),
+    [
+        ("objective: forgetting", "minimize"),
+        ("objective: forgetting\ndirection: maximize", "maximize"),
+        ("objective: mean_accuracy", "maximize"),
+        ("", "maximize"),
+        ("objective: energy", "minimize"),
+        ("objective: neuronal_energy", "minimize"),
+        ("objective: information", "maximize"),
+    ],
+)
+def test_an_objective_of_which_less_is_better_is_minimised(write, says, direction):
+    text = GOOD.replace("epochs: 1}", "epochs: 1, measures: [energy, output]}")
+    assert read_space(str(write(f"{text}\n{says}\n"))).direction == direction
