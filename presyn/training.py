@@ -24,7 +24,7 @@ from presyn.network import Network
 from presyn.plain import in_plain_torch
 from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
-from presyn.runs import Run
+from presyn.runs import Run, identify
 from presyn.saved import check_states, save_states
 from presyn.steps import Steps
 
@@ -43,7 +43,8 @@ class Cohort:
         fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
 
     Attributes:
-        runs, run_ids, records: The members that train or have finished, and what training gave of each so far.
+        runs, run_ids, records: The members that train or have finished, what names each in its saved state whatever the code of its
+            rule, and what training gave of each so far.
         lost: Members that were dropped or diverged, and what training gave of each.
 
     Raises:
@@ -62,7 +63,7 @@ class Cohort:
         _refuse_unfit(runs, data)
         device = choose_device(device)
         self.runs = list(runs)
-        self.run_ids = [run.run_id(data.sha256) for run in runs]
+        self.run_ids = [identify(run.config(), data.sha256) for run in runs]
         self.records = [Record() for _ in runs]
         self.lost: list[tuple[Run, Record]] = []
         self.device = device
