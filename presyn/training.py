@@ -43,8 +43,8 @@ class Cohort:
         fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
 
     Attributes:
-        runs, run_ids, records: The members that train or have finished, what names each in its saved state whatever the code of its
-            rule, and what training gave of each so far.
+        runs, records: The members that train or have finished, and what training gave of each so far.
+        run_ids: What names each of them in its saved state, whatever the code of its rule.
         lost: Members that were dropped or diverged, and what training gave of each.
 
     Raises:
