@@ -15,7 +15,6 @@ from pipeline.stage import Made, Stage
 from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
-from sweeps.checkpoints import Checkpoints
 from sweeps.study import store_study
 
 STOP_SECONDS = 2.0
@@ -55,6 +54,8 @@ def perform(
     plan = Plan(workspace.store, workspace.cluster)
     foreseen = foresee(order, plan, Results(workspace.results))
     if dry_run:
+        for asked in foreseen:
+            refuse(asked, workspace.results)
         for together in rounds(foreseen):
             _describe(together, plan, here)
         return {}
@@ -80,9 +81,6 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     """Print the plan of stages that train together, on the cluster if there is one; returns its title."""
     asking = [a for a in together if a.wishes and a.stage.title]
     if not asking:
-        loose = plan.restricted(run_id for a in together for run_id in a.ids)
-        if loose.runs:
-            console.print(f"{len(loose.rows)} in the store, {len(loose.missing)} to train", highlight=False)
         return ""
     searches = all(a.stage.mlflow_experiment == "search" for a in asking)
     title = asking[0].stage.title if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"
@@ -94,6 +92,13 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     return title
 
 
+def _say_what_was_trained(together: Sequence[Asked], trained: set[str], plan: Plan) -> None:
+    """Say how many loose runs were read and how many trained; other stages have a plan that says it before."""
+    if any(asked.stage.title for asked in together) or not plan.runs:
+        return
+    console.print(f"{len(plan.runs) - len(trained)} read from the store, {len(trained)} trained", highlight=False)
+
+
 def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> None:
     """Make runs count as not trained, before any is: the same command without fresh then goes on where this one stopped."""
     choose_device(workspace.cluster.device)  # what cannot be trained here is not set aside
@@ -101,7 +106,7 @@ def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> N
     for run_id in ids:
         plan.rows.pop(run_id, None)
         workspace.store.set_aside(run_id)
-    Checkpoints(workspace.store.checkpoints, "").remove(*ids)
+    workspace.store.session_checkpoints().remove(*ids)
 
 
 def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, workspace: Workspace) -> dict[str, Made]:
@@ -171,8 +176,10 @@ class _Performance:
             complete = [a for a in together if a.complete]  # these do not wait for others that ask again
             needed = self.plan.restricted(run_id for a in complete or together for run_id in a.ids)
             asking = ", ".join(a.stage.title for a in together if a.stage.title)
+            trained = set(needed.missing)
             with self._failing(complete or together):
                 train(needed, self._writer().write, title or asking or "runs", self.here)
+            _say_what_was_trained(together, trained, needed)
             self.plan.rows.update(needed.rows)
             for asked in complete:
                 with self._failing([asked]):

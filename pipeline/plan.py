@@ -16,10 +16,10 @@ from rich.console import Console
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, make_cohort
-from presyn.device import MOST_BYTES, machine_memory, refuse_too_large, usable_cores
+from presyn.device import MOST_BYTES, refuse_too_large, usable_cores
+from presyn.files import machine_memory
 from presyn.measures import figure_names
 from presyn.methods import method_class
-from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 from sweeps.cluster.join import cluster_slots
 
@@ -62,7 +62,7 @@ class Plan:
         """Whether a row has all that is wanted of its run."""
         if row.status != "finished":
             return True
-        kept = not run.benchmark.keep or Checkpoints(self.store.checkpoints, "").state_path(row.run_id).exists()
+        kept = not run.benchmark.keep or self.store.session_checkpoints().state_path(row.run_id).exists()
         return kept and figure_names(run.benchmark.measures) <= row.record.figures.keys()
 
     def restricted(self, ids: Iterable[str]) -> "Plan":

@@ -9,7 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.plan import Plan, console, pretty
 from pipeline.records.row import Row
 from presyn import Run, choose_device
-from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
 from sweeps.cluster.join import find_cluster, join_cluster
 from sweeps.execute import train_in_process, train_on_cluster
@@ -33,7 +32,7 @@ def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = Fal
     if not missing:
         return
     _refuse(plan, here)
-    checkpoints = Checkpoints(plan.store.checkpoints, new_session())
+    checkpoints = plan.store.session_checkpoints(new_session())
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
     total = sum(map(plan.steps, missing.values()))
     with _progress() as progress:

@@ -6,34 +6,40 @@ from typing import Any
 import torch
 
 from presyn.datasets import Dataset
-from presyn.device import choose_device
-from presyn.errors import PresynError
 from presyn.patterns import PatternCohort
 from presyn.record import Record
 from presyn.runs import Run
-from presyn.training import Cohort
+from presyn.training import Cohort, refuse_no_runs
 
 
 def make_cohort(
-    runs: Sequence[Run], data: Dataset, device: torch.device, saved: Sequence[dict[str, Any]] | None = None
+    runs: Sequence[Run], data: Dataset, device: torch.device | str | None, saved: Sequence[dict[str, Any]] | None = None
 ) -> Cohort:
     """A cohort of networks on images, or of perceptrons on patterns; arguments and errors as of `Cohort`."""
-    if not runs:
-        raise PresynError("There are no runs to train: give at least one.")
-    for run in runs:
-        if not isinstance(run, Run):
-            raise PresynError(f"A cohort takes runs, as make_run makes them, not {run!r}.")
+    refuse_no_runs(runs)
     cohort_class = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
     return cohort_class(runs, data, device, saved)
 
 
 def train(
     runs: Sequence[Run],
-    data: Dataset,
+    data: Dataset | None = None,
     device: torch.device | str | None = None,
     tick: Callable[[int], None] = lambda steps: None,
 ) -> list[Record]:
     """Train runs of one shape to their end, as one cohort; returns their records in order.
+
+    It trains on one thread, whatever torch is set to, because with more of them sums are added in another order and the last
+    bits differ. Who wants more threads trains a `Cohort`.
+
+    Args:
+        runs: A list of runs, as make_run makes them.
+        data: The images of their benchmark; None reads them from the data folder.
+        device: Where to train; None takes a GPU if there is one.
+        tick: Called after each epoch with the steps it took.
+
+    Raises:
+        PresynError: one of these is something else, or does not fit the others.
 
     Example:
         >>> from presyn import load, make_run, train
@@ -41,8 +47,14 @@ def train(
         >>> [record.status for record in train(runs, load("digits"))]
         ['finished', 'finished', 'finished']
     """
-    cohort = make_cohort(runs, data, choose_device(device))
-    while not cohort.done:
-        cohort.train_segment(tick)
+    refuse_no_runs(runs)
+    cohort = make_cohort(runs, runs[0].benchmark.load() if data is None else data, device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        while not cohort.done:
+            cohort.train_segment(tick)
+    finally:
+        torch.set_num_threads(threads)
     records = {id(run): record for run, record in cohort.results()}
     return [records[id(run)] for run in runs]

@@ -4,13 +4,11 @@ IDX files (raw or gzip) are read here and their content is checked by MD5; torch
 what is missing. Pixels are kept as stored; `Dataset.scale` and `Dataset.offset` turn them into network inputs.
 """
 
-import gzip
 import hashlib
+import math
 import os
 import sys
-import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from presyn.errors import PresynError
+from presyn.files import expand_home, read_file, read_npz
 
 # MD5 of the uncompressed files; they equal those of the official downloads.
 FILES = {
@@ -56,10 +55,12 @@ SHA256 = {
 """`Dataset.sha256` of the files above, known without reading them."""
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """train_x, train_y, test_x, test_y."""
+MOST_CLASSES = 1 << 16
+MOST_BYTES = 1 << 26  # of a file of MNIST or Fashion-MNIST, unpacked
 DIGITS_TEST = 360  # of scikit-learn's 1797 digits, the last ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test set; a network's input is (pixel − offset) · scale.
 
@@ -69,6 +70,9 @@ class Dataset:
         train_y, test_y: int64, (N,), classes from 0.
         sha256: Of all the content, the provenance of a run.
         scale, offset: Pixels, as stored, to inputs.
+
+    Raises:
+        PresynError: something has another type, shape or length, or labels are no classes; names it.
     """
 
     name: str
@@ -79,6 +83,22 @@ class Dataset:
     sha256: str
     scale: float = 1 / 255
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.sha256, str):
+            raise PresynError(f"name and sha256 of a data set must be text, not {self.name!r} and {self.sha256!r}.")
+        for which in ("train", "test"):
+            _check_images(self.name, which, getattr(self, f"{which}_x"), getattr(self, f"{which}_y"))
+        if self.train_x.shape[1] != self.test_x.shape[1]:
+            sizes = f"{self.train_x.shape[1]} pixels, those to test on {self.test_x.shape[1]}"
+            raise PresynError(f"The training images of {self.name} have {sizes}: they must have as many.")
+        for which, value in (("scale", self.scale), ("offset", self.offset)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise PresynError(f"{which} of {self.name} must be a number, not {value!r}.")
+
+    def __repr__(self) -> str:
+        images = f"{len(self.train_y)} training and {len(self.test_y)} test images of {self.train_x.shape[1]} pixels"
+        return f"Dataset({self.name!r}: {images}, {self.classes} classes)"
 
     @property
     def classes(self) -> int:
@@ -93,9 +113,37 @@ class Dataset:
             arrays: train_x, train_y, test_x, test_y.
             pixels: The largest pixel, and mean and standard deviation of pixels divided by it; None takes 255 and the moments
                 of the training images, to four digits.
+
+        Raises:
+            PresynError: as `Dataset`; or pixels that are not three numbers, of which the first and the last are above 0.
         """
-        largest, mean, deviation = pixels or moments(arrays[0])
-        return cls(name, *arrays, _digest(arrays), scale=1 / (largest * deviation), offset=mean * largest)
+        if not isinstance(arrays, Sequence) or len(arrays) != 4:
+            raise PresynError("The arrays of a data set are four: train_x, train_y, test_x and test_y.")
+        train_x, train_y, test_x, test_y = arrays
+        for which, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
+            _check_images(name, which, x, y)
+        whole = (train_x, train_y.astype(np.int64), test_x, test_y.astype(np.int64))
+        try:
+            largest, mean, deviation = (float(value) for value in (pixels or moments(train_x)))
+        except (TypeError, ValueError):
+            raise PresynError(f"pixels must be the largest pixel, a mean and a standard deviation, not {pixels!r}.") from None
+        if not largest > 0 or not deviation > 0:
+            raise PresynError(f"The largest pixel and the standard deviation must be above 0, not {largest} and {deviation}.")
+        return cls(name, *whole, _digest(whole), scale=1 / (largest * deviation), offset=mean * largest)
+
+
+def _check_images(name: str, which: str, x: object, y: object) -> None:
+    """Raise a PresynError for images and labels of a data set that are none; which is train or test."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.ndim != 2 or not x.size:
+        what = f"{x.dtype}, {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise PresynError(f"{which}_x of {name} must be an array of uint8, (images, pixels), not {what}.")
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.ndim != 1:
+        what = f"{y.dtype}, {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+        raise PresynError(f"{which}_y of {name} must be an array of whole numbers, (images,), not {what}.")
+    if len(x) != len(y):
+        raise PresynError(f"{name} has {len(x)} images in {which}_x and {len(y)} labels in {which}_y: there must be as many.")
+    if not 0 <= y.min() <= y.max() < MOST_CLASSES:
+        raise PresynError(f"{which}_y of {name} must be classes from 0 to {MOST_CLASSES - 1}, not from {y.min()} to {y.max()}.")
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
@@ -116,18 +164,6 @@ def moments(x: np.ndarray) -> tuple[float, float, float]:
     return 255, round(float(x.mean()) / 255, 4), round(float(x.std()) / 255, 4) or 1.0
 
 
-def expand_home(path: str | os.PathLike) -> Path:
-    """A path, with ~ as the home folder that it stands for.
-
-    Raises:
-        PresynError: there is no such home.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise PresynError(f"{path} begins with the home folder of a user who has none here. Write the folder out.") from None
-
-
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The data folder: the argument, else $PRESYN_DATA, else a cache folder."""
     cache_home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
@@ -146,8 +182,11 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     """
     if not isinstance(name, str) or name not in PIXELS:
         raise PresynError(f"Unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
-    folder = data_root(root).resolve()
-    return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
+    try:
+        folder = data_root(root).resolve()
+        return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
+    except (OSError, UnicodeError) as e:
+        raise PresynError(f"{root!r} is no folder that can be read: {getattr(e, 'strerror', None) or e}.") from None
 
 
 @cache
@@ -203,7 +242,7 @@ def _read_contents(root: Path, folder: str, files: Iterable[str]) -> list[tuple[
     for place in (root / folder / "raw", root / folder, root):
         paths = [next((path for path in _possible_paths(place, file) if path.exists()), None) for file in files]
         if all(paths):
-            return [(path, read_file(path)) for path in paths if path is not None]
+            return [(path, read_file(path, MOST_BYTES)) for path in paths if path is not None]
     keras = root / ("mnist.npz" if folder == "MNIST" else "fashion-mnist.npz")
     return _from_keras(keras) if keras.exists() else None
 
@@ -215,28 +254,11 @@ def _possible_paths(place: Path, file: str) -> list[Path]:
 
 def _from_keras(path: Path) -> list[tuple[Path, bytes]]:
     """The contents that the IDX files would have."""
-    try:
-        with np.load(path) as arrays:
-            arrays_in_order = [np.ascontiguousarray(arrays[k], np.uint8) for k in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
-        raise PresynError(f"{path} is not the file of Keras, with x_train, y_train, x_test and y_test ({e}).") from None
+    arrays_in_order = read_npz(path, [("x_train", "y_train", "x_test", "y_test")])
+    if any(a.dtype != np.uint8 for a in arrays_in_order):
+        raise PresynError(f"{path} is not the file of Keras: its arrays are not uint8.")
     heads = [np.array([2048 + a.ndim, *a.shape], ">u4").tobytes() for a in arrays_in_order]
     return [(path, head + a.tobytes()) for head, a in zip(heads, arrays_in_order, strict=True)]
-
-
-def read_file(path: Path) -> bytes:
-    """The content of a file, unpacked if it is gzip, whatever its name.
-
-    Raises:
-        PresynError: it cannot be read, or is no whole gzip file.
-    """
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" or content[:2] == b"\x1f\x8b" else content
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise PresynError(f"{path} is corrupt: {e}. Delete it and fetch it again.") from None
-    except OSError as e:
-        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
 
 
 def _download(folder: str, root: Path) -> None:

@@ -29,11 +29,6 @@ def memory_needed(run: Run, data: Dataset) -> int:
     return 4 * (activities + weights) * networks + order
 
 
-def machine_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def refuse_too_large(run: Run, data: Dataset, most: int = MOST_BYTES) -> None:
     """Raise a PresynError for a network that needs more bytes of memory than most; by default more than any machine has."""
     needed = memory_needed(run, data)
@@ -115,7 +110,7 @@ def choose_device(name: str | torch.device | None) -> torch.device:
     """
     if isinstance(name, torch.device):
         name = str(name)
-    if not name:
+    if name is None or name == "":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not isinstance(name, str):
         raise PresynError(f"device must be a word such as cpu or cuda, not {name!r}.")
@@ -125,7 +120,7 @@ def choose_device(name: str | torch.device | None) -> torch.device:
             if (device.index or 0) >= torch.cuda.device_count():
                 raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs")
             return device
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # a device that only imitates has no numbers
     except (RuntimeError, AssertionError) as e:
         raise PresynError(f"device {name!r} is not usable here ({str(e).splitlines()[0]}). Try --device cpu.") from None
     return device

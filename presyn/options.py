@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -70,6 +70,8 @@ def _convert(kind: type, element: type, value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if kind is tuple:
+        if isinstance(value, Mapping | Set | bytes):  # in which an order means nothing, or which are numbers by accident
+            raise ValueError
         single = isinstance(value, str if element is str else int)
         if isinstance(value, str) and not single:
             raise ValueError
@@ -149,6 +151,8 @@ class Options:
         Raises:
             PresynError: an unknown field (the message lists all fields) or a bad value.
         """
+        if not isinstance(values, Mapping):
+            raise PresynError(f"Options must be fields and their values, such as {{'epochs': 10}}, not {values!r}.")
         reject_unknown(values, cls.names())
         return cls(**values)
 

@@ -26,6 +26,9 @@ class Run:
         options: That method's options, resolved.
         benchmark: The tasks, resolved.
         seed: Fixes initial weights, permutations, data order and release masks.
+
+    Raises:
+        PresynError: an unknown method, options of another one, or what is no benchmark or seed.
     """
 
     method: str
@@ -33,19 +36,46 @@ class Run:
     benchmark: Benchmark
     seed: int
 
+    def __post_init__(self) -> None:
+        reject_unknown([self.method], [*METHODS, *PERCEPTRONS], "method")
+        if not isinstance(self.benchmark, Benchmark):
+            raise PresynError(f"benchmark must be a name, or a Benchmark, not {self.benchmark!r}.")
+        if not isinstance(self.options, method_class(self.method).Options):
+            raise PresynError(f"options must be those of {self.method}, as make_run makes them, not {self.options!r}.")
+        object.__setattr__(self, "seed", _check_seed(self.seed))
+
     def config(self) -> dict[str, Any]:
         """The resolved configuration, flat, as plain values."""
         tasks = self.benchmark.as_dict()
         return {"method": self.method, "benchmark": tasks.pop("name"), "seed": self.seed, **tasks, **self.options.as_dict()}
 
     def run_id(self, data_sha256: str) -> str:
-        """The hash of the resolved configuration, the data, and the version of the rules, or the code where it was changed."""
+        """The hash of the resolved configuration, the data, and the version of the rules, or the code where it was changed.
+
+        Raises:
+            PresynError: the argument is not a digest of data, such as `Dataset.sha256`.
+        """
+        if not isinstance(data_sha256, str):
+            raise PresynError(f"A run is identified with the sha256 of its data as text, not {data_sha256!r}.")
         return identify(self.config(), data_sha256, code=changed_code(self.method))
 
     def shape(self) -> tuple:
         """What members of one cohort share: all but the seed and the options that vary inside a cohort."""
         shared = {k: v for k, v in self.options.as_dict().items() if k not in self.options.varying()}
         return self.method, self.benchmark, tuple(sorted(shared.items()))
+
+
+def _check_seed(seed: Any) -> int:
+    """A seed as a plain number.
+
+    Raises:
+        PresynError: it is no number that a seed can be.
+    """
+    if isinstance(seed, np.integer):
+        seed = int(seed)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise PresynError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
+    return seed
 
 
 def identify(config: Mapping[str, Any], data_sha256: str, rules_version: int = RULES_VERSION, code: str | None = None) -> str:
@@ -85,12 +115,9 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
     reject_unknown([method], [*METHODS, *PERCEPTRONS], "method")
     if isinstance(benchmark, str):
         benchmark = find_benchmark(benchmark)
-    if isinstance(seed, np.integer):
-        seed = int(seed)
     if not isinstance(benchmark, Benchmark):
         raise PresynError(f"benchmark must be a name, or a Benchmark, not {benchmark!r}.")
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise PresynError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
+    seed = _check_seed(seed)
     rule = method_class(method)
     if method in PERCEPTRONS and benchmark.kind != "patterns":
         raise PresynError(f"{method} learns random patterns, not images: use the benchmark {PATTERNS.name}.")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from presyn.datasets import Dataset
-from presyn.device import TEST_BATCH, refuse_too_large
+from presyn.device import TEST_BATCH, choose_device, refuse_too_large
 from presyn.errors import PresynError
 from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
 from presyn.measures import MEASURES, Moment, refuse_unmeasurable
@@ -21,9 +21,11 @@ from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
 from presyn.minibatches import Minibatches, make_inputs, to_device
 from presyn.network import Network
+from presyn.plain import in_plain_torch
 from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
-from presyn.runs import Run
+from presyn.runs import Run, identify
+from presyn.saved import check_states, save_states
 from presyn.steps import Steps
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
@@ -36,28 +38,32 @@ class Cohort:
     Args:
         runs: They share method, benchmark and all options that do not vary inside a cohort (see `presyn.options.option`).
         data: The benchmark's dataset.
-        device: Where to train.
+        device: Where to train; None takes a GPU if there is one.
         saved: The state of each run as `save` gave it, all after the same number of segments; None to start afresh.
         fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
 
     Attributes:
         runs, records: The members that train or have finished, and what training gave of each so far.
+        run_ids: What names each of them in its saved state, whatever the code of its rule.
         lost: Members that were dropped or diverged, and what training gave of each.
 
     Raises:
         PresynError: runs of different shapes, or saved states that do not fit.
     """
 
+    @in_plain_torch
     def __init__(
         self,
         runs: Sequence[Run],
         data: Dataset,
-        device: torch.device,
+        device: torch.device | str | None,
         saved: Sequence[dict[str, Any]] | None = None,
         fuse: bool | None = None,
     ) -> None:
         _refuse_unfit(runs, data)
+        device = choose_device(device)
         self.runs = list(runs)
+        self.run_ids = [identify(run.config(), data.sha256) for run in runs]
         self.records = [Record() for _ in runs]
         self.lost: list[tuple[Run, Record]] = []
         self.device = device
@@ -69,7 +75,7 @@ class Cohort:
         updates = self.schedule.first_step(self.segments) * self.network.n_weights
         self.fuse = updates >= FUSE_FROM if fuse is None else fuse
         self.method = self._make_method()
-        self.state = self._restore(saved) if saved else self._start()
+        self.state = self._start() if saved is None else self._restore(saved)
         self._tests = BufferedFunction(weak_method(self._count_right), device)
         refuse_unmeasurable(self.benchmark.measures, self.runs[0].method, self.state)
 
@@ -96,13 +102,21 @@ class Cohort:
         """Whether nothing is left to train."""
         return self.segment >= self.segments
 
+    @in_plain_torch
     def train_segment(self, tick: Callable[[int], None] = lambda steps: None) -> None:
         """Train the next segment, measure and test, and remove members that were dropped or diverged.
 
         Args:
             tick: Called after each epoch with the steps it took.
+
+        Raises:
+            PresynError: all segments are trained, or tick is no function.
         """
-        began = time.time()
+        if self.done:
+            raise PresynError("All segments of this cohort are trained: ask its `done` first.")
+        if not callable(tick):
+            raise PresynError(f"tick must be a function of the steps that an epoch took, not {tick!r}; leave it out for none.")
+        began = time.monotonic()
         segment = self.segment
         first_step = self.schedule.first_step(segment)
         epochs = self.schedule.epochs(segment)
@@ -144,12 +158,25 @@ class Cohort:
             yield make_inputs(m.train_x, images, pixel, m.scale, m.offset), m.train_y[images], key
 
     def make_steps(self, segment: int) -> Steps:
-        """The training steps of a segment, which change this cohort's state."""
+        """The training steps of a segment, which change this cohort's state.
+
+        Raises:
+            PresynError: there is no segment of that number.
+        """
+        if segment not in range(self.segments):
+            raise PresynError(f"segment must be from 0 to {self.segments - 1}, not {segment!r}.")
         task = self.schedule.task(segment)
         return Steps(self.minibatches, self.network, self.method, self.state, task, self.fuse)
 
+    @in_plain_torch
     def measure(self, steps: int = 30) -> tuple[float, float]:
-        """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away."""
+        """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away.
+
+        Raises:
+            PresynError: steps is no number of steps.
+        """
+        if not isinstance(steps, int) or steps < 1:
+            raise PresynError(f"steps must be a whole number from 1, not {steps!r}.")
         program = self.make_steps(0)
         program.load(0, 0)
         program.advance(min(2 * EAGER_CALLS, program.count), measure_loss=False)  # compiles, and captures on a GPU
@@ -208,12 +235,12 @@ class Cohort:
         self, segment: int, loss: Tensor, figures: dict[str, list[Any]], accuracies: dict[int, list[float]], began: float
     ) -> None:
         """Add a segment to the records, and remove members that were dropped or diverged."""
-        ended = time.time()
+        seconds, ended = time.monotonic() - began, time.time()
         finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
         alive = (finite & loss.isfinite()).tolist()
         for k, (run, record, losses) in enumerate(zip(self.runs, self.records, loss.tolist(), strict=True)):
             record.ended.append(ended)
-            record.seconds.append((ended - began) / len(self.runs))
+            record.seconds.append(seconds / len(self.runs))
             record.loss.append(losses)
             for name, values in figures.items():
                 record.figures.setdefault(name, []).append(values[k])
@@ -236,6 +263,7 @@ class Cohort:
             return
         self.lost += [(self.runs[k], self.records[k]) for k in range(len(self.runs)) if k not in members]
         self.runs = [self.runs[k] for k in members]
+        self.run_ids = [self.run_ids[k] for k in members]
         self.records = [self.records[k] for k in members]
         if members:
             self.state = {name: t[members] for name, t in self.state.items()}
@@ -247,20 +275,36 @@ class Cohort:
         """The runs that have come to an end, by finishing, being dropped or diverging."""
         return [*self.lost, *((r, d) for r, d in zip(self.runs, self.records, strict=True) if d.status == "finished")]
 
+    @in_plain_torch
     def save(self) -> list[dict[str, Any]]:
         """The state of each run still training, on the host, from which it continues in any packing; views of one copy."""
-        state = {n: t.to("cpu", copy=True) for n, t in self.state.items()}
-        return [{"record": r.as_dict(), "state": {n: t[k] for n, t in state.items()}} for k, r in enumerate(self.records)]
+        return save_states(self.run_ids, self.records, self.state)
 
     def _restore(self, saved: Sequence[dict[str, Any]]) -> State:
-        self.records = [Record.from_dict(s["record"]) for s in saved]
-        if len(saved) != len(self.runs) or len({r.segments for r in self.records}) != 1:
-            raise PresynError("Saved states must be one for each run, all after the same number of segments.")
-        return {n: torch.stack([s["state"][n] for s in saved]).to(self.device) for n in saved[0]["state"]}
+        """The state of all members from saved ones, which are left as they are."""
+        cpu, run = torch.device("cpu"), self.runs[0]
+        alone = method_class(run.method)([run.options], cpu, False, self.benchmark.batch_size)
+        initial = alone.start(*self.network.initial([run.seed], cpu))
+        self.records = check_states(saved, self.runs, self.run_ids, self.schedule, initial)
+        return {name: torch.stack([s["state"][name] for s in saved]).to(self.device) for name in initial}
+
+
+def refuse_no_runs(runs: Any) -> None:
+    """Raise a PresynError for what is not a list of runs."""
+    if isinstance(runs, Run):
+        raise PresynError("A cohort takes a list of runs: put the run into brackets, [run].")
+    if not isinstance(runs, Sequence):
+        raise PresynError(f"A cohort takes a list of runs, as make_run makes them, not {runs!r}.")
+    if not runs:
+        raise PresynError("There are no runs to train: give at least one.")
+    for run in runs:
+        if not isinstance(run, Run):
+            raise PresynError(f"A cohort takes runs, as make_run makes them, not {run!r}.")
 
 
 def _refuse_unfit(runs: Sequence[Run], data: Dataset) -> None:
     """Raise a PresynError for what cannot be trained as one cohort on these images."""
+    refuse_no_runs(runs)
     if not isinstance(data, Dataset):
         raise PresynError(f"A cohort takes images, as load reads them, not {data!r}.")
     if len({run.shape() for run in runs}) != 1:

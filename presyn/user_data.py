@@ -1,15 +1,19 @@
 """Images of one's own: a folder of four IDX files laid out as MNIST's, or an .npz file with four arrays."""
 
+import math
+import stat
 import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from presyn.datasets import Arrays, read_file
+from presyn.datasets import MOST_CLASSES, Arrays
 from presyn.errors import PresynError
+from presyn.files import open_unpacked, read_npz, read_values
 
 NPZ_NAMES = (("train_x", "train_y", "test_x", "test_y"), ("x_train", "y_train", "x_test", "y_test"))
+MOST_IMAGES = 1 << 20  # that one keyed shuffle can order
+MOST_DIMENSIONS = 8  # of an array in an IDX file
 IDX_NAMES = (("train", "images"), ("train", "labels"), ("t10k", "images"), ("t10k", "labels"))
 
 
@@ -23,15 +27,18 @@ def read_arrays(path: Path) -> Arrays:
     Raises:
         PresynError: a file or an array is missing or damaged, or sizes, types or labels do not fit; names which.
     """
-    arrays = _from_folder(path) if path.is_dir() else _from_npz(path)
-    train_x, train_y, test_x, test_y = arrays
+    train_x, train_y, test_x, test_y = _from_folder(path) if _is_folder(path) else read_npz(path, NPZ_NAMES)
     for which, x, y in (("training", train_x, train_y), ("test", test_x, test_y)):
         if x.dtype != np.uint8 or x.ndim < 2:
             raise PresynError(f"{path}: {which} images must be uint8, (N, …), not {x.dtype}, {x.shape}.")
         if y.dtype.kind not in "iu" or y.ndim != 1 or (len(y) and y.min() < 0):
             raise PresynError(f"{path}: {which} labels must be whole numbers from 0, (N,), not {y.dtype}, {y.shape}.")
-        if len(x) != len(y) or not len(x):
+        if len(y) and y.max() >= MOST_CLASSES:
+            raise PresynError(f"{path}: {which} labels must be the numbers of classes from 0, not codes such as {y.max()}.")
+        if len(x) != len(y) or not x.size:
             raise PresynError(f"{path}: there are {len(x)} {which} images and {len(y)} {which} labels; there must be as many.")
+        if len(x) > MOST_IMAGES:
+            raise PresynError(f"{path}: there are {len(x):,} {which} images; there may be at most {MOST_IMAGES:,}.")
     if train_x.shape[1:] != test_x.shape[1:]:
         raise PresynError(f"{path}: training images are {train_x.shape[1:]}, test images {test_x.shape[1:]}.")
     if set(np.unique(test_y)) - set(np.unique(train_y)):
@@ -40,19 +47,20 @@ def read_arrays(path: Path) -> Arrays:
     return flat[0], train_y.astype(np.int64), flat[1], test_y.astype(np.int64)
 
 
-def _from_npz(path: Path) -> Arrays:
+def _is_folder(path: Path) -> bool:
+    """Whether images are in the files of a folder.
+
+    Raises:
+        PresynError: nothing is there.
+    """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = next((n for n in NPZ_NAMES if set(n) <= set(archive.files)), None)
-            if names is None:
-                holds = ", ".join(archive.files) or "nothing"
-                raise PresynError(f"{path} must hold the arrays {', '.join(NPZ_NAMES[0])}, but holds {holds}.")
-            a, b, c, d = (archive[n] for n in names)
-            return a, b, c, d
+        return stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
         raise PresynError(f"{path} is not there: give a folder of IDX files or an .npz file.") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as e:
-        raise PresynError(f"{path} is not an .npz file of arrays ({str(e).splitlines()[0] if str(e) else 'empty'}).") from None
+    except OSError as e:
+        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
+    except ValueError:
+        raise PresynError(f"{str(path)!r} is not a path: it has a null character in it.") from None
 
 
 def _from_folder(path: Path) -> Arrays:
@@ -75,11 +83,12 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         PresynError: it is no such file, or not as long as its header says.
     """
-    content = read_file(path)
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise PresynError(f"{path} is not an IDX file of bytes.")
-    shape = struct.unpack(f">{content[3]}I", content[4 : 4 + 4 * content[3]])
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
-    if values.size != np.prod(shape, dtype=np.int64):
-        raise PresynError(f"{path} holds {values.size} bytes, but its header says {' × '.join(map(str, shape))}.")
-    return values.reshape(shape)
+    with open_unpacked(path) as file:
+        head = file.read(4)
+        dimensions = head[3] if head[:3] == b"\0\0\x08" and len(head) == 4 else 0
+        sizes = file.read(4 * dimensions)
+        if not 1 <= dimensions <= MOST_DIMENSIONS or len(sizes) < 4 * dimensions:
+            raise PresynError(f"{path} is not an IDX file of bytes.")
+        shape = struct.unpack(f">{dimensions}I", sizes)
+        values = read_values(file, path, " × ".join(map(str, shape)), math.prod(shape))
+        return np.frombuffer(values, np.uint8).reshape(shape)

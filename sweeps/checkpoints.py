@@ -1,15 +1,18 @@
 """Checkpoints: one file for each segment of a cohort; its first line says which runs it holds, so they go on in any packing.
 
-Every driver session writes to a folder of its own, and reads from all: a left-over worker of a killed driver can only
-write where nobody will look again.
+Every driver session writes to a folder of its own, and reads from all of its store: a left-over worker of a killed driver can
+only write where nobody will look again. Where several stores share a folder of checkpoints, the names of their sessions begin
+with that of the store, and what belongs to another store is neither read nor removed.
 """
 
 import hashlib
 import io
 import json
 import os
+import re
 import socket
 import uuid
+import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +22,7 @@ from typing import Any
 
 import torch
 
+from presyn import Record
 from sweeps.cluster import NodeError
 from sweeps.remote import remove_folder
 
@@ -36,24 +40,38 @@ class Checkpoints:
     Attributes:
         folder: Shared by all nodes: a path, or a `RemotePath` such as s3://bucket/folder where no folder is shared.
         session: The writing session's name.
+        store: What tells the store from others that share the folder; empty where it is the store's own.
     """
 
     folder: Any
     session: str
+    store: str = ""
+
+    @property
+    def home(self) -> Any:
+        """The folder of this session."""
+        return self.folder / self._folder_name(self.session)
+
+    def _folder_name(self, session: str) -> str:
+        return f"{self.store}.{session}" if self.store else session
+
+    def _is_own(self, folder: Any) -> bool:
+        """Whether a folder under that of the checkpoints is one of a session of this store."""
+        return folder.name != STATES and folder.name.startswith(self._folder_name(""))
 
     def open(self) -> None:
         """Make this session's folder, by which workers know that they see the same files; what the driver does first."""
-        (self.folder / self.session).mkdir(parents=True, exist_ok=True)
+        (self.home).mkdir(parents=True, exist_ok=True)
 
     def check_shared(self) -> None:
         """Raise a NodeError on a node that does not see the driver's store, or cannot write to it."""
-        if not (self.folder / self.session).exists():
+        if not (self.home).exists():
             raise NodeError(
-                f"the store is not shared with this node: {self.folder / self.session} is not here. Put it on a file system "
+                f"the store is not shared with this node: {self.home} is not here. Put it on a file system "
                 "that all nodes mount at the same path, with --store or PRESYN_STORE; or keep the checkpoints where all nodes "
                 "reach them, with --checkpoints s3://…"
             )
-        probe = self.folder / self.session / f".probe-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        probe = self.home / f".probe-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
             probe.write_bytes(b"x")
             probe.unlink(missing_ok=True)
@@ -72,9 +90,9 @@ class Checkpoints:
         """
         name = hashlib.sha256("\n".join(sorted(cohort or saved)).encode()).hexdigest()[:16]
         segments = max(len(s["record"]["ended"]) for s in saved.values())
-        path = self.folder / self.session / f"{name}-{segments:05d}.pt"
+        path = self.home / f"{name}-{segments:05d}.pt"
         self._write(path, _first_line(saved), dict(saved))
-        (self.folder / self.session / f"{name}-{segments - FILES_KEPT:05d}.pt").unlink(missing_ok=True)
+        (self.home / f"{name}-{segments - FILES_KEPT:05d}.pt").unlink(missing_ok=True)
         return path
 
     def keep(self, run_id: str, state: dict[str, torch.Tensor]) -> None:
@@ -98,8 +116,11 @@ class Checkpoints:
             ) from None
 
     def _files(self) -> Iterator[Any]:
-        """The checkpoints of all sessions; kept states are none."""
-        return (path for path in self.folder.glob("*/*.pt") if path.parent.name != STATES)
+        """The checkpoints of all sessions of this store; kept states are none, nor is what is no file or has another name."""
+        for path in self.folder.glob("*/*.pt"):
+            regular = not isinstance(path, Path) or path.is_file()
+            if self._is_own(path.parent) and _NAME.fullmatch(path.name) and regular:
+                yield path
 
     def index(self) -> dict[str, list[Any]]:
         """Run id -> all checkpoints that hold it, by any session, latest segment first; of all runs, in one look."""
@@ -145,9 +166,7 @@ class Checkpoints:
     def close(self) -> None:
         """Remove this session's folder, and those of earlier sessions in which nothing is left; kept states stay."""
         for path in self.folder.glob("*"):
-            if path.name == STATES:
-                continue
-            if path.name == self.session or not any(p.name.endswith(".pt") for p in path.glob("*")):
+            if self._is_own(path) and (path == self.home or not any(p.name.endswith(".pt") for p in path.glob("*"))):
                 remove_folder(path)
 
 
@@ -155,20 +174,26 @@ def _reason(e: OSError) -> str:
     return e.strerror or str(e).splitlines()[0]
 
 
-# The file of a checkpoint: a first line with the ids of its runs as JSON, what torch saves of them, and a checksum of both,
-# because torch does not notice a bit that flipped among its numbers.
+# The file of a checkpoint: a first line with the ids of its runs as JSON and a checksum of them, what torch saves of the runs,
+# and a checksum of all, because torch does not notice a bit that flipped among its numbers.
 
 CHECKSUM_MARK = b"crc32:"
+CHECKSUM_LENGTH = len(CHECKSUM_MARK) + 8
 MOST_FIRST_LINE = 1 << 20  # bytes in which the first line ends
+_NAME = re.compile(r"[0-9a-f]{16}-\d{5,9}\.pt")
 
 
 def _first_line(saved: Mapping[str, Any]) -> bytes:
-    return json.dumps(sorted(saved)).encode() + b"\n"
+    run_ids = json.dumps(sorted(saved)).encode()
+    return run_ids + b" " + _checksum(run_ids) + b"\n"
 
 
-def _checksum(first_line: Any, content: Any) -> bytes:
-    """What stands at the end of a checkpoint."""
-    return CHECKSUM_MARK + b"%08x" % zlib.crc32(content, zlib.crc32(first_line))
+def _checksum(*pieces: Any) -> bytes:
+    """What stands behind some pieces of a checkpoint."""
+    total = 0
+    for piece in pieces:
+        total = zlib.crc32(piece, total)
+    return CHECKSUM_MARK + b"%08x" % total
 
 
 def write_file(path: Any, first_line: bytes, saved: dict[str, Any]) -> None:
@@ -205,10 +230,15 @@ def read_run_ids(path: Any) -> list[str]:
 
 
 def parse_run_ids(first_line: bytes) -> list[str]:
-    """The run ids in the first line of a checkpoint; none if it is damaged."""
+    """The run ids in the first line of a checkpoint; none if it is damaged. One of an earlier version has no checksum."""
+    line = first_line.removesuffix(b"\n")
+    if CHECKSUM_MARK in line:
+        line, end = line[: -CHECKSUM_LENGTH - 1], line[-CHECKSUM_LENGTH:]
+        if end != _checksum(line):
+            return []
     try:
-        run_ids = json.loads(first_line)
-    except ValueError:
+        run_ids = json.loads(line)
+    except (ValueError, RecursionError):
         return []
     return run_ids if isinstance(run_ids, list) and all(isinstance(i, str) for i in run_ids) else []
 
@@ -249,12 +279,14 @@ def forget_files() -> None:
 def parse_file(content: bytes, segments: int) -> dict[str, dict[str, Any]] | None:
     """Run id -> what was saved of it, from the content of a checkpoint after so many segments; None if it is damaged."""
     try:
-        end = len(content) - len(CHECKSUM_MARK) - 8
+        end = len(content) - CHECKSUM_LENGTH
         start = content.index(b"\n") + 1
-        if content[end:] != _checksum(b"", memoryview(content)[:end]):
+        if content[end:] != _checksum(memoryview(content)[:end]):
             return None
-        saved = torch.load(io.BytesIO(content[start:end]), weights_only=True)
-        run_ids = json.loads(content[:start])
+        run_ids = parse_run_ids(content[:start])
+        packed = io.BytesIO(content[start:end])
+        _refuse_packed(packed)
+        saved = torch.load(packed, weights_only=True)
     except MemoryError:
         raise
     except Exception:  # a flipped bit can be any error at all in an unpickler
@@ -263,17 +295,29 @@ def parse_file(content: bytes, segments: int) -> dict[str, dict[str, Any]] | Non
     return saved if whole else None
 
 
+def _refuse_packed(file: io.BytesIO) -> None:
+    """Raise a ValueError for a file whose content is larger than it, as torch writes none: reading it might take all memory."""
+    size = len(file.getbuffer())
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > size:
+            raise ValueError("it is packed")
+    file.seek(0)
+
+
 def _is_whole(saved: Any, segments: int) -> bool:
     """Whether this is what `save` wrote of a run: after so many segments, or at its end, which may have come earlier."""
-    if not isinstance(saved, dict) or saved.keys() != {"record", "state"} or not isinstance(saved["record"], dict):
+    if not isinstance(saved, dict) or saved.keys() - {"run"} != {"record", "state"} or not isinstance(saved["record"], dict):
         return False
-    record, state = saved["record"], saved["state"]
-    if not isinstance(record.get("ended"), list) or "status" not in record:
+    try:
+        record = Record.from_dict(saved["record"])
+        record.check()
+    except (ValueError, TypeError):
         return False
-    if state is None:
-        return len(record["ended"]) <= segments
-    return (
-        len(record["ended"]) == segments
-        and isinstance(state, dict)
-        and all(isinstance(values, torch.Tensor) for values in state.values())
-    )
+    if saved["state"] is None:
+        return record.segments <= segments and record.status != "training"
+    return record.segments == segments and isinstance(saved["state"], dict) and all(map(_is_tensor, saved["state"].values()))
+
+
+def _is_tensor(values: Any) -> bool:
+    """Whether this is a tensor that has as many numbers as it says, rather than one number many times."""
+    return isinstance(values, torch.Tensor) and values.layout == torch.strided and values.is_contiguous()

@@ -5,6 +5,7 @@ runs that came to an end to this process, which alone writes results. Tune start
 wherever the cluster has room, also on nodes that join later.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from presyn import PresynError
+from sweeps.cluster.join import watched
 from sweeps.cluster.nodes import Setup, describe_fault
 from sweeps.packing import Member, Size
 from sweeps.work import Work
@@ -105,13 +107,15 @@ class Driver:
             self._look_at_nodes()
             self.poll()
             if not self.finished:
-                make_tuner(self, scratch).fit()
+                with watched():
+                    make_tuner(self, scratch).fit()
             self.status = ray.get(self.work.status.remote({}))
         except (TuneError, RayError) as e:
             raise self.fatal or PresynError(f"Ray failed: {last_line(e)}. The same command goes on.") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            ray.kill(self.work)
+            with contextlib.suppress(Exception):  # where Ray is gone, so is the actor
+                ray.kill(self.work)
         if self.fatal or self.error:
             raise self.fatal or PresynError(self.error)
         return dict(self.status["failed"])

@@ -4,6 +4,7 @@ Cohorts checkpoint after every segment and hand the runs that came to an end to 
 Starting again trains what is not finished.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from presyn import Benchmark, Dataset, PresynError, Run, make_schedule
 from presyn.device import memory_needed
 from sweeps.checkpoints import Checkpoints
-from sweeps.cluster import Cluster, prepare_process, provenance_here
+from sweeps.cluster import Cluster, describe_threads, prepare_process, provenance_here
 from sweeps.cluster.join import join_cluster
 from sweeps.cluster.nodes import Setup, digest_code, store_images
 from sweeps.driver import Driver, OnEnd, OnSteps
@@ -51,6 +52,8 @@ def train_on_cluster(
         KeyboardInterrupt: stopped by the user; what is finished has been handed to `on_end`.
     """
     checkpoints.open()
+    if line := describe_threads(cluster):
+        say(line)
     missing = dict(runs)
 
     def end_run(run_id: str, record: dict[str, Any], provenance: dict[str, Any]) -> None:
@@ -100,22 +103,30 @@ def _sizes(members: list[Member], datasets: Mapping[Benchmark, Dataset], seconds
 def train_in_process(
     runs: dict[str, Run], checkpoints: Checkpoints, cluster: Cluster, on_end: OnEnd, on_steps: OnSteps
 ) -> None:
-    """Train runs in this process and without Ray, one cohort after the other; arguments as of `train_on_cluster`."""
-    threads = torch.get_num_threads()
+    """Train runs in this process and without Ray, one cohort after the other; arguments and errors as of `train_on_cluster`."""
+    threads, failed = torch.get_num_threads(), dict[str, str]()
+    if line := describe_threads(cluster):
+        print(f"presyn: {line}", file=sys.stderr)
     checkpoints.open()
     device = prepare_process(cluster)
     most = cluster.cohort or (MOST_ON_CPU if device.type == "cpu" else MOST_ON_GPU)
-    for members in pack(_resume(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
-        # Batched products are split between threads by network, which changes no bit; a single network gains nothing.
-        torch.set_num_threads(min(threads, len(members)))
+    torch.set_num_threads(cluster.cpus)
+    try:
+        for members in pack(_resume(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
 
-        def report(steps: int, ended: Ended, size: int = len(members)) -> tuple[()]:
-            on_steps(steps)
-            for run_id, record in ended:
-                on_end(run_id, record, provenance_here(device, size, cluster.tf32))
-            return ()
+            def report(steps: int, ended: Ended, size: int = len(members)) -> tuple[()]:
+                on_steps(steps)
+                for run_id, record in ended:
+                    on_end(run_id, record, provenance_here(device, size, cluster.tf32))
+                return ()
 
-        train_members(members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report, cluster.gpu_share)
+            failed |= train_members(
+                members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report, cluster.gpu_share
+            )
+    finally:
+        torch.set_num_threads(threads)
+    if failed:
+        raise PresynError("Training failed: " + "; ".join(failed.values()))
 
 
 def _resume(runs: dict[str, Run], checkpoints: Checkpoints, on_end: OnEnd) -> list[Member]:

@@ -10,8 +10,13 @@ import yaml
 
 from presyn import BENCHMARKS, Benchmark, PresynError
 from presyn.benchmarks import PATTERNS, find_benchmark
-from presyn.datasets import expand_home
+from presyn.files import expand_home, read_file
 from presyn.options import reject_unknown
+
+MOST_BYTES = 1 << 20
+"""Of a YAML file."""
+MOST_VALUES = 200_000
+"""In a YAML file; aliases can make a short text endless."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,7 +64,7 @@ def parse_yaml(text: str) -> Any:
         PresynError: it is none; says where and why.
     """
     try:
-        return yaml.load(text, _Loader)
+        values = yaml.load(text, _Loader)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         line = f"line {mark.line + 1} " if mark else ""
@@ -68,6 +73,19 @@ def parse_yaml(text: str) -> Any:
     except (ValueError, RecursionError, OverflowError) as e:
         reason = "it is nested too deeply" if isinstance(e, RecursionError) else str(e).splitlines()[0]
         raise PresynError(f"is not YAML: {reason}.") from None
+    if _count_values(values, MOST_VALUES) > MOST_VALUES:
+        raise PresynError(f"holds more than {MOST_VALUES:,} values, by aliases that refer to each other: write less.")
+    return values
+
+
+def _count_values(values: Any, most: int) -> int:
+    """How many values there are in lists and mappings, or one more than most, where counting ends."""
+    count, waiting = 0, [values]
+    while waiting and count <= most:
+        value = waiting.pop()
+        count += 1
+        waiting += value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    return count
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -77,11 +95,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         PresynError: no such file, not YAML, or not a mapping; names the file and the line.
     """
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
+        text = read_file(path, MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError:
         raise PresynError(f"{path} is not a text file in UTF-8.") from None
+    try:
+        values = parse_yaml(text)
     except PresynError as e:
         raise PresynError(f"{path} {e}") from None
     if not isinstance(values, Mapping):

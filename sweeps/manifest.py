@@ -13,9 +13,14 @@ from typing import Any
 
 import optuna
 
-from presyn import Run, make_run
+from presyn import PresynError, Run, make_run
 from presyn.benchmarks import SEARCH_SEEDS
+from presyn.files import read_file
+from sweeps.files import set_aside
 from sweeps.space import Space
+
+MOST_BYTES = 1 << 28
+"""Of a manifest; the largest has 100,000 trials."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study
 
@@ -44,26 +49,51 @@ def draw_trials(space: Space) -> list[Trial]:
 
 
 def frozen_trials(space: Space, folder: Path) -> list[Trial]:
-    """The trials of a space, drawn once and frozen in a file of the folder; if it is damaged they are drawn again, the same."""
+    """The trials of a space, drawn once and frozen in a file of the folder.
+
+    A file that is damaged, or holds the trials of another space, is set aside with a line that says so; then they are drawn
+    again, the same.
+
+    Raises:
+        PresynError: the file cannot be written.
+    """
     name = hashlib.sha256(json.dumps([space.identity(), space.trials], sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"{space.name}-{name}.json"
-    rows = _read(path)
-    if rows is None:
-        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in draw_trials(space)]
+    try:
+        if path.exists():
+            try:
+                return _read(path, space)
+            except (ValueError, LookupError, TypeError, RecursionError, PresynError):
+                set_aside(path, " is no manifest of this search", ", and its trials are drawn again, the same.")
+        trials = draw_trials(space)
+        rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in trials]
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"space": space.identity(), "trials": rows, "sha256": _digest(rows)}, indent=1))
         partial.replace(path)
-    return [Trial(**row) for row in rows]
+    except OSError as e:
+        raise PresynError(f"The manifest {path} cannot be written ({e.strerror}).") from None
+    return trials
 
 
-def _read(path: Path) -> list[dict[str, Any]] | None:
-    """The trials in a file; None if there is none, or it was damaged or changed."""
-    try:
-        frozen = json.loads(path.read_text())
-        return frozen["trials"] if frozen["sha256"] == _digest(frozen["trials"]) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
+def _read(path: Path, space: Space) -> list[Trial]:
+    """The trials in a file.
+
+    Raises:
+        ValueError, LookupError, TypeError, RecursionError, PresynError: they are not those of the space, or were changed.
+    """
+    frozen = json.loads(read_file(path, MOST_BYTES))
+    rows = frozen["trials"]
+    if frozen["space"] != json.loads(json.dumps(space.identity())) or frozen["sha256"] != _digest(rows):
+        raise ValueError("it is of another space, or was changed")
+    trials = [Trial(row["number"], row["seed"], row["params"]) for row in rows]
+    if [(t.number, t.seed, list(t.params)) for t in trials] != [
+        (i, SEARCH_SEEDS + i, list(space.search)) for i in range(space.trials)
+    ]:
+        raise ValueError("its trials are not those of the space")
+    if any(not d._contains(d.to_internal_repr(t.params[k])) for t in trials for k, d in space.search.items()):
+        raise ValueError("a value is outside its range")
+    return trials
 
 
 def _digest(rows: list[dict[str, Any]]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from presyn import PresynError
-from presyn.datasets import expand_home
 from presyn.errors import hide_passwords
+from presyn.files import expand_home
 
 
 def open_folder(address: str | Path) -> Any:

@@ -33,7 +33,7 @@ class Space:
         sampler_seed: The seed of Optuna's RandomSampler.
         sampler: random, or grid: every combination of the choices, in order.
         objective: By what trials are compared: mean_accuracy, or a figure by name, of which the last value counts.
-        direction: Whether to maximize or minimize it.
+        direction: Whether to maximize or minimize it; a file that does not say it gets what fits the objective.
     """
 
     name: str
@@ -60,6 +60,15 @@ class Space:
             **({} if self.objective == "mean_accuracy" else {"objective": self.objective}),
             **({} if self.direction == "maximize" else {"direction": self.direction}),
         }
+
+
+MINIMIZED = ("forgetting", "energy", "neuronal_energy", "loss")
+"""How the names of objectives begin of which less is better, unless a space says otherwise with direction."""
+
+
+def best_direction(objective: str) -> Literal["maximize", "minimize"]:
+    """What to do with an objective whose space does not say it."""
+    return "minimize" if objective.startswith(MINIMIZED) else "maximize"
 
 
 def method_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +135,7 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     if both:
         raise PresynError(f"{both[0]} is both fixed and searched: leave it out of one of them.")
     optional = {k: values[k] for k in _KEYS[4:] if k in values}
+    optional.setdefault("direction", best_direction(optional.get("objective", "mean_accuracy")))
     space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **optional)
     benchmark = make_run(space.method, space.benchmark, 0, space.fixed).benchmark
     if not benchmark.validation:

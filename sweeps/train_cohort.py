@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from presyn import MEASURES, Benchmark, Cohort, PresynError, Run, make_cohort
+from presyn import MEASURES, Benchmark, Cohort, PresynError, Record, Run, make_cohort
 from presyn.datasets import Dataset
 from presyn.device import memory_needed, usable_memory
 from presyn.graph import out_of_memory
 from presyn.measures import figure_names
+from presyn.schedule import make_segments
 from sweeps.checkpoints import Checkpoints, forget_files, read_file
 from sweeps.packing import Member
 
@@ -37,17 +38,26 @@ def resume_run(
     """
     for path in checkpoints.paths(run_id) if paths is None else paths:
         saved = (read_file(path) or {}).get(run_id)
-        if saved is not None and _is_measured(saved["record"], run):
+        if saved is not None and _is_usable(saved["record"], run):
             end = saved["record"] if saved["state"] is None else None
             return Member(run_id, run, path, len(saved["record"]["ended"])), end
     return Member(run_id, run), None
 
 
-def _is_measured(record: dict[str, Any], run: Run) -> bool:
-    """Whether what is wanted of a run was measured up to its checkpoint; another command may have wanted less."""
-    finished = record["status"] == "finished"
-    wanted = figure_names(m for m in run.benchmark.measures if MEASURES[m].every or finished)
-    return record["status"] in ("dropped", "diverged") or wanted <= record["figures"].keys()
+def _is_usable(values: dict[str, Any], run: Run) -> bool:
+    """Whether training the run can have given this record, and all that is wanted of it was measured up to its checkpoint.
+
+    Another command may have wanted less.
+    """
+    record = Record.from_dict(values)
+    try:
+        if not Record.__dataclass_fields__.keys() <= values.keys():
+            raise ValueError("it is not whole")
+        make_segments(run).check(record)
+    except ValueError:
+        return False
+    wanted = figure_names(m for m in run.benchmark.measures if MEASURES[m].every or record.status == "finished")
+    return record.status in ("dropped", "diverged") or wanted <= record.figures.keys()
 
 
 def resume_cohort(members: Sequence[Member], checkpoints: Checkpoints) -> tuple[list[Member], Ended]:
@@ -75,12 +85,20 @@ class Outcome(Enum):
     DONE = "all members are at their end"
     NO_MEMORY = "the device has no memory for it"
     GIVEN_AWAY = "some members are left to another worker"
+    RAISED = "the rule of a member raised an exception"
+    GONE = "a checkpoint was removed after it was looked for"
+
+
+class _RuleError(Exception):
+    """Training raised an exception that is no message for users; its text is one line that names it."""
 
 
 def train_members(
     members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report, share: float = 1.0
-) -> None:
-    """Train one cohort to its end, checkpointing after each segment; one that runs out of memory goes on in two halves.
+) -> dict[str, str]:
+    """Train one cohort to its end, checkpointing after each segment.
+
+    One that runs out of memory, or whose training raises an exception, goes on in two halves.
 
     Args:
         members: All of one shape, with the same number of segments behind them.
@@ -90,9 +108,13 @@ def train_members(
         report: Hears of each segment.
         share: The share of a GPU that this process was given.
 
+    Returns:
+        Run id -> the exception that its training raises, in one line with its configuration.
+
     Raises:
         PresynError: not even one network fits.
     """
+    failed: dict[str, str] = {}
     reported, given_away = set[str](), set[str]()
 
     def report_once(steps: int, ended: Ended) -> Collection[str]:
@@ -103,7 +125,13 @@ def train_members(
     waiting = _cut_to_memory(members, load, device, share)
     while waiting:
         group = [m for m in waiting.pop() if m.run_id not in given_away]
-        outcome = _train_group(group, checkpoints, load, device, report_once) if group else Outcome.DONE
+        try:
+            outcome = _train_group(group, checkpoints, load, device, report_once) if group else Outcome.DONE
+        except _RuleError as e:
+            outcome = Outcome.RAISED
+            if len(group) == 1:
+                failed[group[0].run_id] = f"{e}, with {_describe_run(group[0].run)}"
+                continue
         if outcome is Outcome.NO_MEMORY:
             _free_memory(group, device)
         if outcome is not Outcome.DONE:
@@ -111,8 +139,16 @@ def train_members(
             if ended:
                 report_once(0, ended)
             for same in group_by_segments(remaining):
-                half = (len(same) + 1) // 2 if outcome is Outcome.NO_MEMORY else len(same)
+                half = (len(same) + 1) // 2 if outcome in (Outcome.NO_MEMORY, Outcome.RAISED) else len(same)
                 waiting += [g for g in (same[half:], same[:half]) if g]
+    return failed
+
+
+def _describe_run(run: Run) -> str:
+    """A run in a few words: what it is and the options that tell it from others of its cohort."""
+    varying = {name: getattr(run.options, name) for name in run.options.varying()}
+    options = ", ".join(f"{name} {value:.6g}" for name, value in varying.items())
+    return f"{run.method} on {run.benchmark.name}, seed {run.seed}, {options}"
 
 
 def _cut_to_memory(members: Sequence[Member], load: Load, device: torch.device, share: float) -> list[list[Member]]:
@@ -145,6 +181,7 @@ class _SegmentWriter:
     Attributes:
         steps: Network steps of the segment that is being trained.
         given_away: Ids of runs that are left to another worker.
+        settling: Whether a segment is being reported.
     """
 
     def __init__(self, members: Sequence[Member], checkpoints: Checkpoints, report: Report, thread: Executor) -> None:
@@ -152,6 +189,7 @@ class _SegmentWriter:
         self.checkpoints, self.report, self.thread = checkpoints, report, thread
         self.given_away = set[str]()
         self.steps = 0
+        self.settling = False
         self._writing: Future | None = None
         self._unreported: tuple[int, Ended] = (0, [])
 
@@ -159,8 +197,10 @@ class _SegmentWriter:
         """Report the latest segment if its checkpoint is written, or when it is."""
         if self._writing is not None and (wait or self._writing.done()):
             writing, self._writing = self._writing, None
+            self.settling = True  # what is raised from here on is not the fault of a rule
             writing.result()
             self.given_away.update(self.report(*self._unreported))
+            self.settling = False
 
     def write(self, cohort: Cohort) -> set[str]:
         """Begin to write the segment that a cohort has made; returns the ids of the runs that go on."""
@@ -199,7 +239,10 @@ def _train_group(
 
         try:
             runs, data = [m.run for m in members], load(members[0].run.benchmark)
-            cohort = make_cohort(runs, data, device, _read_saved(members) or None)
+            saved = _read_saved(members)
+            if saved is not None and len(saved) < len(runs):
+                return Outcome.GONE
+            cohort = make_cohort(runs, data, device, saved)
             while not cohort.done:
                 cohort.train_segment(count_steps)
                 remaining = writer.write(cohort)
@@ -207,16 +250,25 @@ def _train_group(
                     writer.settle(wait=True)
                 if writer.given_away & remaining:
                     return Outcome.GIVEN_AWAY
-        except RuntimeError as e:
-            if not out_of_memory(e):
+        except (PresynError, OSError):
+            raise
+        except Exception as e:
+            if writer.settling:
+                raise
+            if out_of_memory(e):
+                writer.settle(wait=True)
+                return Outcome.NO_MEMORY
+            if device.type != "cpu" and isinstance(e, RuntimeError):  # it may be the device's, which fails for all from now on
                 raise
             writer.settle(wait=True)
-            return Outcome.NO_MEMORY
+            lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+            raise _RuleError(f"{type(e).__name__}: {lines[-1]}" if lines else type(e).__name__) from e
     return Outcome.DONE
 
 
-def _read_saved(members: Sequence[Member]) -> list[dict[str, Any]]:
-    """What the checkpoints of members hold of them."""
-    saved = [(read_file(m.checkpoint) or {})[m.run_id] for m in members if m.checkpoint]
+def _read_saved(members: Sequence[Member]) -> list[dict[str, Any]] | None:
+    """What the checkpoints of members hold of them, without those whose file is gone by now; None where they have none."""
+    files = [(m.run_id, read_file(m.checkpoint) or {}) for m in members if m.checkpoint]
     forget_files()
-    return saved
+    # A checkpoint of an earlier version names a run only once, in front of what was saved of it.
+    return [{"run": run_id, **saved[run_id]} for run_id, saved in files if run_id in saved] if files else None

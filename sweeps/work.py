@@ -146,6 +146,10 @@ class Work:
         for m in lease.members if lease else ():
             self.failed[m.run_id] = reason
 
+    def fail_runs(self, reasons: Mapping[str, str]) -> None:
+        """The training of some runs raises an exception, each for its own reason: another worker would not get further."""
+        self.failed |= reasons
+
     def leave_out(self, worker: str, node: str, reason: str) -> None:
         """A node cannot train: what its worker had goes elsewhere, and nothing more comes to it."""
         self.left_out[node] = reason

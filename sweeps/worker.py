@@ -47,19 +47,22 @@ def run_worker(config: dict[str, Any], setup: Setup, work: Any) -> None:
                     tune.report({"ended": ended, "where": provenance_here(device, members, cluster.tf32)})
                 return ask("report_segment", name, steps, [run_id for run_id, _ in ended])
 
-            _train(cohort, setup, device, report)
+            if failed := _train(cohort, setup, device, report):
+                ask("fail_runs", failed)
     except NodeError as e:
         ask("leave_out", name, node, f"{socket.gethostname()}: {e}")
     except PresynError as e:
         ask("give_up", name, f"{socket.gethostname()}: {e}")
 
 
-def _train(cohort: Sequence[Member], setup: Setup, device: torch.device, report: Any) -> None:
-    """Train the runs of a cohort from wherever their checkpoints stand now."""
+def _train(cohort: Sequence[Member], setup: Setup, device: torch.device, report: Any) -> dict[str, str]:
+    """Train the runs of a cohort from wherever their checkpoints stand now; returns run id -> why, of those that raise."""
     members, ended = resume_cohort(cohort, setup.checkpoints)
     given_away = set(report(0, ended)) if ended else set()
+    failed: dict[str, str] = {}
     for group in group_by_segments([m for m in members if m.run_id not in given_away]):
-        train_members(group, setup.checkpoints, setup.load, device, report, setup.cluster.gpu_share)
+        failed |= train_members(group, setup.checkpoints, setup.load, device, report, setup.cluster.gpu_share)
+    return failed
 
 
 def last_line(e: BaseException | str) -> str:

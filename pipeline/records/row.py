@@ -15,8 +15,6 @@ from presyn.runs import identify
 ENDS = ("finished", "dropped", "diverged")
 """What a run can come to. The last two are lost: their accuracies are in no table."""
 PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device", "code")
-LATEST = 1e11
-"""Seconds of unix time, or of a segment, that no run reaches."""
 ROUNDED = 1e-4
 """How far a mean may be from that of accuracies which were rounded."""
 COLUMNS = (
@@ -207,23 +205,11 @@ def check(row: Row) -> None:
     record = row.record
     if record.status not in ENDS:
         raise ValueError(f"its status is not one of {', '.join(ENDS)}")
-    tested = [a for line in record.accuracy for a in line if a is not None]
-    if any(isinstance(a, bool) or not 0 <= a <= 1 for a in tested):
-        raise ValueError("its accuracies are not from 0 to 1")
-    if not len(record.loss) == len(record.seconds) == len(record.ended) >= len(record.accuracy):
-        raise ValueError("its series are not as long as each other")
-    if not all(map(_is_number, record.loss)) or not all(map(_is_time, (*record.seconds, *record.ended))):
-        raise ValueError("its loss or times are not numbers that they can be")
+    record.check()
     data_sha256, rules_version = row.provenance["data_sha256"], row.provenance["rules_version"]
-    if not isinstance(record.reason, str) or not isinstance(data_sha256, str) or int(rules_version) < 0:
-        raise ValueError("its reason or provenance is not what it should be")
-    if any(
-        not isinstance(v, list) or not 1 <= len(v) <= record.segments or not _are_numbers(v) for v in record.figures.values()
-    ):
-        raise ValueError("its figures are not series over its segments")
+    if not isinstance(data_sha256, str) or int(rules_version) < 0:
+        raise ValueError("its provenance is not what it should be")
     finished = record.status == "finished"
-    if finished and (not record.accuracy or not record.accuracy[-1] or None in record.accuracy[-1]):
-        raise ValueError("its accuracies are not those of a run that finished")
     has_mean = row.mean_accuracy is not None
     if has_mean is not finished or finished and not _is_near(row.mean_accuracy, record.mean_accuracy, ROUNDED):
         raise ValueError("its mean_accuracy is not that of its accuracies")
@@ -244,19 +230,6 @@ def check_provenance(row: Row) -> None:
         raise ValueError("its git_dirty is neither True nor False")
     if not isinstance(told["rules_version"], int) or isinstance(told["rules_version"], bool):
         raise ValueError("its rules_version is not a whole number")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_time(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < LATEST
-
-
-def _are_numbers(values: list[Any]) -> bool:
-    """Whether these are numbers, or lists of them."""
-    return all(_are_numbers(v) if isinstance(v, list) else _is_number(v) for v in values)
 
 
 def _is_near(value: float | None, derived: float | None, slack: float) -> bool:

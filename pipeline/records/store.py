@@ -23,6 +23,7 @@ from pipeline.records.files import file_lock, write_whole
 from pipeline.records.row import Row
 from presyn import RULES_VERSION, PresynError, Run
 from presyn.code_digest import digest_method
+from sweeps.checkpoints import STORE_FOLDER, Checkpoints
 from sweeps.files import set_aside
 
 
@@ -97,7 +98,7 @@ class Store:
         self.root = root
         self.results = root / "results"
         self.manifests = root / "manifests"
-        self.checkpoints = root / "checkpoints" if checkpoints is None else checkpoints
+        self.checkpoints = root / STORE_FOLDER if checkpoints is None else checkpoints
         self.stages = root / "stages"
         try:
             self.results.mkdir(parents=True, exist_ok=True)
@@ -120,6 +121,11 @@ class Store:
             return path.read_text().strip()
         except OSError as e:
             raise self._unwritable(e) from None
+
+    def session_checkpoints(self, session: str = "") -> Checkpoints:
+        """The checkpoints of this store's runs, for a session that writes some or none."""
+        is_own_folder = self.checkpoints == self.root / STORE_FOLDER
+        return Checkpoints(self.checkpoints, session, "" if is_own_folder else self.id)
 
     def _unwritable(self, e: OSError) -> PresynError:
         return PresynError(

@@ -31,7 +31,7 @@ class Cluster:
     ray_address: str | None = None
     """a Ray cluster, or local to start Ray here (RAY_ADDRESS; default one that runs on this node, else Ray is started here)"""
     cpus: int = 1
-    """cores that a cohort takes"""
+    """cores that a cohort takes; the same bits are promised for 1, because more threads add in another order"""
     gpu_share: float = 1.0
     """share of a GPU that a cohort takes"""
     cohort: int | None = None
@@ -71,7 +71,9 @@ def provenance_here(device: "torch.device", members: int, tf32: bool) -> dict[st
     from presyn.fuse import training_notes
 
     precision = ["tf32"] if tf32 and device.type == "cuda" else []
-    description = ", ".join([str(device), *precision, *training_notes(device.type)])
+    threads = torch.get_num_threads()
+    several = [f"{threads} threads"] if device.type == "cpu" and threads > 1 else []
+    description = ", ".join([str(device), *precision, *several, *training_notes(device.type)])
     processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "host": socket.gethostname(),
@@ -106,6 +108,13 @@ def prepare_process(cluster: Cluster, device_name: str | None = None) -> "torch.
         if cluster.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(cluster.gpu_share)
     return device
+
+
+def describe_threads(cluster: Cluster) -> str:
+    """What to say of the threads that a cohort takes; nothing where it takes one."""
+    if cluster.cpus == 1:
+        return ""
+    return f"with --cpus {cluster.cpus} results on a CPU may differ in their last bits from those of one core; rows say so"
 
 
 def new_session() -> str:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +91,20 @@ def join_cluster(cluster: Cluster, log: Path, say: Callable[[str], None]) -> boo
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_code_for_workers())
         else:
             _start_local(ray)
-    except (ConnectionError, RuntimeError, OSError, ValueError) as e:
+    except PresynError:
+        raise
+    except Exception as e:  # Ray raises what its parts do
         place = f"joined at {address}" if address else "started on this machine"
-        raise PresynError(f"Ray cannot be {place}: {str(e).strip().splitlines()[0]} (more in {log})") from None
+        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise PresynError(f"Ray cannot be {place}: {reason} (more in {log})") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end this process without a word
-    _watch(ray.get_runtime_context().gcs_address)
     if address:
         say(f"{describe(address)}. Should it end, the same command goes on.")
     return address is not None
 
 
 def _start_local(ray: Any) -> None:
-    root = str(Path(presyn.__file__).parent.parent)
     has_token = any(os.environ.get(n) for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if not has_token:  # else Ray writes one to ~/.ray, after which every Ray of this user wants it
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -114,8 +115,17 @@ def _start_local(ray: Any) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=_short_folder(),
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}},
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(_folders_of_code())}},
     )
+
+
+def _folders_of_code() -> list[str]:
+    """Where workers find this code and the user's.
+
+    An empty entry would be the folder in which a worker happens to work, and a random.py there would stand for Python's own.
+    """
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [str(Path(presyn.__file__).parent.parent), *(str(Path(folder).absolute()) for folder in folders if folder)]
 
 
 LONGEST_FOLDER = 40
@@ -123,9 +133,11 @@ LONGEST_FOLDER = 40
 
 
 def _short_folder() -> str | None:
-    """Where Ray keeps its sockets, if the folder for temporary files is too deep for that, as on some clusters; else None."""
+    """Where Ray keeps its sockets, if the usual folder is too deep for that or belongs to somebody else; else None."""
     usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(usual) <= LONGEST_FOLDER:
+    folder = Path(usual) / "ray"
+    is_usable = os.access(folder, os.W_OK | os.X_OK) or not folder.exists()
+    if len(usual) <= LONGEST_FOLDER and is_usable:
         return None
     return f"{'/tmp' if os.access('/tmp', os.W_OK) else '/dev/shm'}/ray-{os.getuid()}"
 
@@ -206,22 +218,35 @@ def describe(address: str) -> str:
     return f"joined Ray at {address}: {len(nodes)} node{'s' * (len(nodes) != 1)}, {devices}"
 
 
-def _watch(address: str) -> None:
-    """End this process with one line when the cluster is away; Ray would end it with a page, or hang."""
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """A context in which runs are trained on the cluster; should it be away meanwhile, this process ends with one line.
 
-    def watch() -> None:
-        last_answer = time.monotonic()
-        while True:
-            time.sleep(3)
-            if _answers(address):
-                last_answer = time.monotonic()
-            elif time.monotonic() - last_answer > AWAY_SECONDS:
-                print(
-                    f"\npresyn: the Ray cluster at {address} is gone: its head does not answer. What is finished is in the "
-                    "store. Start the cluster again if it was one, then run the same command again: it goes on.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                os._exit(1)
+    Ray would end it with a page, or hang. Outside this context, and after somebody has shut Ray down, nothing is ended.
+    """
+    import ray
 
-    threading.Thread(target=watch, daemon=True, name="watch of Ray").start()
+    address, over = ray.get_runtime_context().gcs_address, threading.Event()
+    threading.Thread(target=_watch, args=(address, over), daemon=True, name="watch of Ray").start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(address: str, over: threading.Event) -> None:
+    """End this process when nothing has answered at the address for a while, before it is over."""
+    import ray
+
+    last_answer = time.monotonic()
+    while not over.wait(3) and ray.is_initialized():
+        if _answers(address):
+            last_answer = time.monotonic()
+        elif time.monotonic() - last_answer > AWAY_SECONDS and not over.is_set():
+            print(
+                f"\npresyn: the Ray cluster at {address} is gone: its head does not answer. What is finished is in the "
+                "store. Start the cluster again if it was one, then run the same command again: it goes on.",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)

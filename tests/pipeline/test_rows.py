@@ -239,13 +239,13 @@ def test_two_files_that_contradict_each_other_are_refused(tmp_path):
 def test_a_row_of_changed_code_is_another_run_and_says_so(home, here, capsys, monkeypatch):
     """An edited rule: the same command trains anew, and no table takes rows of two rules for one another in silence."""
     words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "--set", "epochs=1", "tasks=1", "--rows"]
-    assert main([*words, "first.csv"]) == 0 and "0 in the store, 1 to train" in capsys.readouterr().err
-    assert main([*words, "first.csv"]) == 0 and "1 in the store, 0 to train" in capsys.readouterr().err
+    assert main([*words, "first.csv"]) == 0 and "0 read from the store, 1 trained" in capsys.readouterr().err
+    assert main([*words, "first.csv"]) == 0 and "1 read from the store, 0 trained" in capsys.readouterr().err
     monkeypatch.setattr("presyn.runs.changed_code", lambda method: "0123456789abcdef")
     monkeypatch.setattr("pipeline.records.store.digest_method", lambda method: "0123456789abcdef")
     assert main([*words, "second.csv"]) == 0
     said = capsys.readouterr().err
-    assert "0 in the store, 1 to train" in said
+    assert "0 read from the store, 1 trained" in said
     assert "1 of the 1 runs of run were trained by changed code of sgd (0123456789abcdef)." in " ".join(said.split())
     first, second = (pd.read_csv(f"{name}.csv") for name in ("first", "second"))
     assert first.run_id[0] != second.run_id[0] and second.code[0] == "0123456789abcdef"

@@ -1,5 +1,7 @@
 """What is recorded of a run."""
 
+import time
+
 import pytest
 import torch
 
@@ -75,3 +77,15 @@ def test_the_loss_of_a_part_is_that_of_its_last_epoch(tiny):
         for n in (1, 2)
     ]
     assert all(loss > 0 for losses_of_run in losses for loss in losses_of_run) and losses[1][0] < losses[0][0]
+
+
+@pytest.mark.parametrize("clock", [lambda real: real - 300.0, lambda real: -1e6, lambda real: 4e9])
+def test_a_clock_that_is_set_while_a_segment_is_trained_changes_no_duration(tiny, monkeypatch, clock):
+    cohort = Cohort([make_run("sgd", "split-digits", 1, {"epochs": 1, "tasks": 2, "hidden": [8]})], tiny, torch.device("cpu"))
+    cohort.train_segment()
+    real = time.time()
+    monkeypatch.setattr("presyn.training.time.time", lambda: clock(real))
+    cohort.train_segment()
+    (record,) = cohort.records
+    record.check()
+    assert record.status == "finished" and all(0 <= seconds < 60 for seconds in record.seconds)

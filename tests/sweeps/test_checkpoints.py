@@ -1,14 +1,18 @@
 """Checkpoints are read whole or not at all, sessions write apart, and kept states are no checkpoints."""
 
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
 import torch
-from sessions import finish, interrupted
+from sessions import CPU, finish, interrupted, outcomes
 
 from presyn import PresynError, make_run
-from sweeps.checkpoints import FILES_KEPT, Checkpoints, forget_files, read_file, segments_in_name
+from sweeps.checkpoints import FILES_KEPT, Checkpoints, _checksum, forget_files, read_file, segments_in_name
 from sweeps.remote import open_folder
-from sweeps.train_cohort import resume_run
+from sweeps.train_cohort import resume_cohort, resume_run, train_members
 
 
 def test_a_damaged_checkpoint_costs_one_segment(runs, tmp_path):
@@ -49,7 +53,10 @@ def test_a_node_that_does_not_share_the_store_says_so(tmp_path):
 
 
 def test_a_checkpoint_with_any_bit_flipped_is_read_whole_or_not_at_all(tmp_path):
-    saved = {"record": {"status": "training", "ended": [1.0, 2.0]}, "state": {"weights": torch.arange(40.0)}}
+    saved = {
+        "record": {"status": "training", "loss": [0.2, 0.1], "seconds": [1.0, 1.0], "ended": [1.0, 2.0]},
+        "state": {"weights": torch.arange(40.0)},
+    }
     checkpoints = Checkpoints(tmp_path, "s")
     checkpoints.open()
     checkpoints.save({"run": saved})
@@ -142,3 +149,153 @@ def test_kept_states_are_never_taken_for_checkpoints_nor_removed_with_them(open_
         path.rename(path.with_suffix(".renamed"))
     later.close()
     assert len(list((tmp_path / "elsewhere" / "states").iterdir())) == 2, "whatever people make of their names"
+
+
+def worst_cases():
+    """Changes of a record after one segment of three tasks that no training can have made."""
+    return [
+        {"accuracy": [[9.0, None, None]]},
+        {"accuracy": [[float("nan"), None, None]]},
+        {"accuracy": [[-0.1, None, None]]},
+        {"accuracy": [[True, None, None]]},
+        {"accuracy": [["0.9", None, None]]},
+        {"accuracy": [[0.5, 0.5, None]]},
+        {"accuracy": [[0.5, None]]},
+        {"accuracy": [[0.5, None, None]] * 2},
+        {"accuracy": []},
+        {"accuracy": 3},
+        {"accuracy": [3]},
+        {"loss": []},
+        {"loss": [None]},
+        {"loss": [0.1, 0.1]},
+        {"seconds": [-1.0]},
+        {"seconds": [float("inf")]},
+        {"ended": [1e300]},
+        {"ended": ["today"]},
+        {"figures": []},
+        {"figures": {"mean_p": 3}},
+        {"figures": {"mean_p": []}},
+        {"figures": {"mean_p": ["a"]}},
+        {"status": "finished"},
+        {"status": "perfect"},
+        {"status": None},
+        {"reason": 3},
+    ]
+
+
+@pytest.mark.parametrize("change", worst_cases(), ids=str)
+def test_a_record_that_training_cannot_have_given_is_not_believed(runs, tmp_path, change):
+    checkpoints = Checkpoints(tmp_path, "s")
+    interrupted(runs, checkpoints, 1)
+    saved = read_file(checkpoints.paths("id0")[0])
+    saved["id0"]["record"] = saved["id0"]["record"] | change
+    checkpoints.save(saved, list(runs))
+    forget_files()
+    member, end = resume_run("id0", runs["id0"], checkpoints)
+    assert (member.segments, end) == (0, None)
+    del saved["id0"]["record"]["figures"]
+    checkpoints.save(saved, list(runs))
+    forget_files()
+    assert resume_run("id0", runs["id0"], checkpoints)[0].segments == 0
+    saved["id0"] = {"record": saved["id0"]["record"] | {"status": "finished"}, "state": None}
+    checkpoints.save(saved, list(runs))
+    forget_files()
+    assert resume_run("id0", runs["id0"], checkpoints)[1] is None, "nor as the end of a run"
+
+
+def write_raw(path, run_ids, content):
+    first = run_ids + b"\n"
+    path.write_bytes(first + content + _checksum(first, content))
+
+
+def test_a_checkpoint_that_stands_for_more_than_it_holds_is_not_unpacked(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "s")
+    checkpoints.open()
+    record = {"status": "training", "loss": [0.1], "seconds": [1.0], "ended": [1.0]}
+    path = tmp_path / "s" / f"{'a' * 16}-00001.pt"
+    endless = torch.zeros(1).expand(10**13)  # 40 TB that are one number
+    for state, whole in ((torch.zeros(4), True), (endless, False), (torch.zeros(3).to_sparse(), False)):
+        buffer = io.BytesIO()
+        torch.save({"id": {"record": record, "state": {"weights": state}}}, buffer)
+        write_raw(path, b'["id"]', buffer.getvalue())
+        forget_files()
+        assert (read_file(path) is not None) is whole
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("archive/data.pkl", bytes(1 << 27))
+    write_raw(path, b'["id"]', buffer.getvalue())
+    forget_files()
+    assert read_file(path) is None
+
+
+def test_what_is_no_checkpoint_is_left_alone(runs, tmp_path):
+    checkpoints = Checkpoints(tmp_path, "s")
+    interrupted(runs, checkpoints, 1)
+    os.mkfifo(tmp_path / "s" / f"{'b' * 16}-00001.pt")
+    (tmp_path / "s" / f"{'c' * 16}-00001.pt").symlink_to("/dev/zero")
+    (tmp_path / "s" / f"{'d' * 16}-00001.pt").mkdir()
+    for name in ("mine.pt", "model-best.pt", f"{'e' * 16}-١.pt"):
+        (tmp_path / "s" / name).write_bytes(b'["id0"]\n')
+    assert {i: len(paths) for i, paths in checkpoints.index().items()} == dict.fromkeys(runs, 1)
+    checkpoints.remove(*runs)
+    assert (tmp_path / "s" / "mine.pt").exists()
+
+
+def test_a_checkpoint_with_a_damaged_head_is_removed(runs, tmp_path):
+    for flips in range(2, 36, 8):
+        checkpoints = Checkpoints(tmp_path / str(flips), "s")
+        interrupted(runs, checkpoints, 1)
+        (path,) = (tmp_path / str(flips)).glob("*/*.pt")
+        damaged = bytearray(path.read_bytes())
+        damaged[flips] ^= 1
+        path.write_bytes(damaged)
+        checkpoints.remove("another")
+        assert not path.exists()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_and_removed(runs, tmp_path):
+    checkpoints = Checkpoints(tmp_path, "s")
+    interrupted(runs, checkpoints, 2)
+    for path in tmp_path.glob("*/*.pt"):
+        first, rest = path.read_bytes().split(b"\n", 1)
+        write_raw(path, first.split(b" crc32:")[0], rest[:-14])
+    forget_files()
+    assert resume_run("id0", runs["id0"], checkpoints)[0].segments == 2
+    checkpoints.remove(*runs)
+    assert not list(tmp_path.glob("*/*.pt"))
+
+
+def test_stores_that_share_a_folder_leave_each_other_alone(runs, open_place, tmp_path):
+    first, second = (Checkpoints(open_place("shared"), f"session-{store}", store) for store in ("one", "two"))
+    first.open()
+    interrupted(runs, second, 2)
+    before = sorted((tmp_path / "shared" / "two.session-two").iterdir())
+    assert first.index() == {} and sorted(second.index()) == sorted(runs)
+    records = finish(runs, first)
+    first.remove(*runs)
+    first.close()
+    assert not (tmp_path / "shared" / "one.session-one").exists()
+    assert sorted((tmp_path / "shared" / "two.session-two").iterdir()) == before
+    second.check_shared()
+    later = Checkpoints(open_place("shared"), "later", "one")
+    later.open()
+    second.close()
+    later.check_shared()
+    assert outcomes(records) == outcomes(finish(runs, later))
+
+
+def test_a_checkpoint_that_is_removed_between_two_looks_costs_its_segments(runs, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, "s")
+    whole = finish(runs, Checkpoints(tmp_path / "whole", "s"))
+    interrupted(runs, checkpoints, 1)
+    members, _ = resume_cohort([resume_run(i, run, checkpoints)[0] for i, run in runs.items()], checkpoints)
+    checkpoints.remove("id1")
+    forget_files()
+    records = {}
+
+    def report(steps, ended):
+        records.update(ended)
+        return ()
+
+    train_members(members, checkpoints, lambda benchmark: benchmark.load(), CPU, report)
+    assert outcomes(records) == outcomes(whole)

@@ -1,13 +1,18 @@
 """What a cluster offers and takes: slots, kinds of devices, how it is found, and what a node is looked at for."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+import presyn
 from presyn import PresynError, load
 from presyn.datasets import digest_dataset
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError
-from sweeps.cluster.join import _explain, find_cluster
+from sweeps.cluster.join import _explain, _folders_of_code, _short_folder, _watch, find_cluster
 from sweeps.cluster.nodes import Images, Setup, digest_code, look_at_node, prepare_device
 
 
@@ -49,6 +54,29 @@ def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")  # left behind by one that was killed
     assert find_cluster(None) is None
+
+
+@pytest.mark.parametrize("path", [None, "", "root:", ":root", "root::root", ":"])
+def test_workers_never_look_for_code_in_the_folder_they_work_in(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH") if path is None else monkeypatch.setenv("PYTHONPATH", path)
+    folders = _folders_of_code()
+    assert all(Path(folder).is_absolute() and Path(folder) != tmp_path for folder in folders)
+    assert folders[0] == str(Path(presyn.__file__).parent.parent)
+    assert (str(tmp_path / "root") in folders) is ("root" in (path or ""))
+
+
+def test_the_watch_of_a_cluster_ends_nothing_once_the_work_is_over(monkeypatch):
+    ended = []
+    monkeypatch.setattr("sweeps.cluster.join.os._exit", ended.append)
+    monkeypatch.setattr("sweeps.cluster.join.AWAY_SECONDS", -1.0)
+    ray = SimpleNamespace(is_initialized=lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    over = SimpleNamespace(wait=lambda seconds: False, is_set=lambda: False)
+    _watch("127.0.0.1:1", over)  # somebody shut Ray down
+    ray.is_initialized = lambda: True
+    _watch("127.0.0.1:1", SimpleNamespace(wait=lambda seconds: True, is_set=lambda: True))  # the work is over
+    assert ended == []
 
 
 @pytest.mark.parametrize(
@@ -96,3 +124,12 @@ def test_images_that_changed_on_the_way_are_refused(setup, monkeypatch):
     assert images.fetch() is data
     with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
         Images("digits", data, "another digest").fetch()
+
+
+def test_a_folder_of_ray_that_is_somebody_elses_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", "/x")
+    monkeypatch.setattr("sweeps.cluster.join.Path.exists", lambda path: True)
+    monkeypatch.setattr("sweeps.cluster.join.os.access", lambda path, mode: str(path) != "/x/ray")
+    assert _short_folder().startswith("/tmp/ray-")
+    monkeypatch.setattr("sweeps.cluster.join.os.access", lambda path, mode: True)
+    assert _short_folder() is None

@@ -1,9 +1,13 @@
 """Execution without Ray: going on from whatever a killed session left behind."""
 
+import pytest
 import torch
 from sessions import finish, interrupted, outcomes
 
+from presyn import load, train
 from sweeps.checkpoints import Checkpoints
+from sweeps.cluster import Cluster
+from sweeps.execute import train_in_process
 from sweeps.train_cohort import resume_run
 
 
@@ -29,13 +33,25 @@ def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again(runs
     assert record is not None and record["status"] == "finished" and member.segments == 3
 
 
-def test_more_threads_change_no_bit(runs, tmp_path):
+@pytest.mark.parametrize("threads", [2, 8])
+def test_the_threads_of_this_process_change_no_bit_and_stay(runs, tmp_path, threads):
+    whole = finish(runs, Checkpoints(tmp_path / "one", "s"))
     before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        outcome = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            outcome.append(outcomes(finish(runs, Checkpoints(tmp_path / str(threads), "s"))))
+        assert outcomes(finish(runs, Checkpoints(tmp_path / "more", "s"))) == outcomes(whole)
+        seen = []
+        records = train(list(runs.values()), load("digits"), "cpu", lambda steps: seen.append(torch.get_num_threads()))
+        assert set(seen) == {1}
+        assert [r.loss for r in records] == [whole[i]["loss"] for i in runs]
+        assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert outcome[0] == outcome[1]
+
+
+def test_more_threads_that_are_asked_for_are_said_and_stand_in_the_rows(runs, tmp_path, capsys):
+    places = []
+    run = {"id0": runs["id0"]}
+    train_in_process(run, Checkpoints(tmp_path, "s"), Cluster(cpus=2), lambda i, r, place: places.append(place), lambda n: None)
+    assert [place["device"] for place in places] == ["cpu, 2 threads"]
+    assert "with --cpus 2 results on a CPU may differ" in capsys.readouterr().err

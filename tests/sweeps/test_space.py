@@ -1,5 +1,6 @@
 """Search spaces are checked on load, and draw the same configurations for ever."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from presyn import PresynError, Record
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.files import read_benchmark
-from sweeps.manifest import draw_trials, frozen_trials, trial_runs
+from sweeps.manifest import _digest, draw_trials, frozen_trials, trial_runs
 from sweeps.space import read_space, space_names
 from sweeps.study import make_study, store_study
 
@@ -226,3 +227,63 @@ def test_two_spaces_of_one_name_have_a_study_each(write, tmp_path):
     assert [len(s) for s in studies] == [1, 2, 2]
     times = optuna.load_study(study_name=studies[0][0], storage=f"sqlite:///{path}").trials[0]
     assert (times.datetime_start.timestamp(), times.datetime_complete.timestamp()) == (998.0, 1000.0)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/null", "."])
+def test_what_is_no_regular_file_is_refused_before_it_is_read(tmp_path, target):
+    path = tmp_path / "endless.yaml"
+    path.symlink_to(target)
+    for read in (read_space, read_benchmark):
+        with pytest.raises(PresynError, match="endless.yaml is a .*, not a file"):
+            read(str(path))
+    for read in (read_space, read_benchmark):
+        with pytest.raises(PresynError, match="null character"):
+            read("a\0b.yaml")
+
+
+def test_a_short_file_that_stands_for_endless_values_is_refused(tmp_path):
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
+    (tmp_path / "laughs.yaml").write_text("\n".join(lines))
+    with pytest.raises(PresynError, match="laughs.yaml holds more than 200,000 values"):
+        read_space(str(tmp_path / "laughs.yaml"))
+
+
+def test_a_manifest_of_another_search_is_not_believed(tmp_path, capsys):
+    space = replace(read_space("presynaptic-permuted-digits"), trials=3)
+    other = replace(space, sampler_seed=7)
+    trials = frozen_trials(space, tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_text()
+    frozen_trials(other, tmp_path / "other")
+    (stranger,) = (tmp_path / "other").iterdir()
+
+    def changed(**changes):
+        frozen = json.loads(whole)
+        frozen["trials"][1] |= changes
+        return json.dumps(frozen | {"sha256": _digest(frozen["trials"])})
+
+    bad = ["[]", "{", stranger.read_text(), "[" * 100_000, "{}", '{"space": 1, "trials": 2, "sha256": 3}']
+    bad += [changed(number=2), changed(seed=-1), changed(params={})]
+    bad += [changed(params=trials[1].params | {"p_up": value}) for value in (9.0, float("nan"), "x", None, [1])]
+    for text in bad:
+        path.write_text(text)
+        assert frozen_trials(space, tmp_path) == trials
+        assert "is no manifest of this search; it is set aside" in capsys.readouterr().err
+        assert path.read_text() == whole, "and frozen again"
+
+
+@pytest.mark.parametrize(
+    ("says", "direction"),
+    [
+        ("objective: forgetting", "minimize"),
+        ("objective: forgetting\ndirection: maximize", "maximize"),
+        ("objective: mean_accuracy", "maximize"),
+        ("", "maximize"),
+        ("objective: energy", "minimize"),
+        ("objective: neuronal_energy", "minimize"),
+        ("objective: information", "maximize"),
+    ],
+)
+def test_an_objective_of_which_less_is_better_is_minimised(write, says, direction):
+    text = GOOD.replace("epochs: 1}", "epochs: 1, measures: [energy, output]}")
+    assert read_space(str(write(f"{text}\n{says}\n"))).direction == direction

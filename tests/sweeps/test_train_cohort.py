@@ -8,7 +8,10 @@ from sessions import CPU, SETTINGS, finish, interrupted, outcomes
 
 from presyn import Cohort, PresynError, load, make_run
 from presyn.device import memory_needed
+from presyn.methods.presynaptic import Presynaptic
 from sweeps.checkpoints import Checkpoints, read_file
+from sweeps.cluster import Cluster
+from sweeps.execute import train_in_process
 from sweeps.packing import Member
 from sweeps.train_cohort import resume_cohort, resume_run
 
@@ -93,6 +96,48 @@ def test_the_checkpoint_of_a_segment_is_written_while_the_next_one_is_trained(ru
     monkeypatch.setattr(Cohort, "train_segment", train_segment)
     assert len(finish(runs, Checkpoints(tmp_path, "s"))) == 3
     assert events.index("segment 2") < events.index("written") and events.count("written") == 3
+
+
+def test_a_member_whose_rule_raises_is_told_apart_and_the_others_end_well(tmp_path, monkeypatch):
+    values = {f"id{s}": 0.02 + 0.01 * s for s in range(7)}
+    runs = {i: make_run("presynaptic", "permuted-digits", 1, SETTINGS | {"p_up": p_up}) for i, p_up in values.items()}
+    whole = finish(runs, Checkpoints(tmp_path / "whole", "s"))
+    end_task = Presynaptic.end_task
+
+    def raise_above(method, state, *arguments):
+        if float(method.h.p_up.max()) > 0.06:
+            raise ZeroDivisionError("a bug in a rule")
+        end_task(method, state, *arguments)
+
+    monkeypatch.setattr(Presynaptic, "end_task", raise_above)
+    records = {}
+    with pytest.raises(PresynError) as e:
+        train_in_process(
+            runs,
+            Checkpoints(tmp_path, "s"),
+            Cluster(),
+            lambda i, record, place: records.update({i: record}),
+            lambda steps: None,
+        )
+    good = [i for i, p_up in values.items() if p_up <= 0.06]
+    assert outcomes(records) == outcomes({i: whole[i] for i in good}), "the others, bit for bit"
+    message = str(e.value)
+    assert "\n" not in message and message.count("ZeroDivisionError: a bug in a rule") == len(values) - len(good)
+    assert "p_up 0.07" in message and "p_up 0.05" not in message
+
+
+def test_an_error_of_whoever_hears_of_a_segment_is_not_taken_for_one_of_a_rule(runs, tmp_path):
+    def on_end(*arguments):
+        raise ConnectionResetError("the driver is gone") if len(arguments) == 3 else AssertionError
+
+    with pytest.raises(ConnectionResetError):
+        train_in_process(runs, Checkpoints(tmp_path, "s"), Cluster(), on_end, lambda steps: None)
+
+    def on_steps(steps):
+        raise LookupError("a bug in a progress bar")
+
+    with pytest.raises(LookupError):
+        train_in_process(runs, Checkpoints(tmp_path / "t", "s"), Cluster(), lambda *a: None, on_steps)
 
 
 def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path):
