@@ -120,7 +120,9 @@ def choose_device(name: str | torch.device | None) -> torch.device:
             if (device.index or 0) >= torch.cuda.device_count():
                 raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs")
             return device
-        torch.zeros(1, device=device).item()  # a device that only imitates has no numbers
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as e:
         raise PresynError(f"device {name!r} is not usable here ({str(e).splitlines()[0]}). Try --device cpu.") from None
     return device
