@@ -13,6 +13,7 @@ from presyn import Benchmark, PresynError, Run, choose_device, make_cohort
 from presyn.methods import PERCEPTRONS, method_class
 from presyn.minibatches import make_inputs
 from presyn.random_numbers import Purpose, keys
+from presyn.runs import identify
 from sweeps.checkpoints import Checkpoints
 
 
@@ -28,7 +29,8 @@ class TrainedNetwork(torch.nn.Module):
     def __init__(self, row: Row, run: Run, state: dict[str, Tensor], data: Any, device: torch.device) -> None:
         super().__init__()
         self.row = row
-        self._cohort = make_cohort([run], data, device, [{"record": row.record.as_dict(), "state": state}])
+        saved = {"run": identify(run.config(), data.sha256), "record": row.record.as_dict(), "state": state}
+        self._cohort = make_cohort([run], data, device, [saved])
         self.state = self._cohort.state
         self._draws = 0
 

@@ -135,7 +135,7 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     if both:
         raise PresynError(f"{both[0]} is both fixed and searched: leave it out of one of them.")
     optional = {k: values[k] for k in _KEYS[4:] if k in values}
-    optional.setdefault("direction", best_direction(optional.get("objective", "mean_accuracy")))
+    optional.setdefault("direction", best_direction(optional.get("objective") or "mean_accuracy"))
     space = Space(name, values["method"], read_benchmark(values["benchmark"]), search, values.get("fixed") or {}, **optional)
     benchmark = make_run(space.method, space.benchmark, 0, space.fixed).benchmark
     if not benchmark.validation:

@@ -182,7 +182,7 @@ def commands(home, data):
     name = data.draw(st.sampled_from([n for n in COMMANDS if n not in SERVERS]))
     options, places = options_of(name)
     words = [name, *BASE.get(name, [])]
-    for option in data.draw(st.lists(st.sampled_from(sorted(options)), max_size=3)):
+    for option in data.draw(st.lists(st.sampled_from(sorted(options)), max_size=3)) if options else ():
         words.append(option)
         if options[option]:
             words += data.draw(st.lists(odd_words, min_size=1, max_size=2))

@@ -59,7 +59,7 @@ def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", [None, "", "root:", ":root", "root::root", ":"])
 def test_workers_never_look_for_code_in_the_folder_they_work_in(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PYTHONPATH") if path is None else monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.delenv("PYTHONPATH", raising=False) if path is None else monkeypatch.setenv("PYTHONPATH", path)
     folders = _folders_of_code()
     assert all(Path(folder).is_absolute() and Path(folder) != tmp_path for folder in folders)
     assert folders[0] == str(Path(presyn.__file__).parent.parent)
