@@ -37,10 +37,14 @@ def verify(
     """
     from pipeline.cli.tables import print_table
     from pipeline.experiments.catalogue import verdicts
+    from pipeline.experiments.verdicts.again import refuse_request
     from pipeline.perform import perform
+    from pipeline.records.results import Results
     from pipeline.report.tables import grid
     from pipeline.report.verdicts import verdict_table
 
+    if again is not None or runs:
+        refuse_request(Results(results), again, runs or ())
     stage = verdicts()
     workspace = open_workspace(results, given_command.get(), store, mlflow, cluster)
     made = perform([stage], workspace)

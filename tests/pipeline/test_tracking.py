@@ -200,7 +200,8 @@ def test_a_row_that_was_trained_afresh_replaces_its_run_and_an_old_one_is_left_a
 
 
 def test_verdicts_are_logged_once_and_again_when_they_change(home, client):
-    shutil.copytree(RESULTS, "results", ignore=shutil.ignore_patterns("search", "bench"))
+    for folder in ("table1", "perceptron"):
+        shutil.copytree(RESULTS / folder, Path("results") / folder)
     for _ in range(2):
         assert cli.main(["verify"]) == 0
     (run,) = client.search_runs([client.get_experiment_by_name("verify").experiment_id])

@@ -52,21 +52,25 @@ def committed_rows(results: Results) -> dict[str, Row]:
 
 
 def draw_rows(results: Results, verdicts: AllVerdicts, count: int, seed: int) -> list[Row]:
-    """Rows drawn at random without replacement, each with a weight of one more than the number of claims that rest on it.
-
-    Raises:
-        PresynError: there are fewer.
-    """
+    """Rows drawn at random without replacement, each with a weight of one more than the number of claims that rest on it."""
     rows = committed_rows(results)
-    if not 1 <= count <= len(rows):
-        raise PresynError(
-            f"--again {count}: there are {len(rows)} runs under {results.folder}; ask for 1 to {len(rows)} of them."
-        )
     claims = Counter(run_id for claim in verdicts.claims for run_id in set(claim.run_ids))
     ids = sorted(rows)
     weights = np.array([1.0 + claims[run_id] for run_id in ids])
     drawn = np.random.default_rng(seed).choice(len(ids), count, replace=False, p=weights / weights.sum())
     return [rows[ids[i]] for i in drawn]
+
+
+def refuse_request(results: Results, count: int | None, names: Iterable[str]) -> None:
+    """Refuse what cannot be trained again, before verdicts are computed.
+
+    Raises:
+        PresynError: there are fewer rows than that, or none or several with one of these ids.
+    """
+    rows = len(committed_rows(results))
+    if count is not None and not 1 <= count <= rows:
+        raise PresynError(f"--again {count}: there are {rows} runs under {results.folder}; ask for 1 to {rows} of them.")
+    named_rows(results, names)
 
 
 def named_rows(results: Results, names: Iterable[str]) -> list[Row]:
