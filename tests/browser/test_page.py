@@ -9,6 +9,7 @@ import pytest
 PAGE = (Path(__file__).parents[2] / "results" / "report" / "index.html").as_uri()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CLAIMS = pd.read_csv(Path(__file__).parents[2] / "results" / "claims.csv")
+TOTAL = len(CLAIMS)
 api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
@@ -59,23 +60,24 @@ def test_no_error_no_other_host_and_no_sideways_scrolling(visit, width, scheme):
 
 def test_every_claim_opens_by_keyboard(visit):
     page = visit()
-    for id in CLAIMS.id:
-        row = page.locator(f"tr#{id}")
+    for claim in CLAIMS.itertuples():
+        row = page.locator(f"tr#{claim.id}")
         row.locator("summary").first.focus()
         page.keyboard.press("Enter")
-        assert row.locator("details").first.evaluate("d => d.open") and row.locator("code").last.is_visible()
+        assert row.locator("details").first.evaluate("d => d.open")
+        assert claim.verdict == "not tested" or row.locator("code").last.is_visible(), "the command that repeats it"
 
 
 def test_filters_count_right(visit):
     page = visit()
-    assert page.inner_text("#count") == "60 of 60 claims shown"
+    assert page.inner_text("#count") == f"{TOTAL} of {TOTAL} claims shown"
     for verdict, n in CLAIMS.verdict.value_counts().items():
         page.get_by_label(verdict, exact=True).uncheck()
         shown = page.locator(".claims tbody tr:visible").count()
-        assert shown == 60 - n and page.inner_text("#count") == f"{shown} of 60 claims shown"
+        assert shown == TOTAL - n and page.inner_text("#count") == f"{shown} of {TOTAL} claims shown"
         page.get_by_role("button", name="Show all").click()
     page.locator(".filters").get_by_label("Energy").uncheck()
-    assert page.locator(".claims tbody tr:visible").count() == 60 - CLAIMS.id.str.startswith("E").sum()
+    assert page.locator(".claims tbody tr:visible").count() == TOTAL - CLAIMS.id.str.startswith("E").sum()
 
 
 def test_sorting_goes_both_ways_and_is_said(visit):
@@ -97,7 +99,7 @@ def test_a_link_to_a_claim_opens_it_though_it_was_filtered(visit):
 
 def test_without_scripts_all_is_there(visit):
     page = visit(java_script_enabled=False)
-    assert page.locator(".claims tbody tr").count() == 60 and not page.locator(".filters").is_visible()
+    assert page.locator(".claims tbody tr").count() == TOTAL and not page.locator(".filters").is_visible()
     page.locator("tr#E2 summary").first.click()
     assert page.locator("tr#E2 code").last.is_visible()
 
