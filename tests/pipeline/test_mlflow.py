@@ -297,6 +297,7 @@ def test_a_kill_while_the_database_is_made_leaves_none(home):
     process.wait()
     assert list(path.parent.glob(".mlflow.db.partial-*")) and not path.exists()
     assert main(["sync-mlflow"]) == 0 and not what_is_wrong(path)
+    assert not list(path.parent.glob(".mlflow.db.partial-*")), "nothing of the killed process stays"
 
 
 def test_with_json_stdout_is_the_object_and_nothing_else(home, capsys, monkeypatch):

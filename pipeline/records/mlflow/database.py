@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,8 +21,6 @@ from sweeps.files import set_aside, sqlite_address
 
 WAIT_SECONDS = 120.0
 """For another process that makes the database."""
-ABANDONED_SECONDS = 600.0
-"""After which a half made database is one that a killed process left."""
 TABLES = {"alembic_version", "runs", "experiments", "params", "metrics", "latest_metrics", "tags", "experiment_tags"}
 
 
@@ -40,6 +37,8 @@ def open_own(store: Store, path: Path) -> Any:
     except filelock.Timeout:
         raise PresynError(f"{path} is held by another process") from None
     with lock:
+        for left in path.parent.glob(f".{path.name}.partial-*"):  # by a process that was killed: this one has the lock
+            left.unlink(missing_ok=True)
         wrong = what_is_wrong(path) if path.exists() else ""
         if wrong:
             then = " and made again. Runs of earlier commands are written to it by: presyn sync-mlflow"
@@ -69,9 +68,6 @@ def _make(path: Path, artifacts: Path) -> None:
     """Make an empty database under another name, which gets its own when it is whole."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for left in path.parent.glob(f".{path.name}.partial-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         SqlAlchemyStore(sqlite_address(partial), str(artifacts)).engine.dispose()
