@@ -2,7 +2,7 @@
 
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,16 @@ def verify(
     """
     from pipeline.cli.tables import print_table
     from pipeline.experiments.catalogue import verdicts
-    from pipeline.experiments.verdicts.again import refuse_request
+    from pipeline.experiments.verdicts.again import committed_rows, draw_rows, named_rows, refuse_count
     from pipeline.perform import perform
     from pipeline.records.results import Results
     from pipeline.report.tables import grid
     from pipeline.report.verdicts import verdict_table
 
-    if again is not None or runs:
-        refuse_request(Results(results), again, runs or ())
+    rows = committed_rows(Results(results)) if again is not None or runs else {}
+    named = named_rows(rows, runs or ())
+    if again is not None:
+        refuse_count(rows, again)
     stage = verdicts()
     workspace = open_workspace(results, given_command.get(), store, mlflow, cluster)
     made = perform([stage], workspace)
@@ -52,9 +54,10 @@ def verify(
     for family, lines in table.groupby("family", sort=False):
         print_table(grid(lines, family, columns=("claim", "published", "ours", "verdict")))
     print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
+    drawn = [] if again is None else draw_rows(rows, made[stage.name].value, again, seed)
+    if named or drawn:
+        _train_again({row.run_id: row for row in [*named, *drawn]}, workspace)
     _name_stale_files(made[stage.name].value, results)
-    if again is not None or runs:
-        _train_again(made[stage.name].value, workspace, again, runs or (), seed)
     return 0
 
 
@@ -78,18 +81,14 @@ def _name_stale_files(verdicts: Any, folder: Path) -> None:
         )
 
 
-def _train_again(verdicts: Any, workspace: Any, count: int | None, names: Sequence[str], seed: int) -> None:
-    """Train committed runs again, and say what came of it."""
+def _train_again(rows: Mapping[str, Any], workspace: Any) -> None:
+    """Train committed runs again, by their ids, and say what came of it."""
     from pipeline.cli.tables import console, print_table
     from pipeline.experiments.verdicts import again
-    from pipeline.records.results import Results
     from pipeline.report.tables import grid
 
-    results = Results(workspace.results)
-    drawn = again.draw_rows(results, verdicts, count, seed) if count is not None else []
-    rows = list({row.run_id: row for row in [*again.named_rows(results, names), *drawn]}.values())
-    repeated = again.train_again(rows, workspace.store.root, workspace.cluster)
-    table = again.compare(rows, repeated)
+    repeated = again.train_again(list(rows.values()), workspace.store.root, workspace.cluster)
+    table = again.compare(list(rows.values()), repeated)
     again.write(table, workspace.results)
     print_table(grid(table, "Committed runs, trained again", columns=again.SHOWN))
     console.print(again.in_words(table), highlight=False)

@@ -42,8 +42,9 @@ def again(rows):
 
 def test_committed_runs_repeat_and_what_was_seen_is_kept_for_the_page(results):
     verdicts = all_verdicts(results, CLAIMING)
-    rows = draw_rows(results, verdicts, 6, 0)
-    assert rows == draw_rows(results, verdicts, 6, 0) != draw_rows(results, verdicts, 6, 1)
+    committed = committed_rows(results)
+    rows = draw_rows(committed, verdicts, 6, 0)
+    assert rows == draw_rows(committed, verdicts, 6, 0) != draw_rows(committed, verdicts, 6, 1)
     table = compare(rows, again(rows))
     refuse_different(table)
     assert table.same.all() and "6 gave the same to every digit" in in_words(table)
@@ -63,7 +64,8 @@ def test_runs_on_different_numbers_of_patterns_repeat_when_ray_trains_them_toget
 
 def test_a_consistent_edit_of_a_row_is_found(results):
     """Value, series and mean changed together, with a digest that fits: a check of the file alone cannot see that."""
-    (row,) = named_rows(results, [next(iter(committed_rows(results)))])
+    rows = committed_rows(results)
+    (row,) = named_rows(rows, [next(iter(rows))])
     accuracy = [[None if a is None else a / 2 for a in line] for line in row.record.accuracy]
     edited = replace(row, record=replace(row.record, accuracy=accuracy), mean_accuracy=row.mean_accuracy / 2)
     (new,) = again([row])

@@ -115,12 +115,14 @@ def stale_files(report: Report, found: AllVerdicts, results: Results) -> tuple[l
     Pictures in PNG are left out, for which the figures in SVG speak; so are files that were never made.
     """
     made = report.make(pd.DataFrame(), Known(values={report.verdicts_stage.name: found}, results=results))
-    stale: tuple[list[Path], list[Path]] = ([], [])
+    changed: list[Path] = []
+    outdated: list[Path] = []
     for name, content in made.files.items():
         path = Path(os.path.normpath(report.folder(results.folder) / name))
         if path.suffix != ".png" and path.exists() and path.read_bytes() != content_bytes(content, path):
-            stale[not name.startswith("..") or path.name == CRATE].append(path)
-    return stale
+            is_of_the_page = not name.startswith("..") or path.name == CRATE
+            (outdated if is_of_the_page else changed).append(path)
+    return changed, outdated
 
 
 def with_conclusions(readme: Path, found: AllVerdicts) -> str:

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,8 @@ def committed_rows(results: Results) -> dict[str, Row]:
     return {i: row for i, row in rows.items() if row.status == "finished" and row.config["benchmark"] in benchmarks}
 
 
-def draw_rows(results: Results, verdicts: AllVerdicts, count: int, seed: int) -> list[Row]:
+def draw_rows(rows: Mapping[str, Row], verdicts: AllVerdicts, count: int, seed: int) -> list[Row]:
     """Rows drawn at random without replacement, each with a weight of one more than the number of claims that rest on it."""
-    rows = committed_rows(results)
     claims = Counter(run_id for claim in verdicts.claims for run_id in set(claim.run_ids))
     ids = sorted(rows)
     weights = np.array([1.0 + claims[run_id] for run_id in ids])
@@ -61,30 +60,23 @@ def draw_rows(results: Results, verdicts: AllVerdicts, count: int, seed: int) ->
     return [rows[ids[i]] for i in drawn]
 
 
-def refuse_request(results: Results, count: int | None, names: Iterable[str]) -> None:
-    """Refuse what cannot be trained again, before verdicts are computed.
-
-    Raises:
-        PresynError: there are fewer rows than that, or none or several with one of these ids.
-    """
-    rows = len(committed_rows(results))
-    if count is not None and not 1 <= count <= rows:
-        raise PresynError(f"--again {count}: there are {rows} runs under {results.folder}; ask for 1 to {rows} of them.")
-    named_rows(results, names)
+def refuse_count(rows: Mapping[str, Row], count: int) -> None:
+    """Raise a PresynError for more runs than there are, or none."""
+    if not 1 <= count <= len(rows):
+        raise PresynError(f"--again {count}: there are {len(rows)} finished runs; ask for 1 to {len(rows)} of them.")
 
 
-def named_rows(results: Results, names: Iterable[str]) -> list[Row]:
+def named_rows(rows: Mapping[str, Row], names: Iterable[str]) -> list[Row]:
     """Rows by the beginnings of their ids.
 
     Raises:
         PresynError: no row begins so, or several do.
     """
-    rows = committed_rows(results)
     chosen = []
     for name in names:
         ids = [run_id for run_id in rows if run_id.startswith(name)]
         if len(ids) != 1:
-            raise PresynError(f"--runs {name}: {len(ids) or 'no'} finished runs under {results.folder} have ids that begin so.")
+            raise PresynError(f"--runs {name}: {len(ids) or 'no'} finished runs have ids that begin so.")
         chosen.append(rows[ids[0]])
     return chosen
 
@@ -98,15 +90,15 @@ def train_again(rows: Sequence[Row], store: Path, cluster: Cluster, here: bool =
         cluster: Where to train.
         here: In this process.
     """
-    own = Store(store / "again")
-    with own.locked("presyn verify --again"):
-        plan = Plan(own, cluster)
+    separate = Store(store / "again")
+    with separate.locked("presyn verify --again"):
+        plan = Plan(separate, cluster)
         ids = [plan.add(row.run()) for row in rows]
         if not here:
             reach(plan)
         describe(plan, "committed runs again")
         train(plan, lambda row: None, "committed runs again", here)
-    shutil.rmtree(own.root)
+    shutil.rmtree(separate.root)
     return [plan.rows[run_id] for run_id in ids]
 
 
