@@ -31,7 +31,7 @@ def verify(
     again
         so many runs, drawn at random, are trained again here and compared digit by digit with their rows
     runs
-        the same with these runs, by the beginnings of their ids
+        the same with these runs, by the beginnings of their ids; the page tells of random draws alone
     seed
         of the draw
     """
@@ -56,7 +56,7 @@ def verify(
     print(f"Tests, p values, seeds that would decide, and notes: {results / 'verdicts.md'}")
     drawn = [] if again is None else draw_rows(rows, made[stage.name].value, again, seed)
     if named or drawn:
-        _train_again({row.run_id: row for row in [*named, *drawn]}, workspace)
+        _train_again({row.run_id: row for row in [*named, *drawn]}, workspace, is_kept=not named)
     _name_stale_files(made[stage.name].value, results)
     return 0
 
@@ -81,15 +81,16 @@ def _name_stale_files(verdicts: Any, folder: Path) -> None:
         )
 
 
-def _train_again(rows: Mapping[str, Any], workspace: Any) -> None:
-    """Train committed runs again, by their ids, and say what came of it."""
+def _train_again(rows: Mapping[str, Any], workspace: Any, is_kept: bool) -> None:
+    """Train committed runs again, by their ids, and say what came of it; a random draw is kept for the page."""
     from pipeline.cli.tables import console, print_table
     from pipeline.experiments.verdicts import again
     from pipeline.report.tables import grid
 
     repeated = again.train_again(list(rows.values()), workspace.store.root, workspace.cluster)
     table = again.compare(list(rows.values()), repeated)
-    again.write(table, workspace.results)
+    if is_kept:
+        again.write(table, workspace.results)
     print_table(grid(table, "Committed runs, trained again", columns=again.SHOWN))
     console.print(again.in_words(table), highlight=False)
     again.refuse_different(table)

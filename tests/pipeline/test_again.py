@@ -59,7 +59,7 @@ def test_runs_on_different_numbers_of_patterns_repeat_when_ray_trains_them_toget
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "2 gave the same to every digit" in " ".join(done.stdout.split())
-    assert last_check(Path("results")).run_id.tolist() == chosen
+    assert last_check(Path("results")) is None, "what was chosen by hand is no random draw, of which the page tells"
 
 
 def test_a_consistent_edit_of_a_row_is_found(results):
