@@ -2,7 +2,7 @@
 
 A printed value is *not reproduced* when it lies outside the interval in which as many of our networks as are printed would
 give it, after an adjustment over the printed values that are tested beside it. It is *reproduced* when it lies inside, no
-farther from ours than a margin that was stated beforehand, and the 95 % interval is no wider than that margin on either side.
+farther from ours than the margin of its kind of cell, and the 95 % interval is no wider than that margin on either side.
 Inside an interval that is wider it is *undecided*. A printed order is reproduced when it holds in every part, each at 2.5 %
 (an intersection-union test, Berger 1982), and not reproduced when a part is detected the other way round, adjusted by the
 number of parts that are not detected in the order. A likeness is reproduced when the 95 % interval lies within the margin, and

@@ -36,7 +36,9 @@ def part_of(id: str) -> str:
 def sentence(c: ClaimVerdict) -> str:
     """A claim with what came out here."""
     outcome = "" if c.brief == "–" else f": {c.brief}"
-    published = "" if c.claim.published == "–" else f", published {c.claim.published}"
+    is_in_words = not any(character.isdigit() for character in c.claim.published)
+    shown = f'"{c.claim.published}"' if is_in_words else c.claim.published
+    published = "" if c.claim.published == "–" else f", published {shown}"
     note = f"; {c.note}" if c.note else ""
     return f"{c.claim.id}, {c.claim.claim.strip('… ')}{outcome}{published}{note}"
 
