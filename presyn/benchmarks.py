@@ -16,8 +16,9 @@ from presyn.options import Options, option, reject_unknown
 from presyn.random_numbers import Purpose, keys, permutation
 from presyn.user_data import read_arrays
 
-MEASUREMENT_NAMES = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises")
+MEASUREMENT_NAMES = ("energy", "output", "readings", "synapses", "fisher", "lesion", "neurons", "raises", "overlap")
 """Names of the measurements in `presyn.measures`."""
+MOST_COMPARED_TASKS = 62  # each is a bit of an int64 (`presyn.measures.overlap`)
 SEARCH_SEEDS = 1_000_000  # seeds from here on are for searches; reported runs never use their permutations
 
 
@@ -59,6 +60,16 @@ class Benchmark(Options):
         choices=("zeno", "released"),
         source="Zeno et al. 2018; released code",
     )
+    first_task: str = option(
+        "permuted",
+        "of permuted tasks, whether the first one permutes the pixels or shows them as stored",
+        choices=("permuted", "as_stored"),
+        neutral="permuted",
+        source="Methods; the authors' BGD code has as_stored",
+    )
+    restarts: bool = option(
+        False, "whether each task starts from the initial network, so that tasks are learned one by one", neutral=False
+    )
     parts: str = option(
         "task",
         "where a segment of training ends, after which is measured and checkpointed: each task, or each epoch",
@@ -97,6 +108,11 @@ class Benchmark(Options):
             raise PresynError(f"dataset {self.dataset!r} comes along: give the images of source another name.")
         if self.kind == "split" and self.tasks > 5 and self.source is None:
             raise PresynError(f"tasks must be at most 5 for a split benchmark, not {self.tasks}.")
+        if "overlap" in self.measures and not 2 <= self.tasks <= MOST_COMPARED_TASKS:
+            raise PresynError(
+                f"overlap compares from 2 to {MOST_COMPARED_TASKS} tasks, and {self.name} has {self.tasks}: "
+                "leave it out of measures."
+            )
         if self.kind == "single" and self.tasks != 1:
             raise PresynError(f"tasks must be 1 for a single task, not {self.tasks}.")
         if min(self.hidden, default=0) < 1:

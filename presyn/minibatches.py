@@ -98,6 +98,8 @@ class Minibatches:
         if not self.benchmark.permuted:
             return None
         by_task = [permutation(self._keys(Purpose.PERMUTATION, t), self.pixels) for t in range(self.benchmark.tasks)]
+        if self.benchmark.first_task == "as_stored":
+            by_task[0] = torch.arange(self.pixels, device=self.device).expand_as(by_task[0])
         return torch.stack(by_task, dim=1)
 
     def order(self, task: int, epoch: int) -> EpochOrder:

@@ -51,6 +51,10 @@ class Segments:
             return range(segment % epochs, segment % epochs + 1)
         return range(epochs)
 
+    def starts_task(self, segment: int) -> bool:
+        """Whether a task starts with a segment."""
+        return self.epochs(segment)[0] == 0
+
     def ends_task(self, segment: int) -> bool:
         """Whether a task ends with a segment; for joint training, whether all tasks do."""
         return self.epochs(segment)[-1] == self.benchmark.epochs - 1

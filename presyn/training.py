@@ -17,6 +17,7 @@ from presyn.device import TEST_BATCH, choose_device, refuse_too_large
 from presyn.errors import PresynError
 from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
 from presyn.measures import MEASURES, Moment, refuse_unmeasurable
+from presyn.measures.overlap import MEMORY, blank_memory, remember_frozen
 from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
 from presyn.minibatches import Minibatches, make_inputs, to_device
@@ -89,8 +90,18 @@ class Cohort:
 
     def _start(self) -> State:
         state = self.method.start(*self.network.initial(self.minibatches.seeds, self.device))
-        self.method.randomise(state, keys(self.minibatches.seeds, Purpose.INITIAL_P).to(self.device))
-        return state
+        self.method.randomise(state, keys(self.minibatches.seeds, Purpose.INITIAL_P).to(self.device), self.network)
+        return self._with_memory(state)
+
+    def _with_memory(self, state: State) -> State:
+        """A state, with what measurements remember from task to task."""
+        return {**state, **blank_memory(state["weights"])} if "overlap" in self.benchmark.measures else state
+
+    def _restart(self) -> None:
+        """Give every member its initial state again, but for what measurements remember."""
+        for name, values in self._start().items():
+            if name not in MEMORY:
+                self.state[name].copy_(values)
 
     @property
     def segment(self) -> int:
@@ -120,6 +131,8 @@ class Cohort:
         segment = self.segment
         first_step = self.schedule.first_step(segment)
         epochs = self.schedule.epochs(segment)
+        if self.benchmark.restarts and segment and self.schedule.starts_task(segment):
+            self._restart()
         steps = self.make_steps(segment)
         counts_raises = "raises" in self.benchmark.measures and segment == self.segments - 1
         raises = steps.count_raises() if counts_raises else None
@@ -131,6 +144,8 @@ class Cohort:
         task = self.schedule.task(segment)
         if self.schedule.ends_task(segment) and not self.minibatches.joint:
             self.method.end_task(self.state, self.network, self._last_epoch(task))
+        if "overlap" in self.benchmark.measures and self.schedule.ends_task(segment):
+            remember_frozen(self.state, self.method.find_frozen_synapses(self.state), task)
         figures = self._measure(segment, None if raises is None else raises / (steps.count * len(epochs)))
         counter = segment if self.minibatches.joint else task
         on_device = {j: self._test_task(counter, j) for j in self.schedule.tested_tasks(segment)}
@@ -284,7 +299,7 @@ class Cohort:
         """The state of all members from saved ones, which are left as they are."""
         cpu, run = torch.device("cpu"), self.runs[0]
         alone = method_class(run.method)([run.options], cpu, False, self.benchmark.batch_size)
-        initial = alone.start(*self.network.initial([run.seed], cpu))
+        initial = self._with_memory(alone.start(*self.network.initial([run.seed], cpu)))
         self.records = check_states(saved, self.runs, self.run_ids, self.schedule, initial)
         return {name: torch.stack([s["state"][name] for s in saved]).to(self.device) for name in initial}
 

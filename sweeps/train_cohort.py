@@ -13,6 +13,7 @@ from presyn.datasets import Dataset
 from presyn.device import memory_needed, usable_memory
 from presyn.graph import out_of_memory
 from presyn.measures import figure_names
+from presyn.measures.overlap import MEMORY
 from presyn.schedule import make_segments
 from sweeps.checkpoints import Checkpoints, forget_files, read_file
 from sweeps.packing import Member
@@ -222,7 +223,8 @@ def _save(
     final_states: dict[str, dict[str, torch.Tensor]],
 ) -> None:
     for run_id, state in final_states.items():
-        checkpoints.keep(run_id, {name: values.clone() for name, values in state.items()})
+        # What measurements remembered is not kept: a network is the same whatever was measured of it.
+        checkpoints.keep(run_id, {name: values.clone() for name, values in state.items() if name not in MEMORY})
     checkpoints.save(saved, cohort)
 
 

@@ -12,6 +12,7 @@ from presyn.measures.lesion import LESIONS, lesion
 from presyn.measures.moment import Measurement, Moment
 from presyn.measures.neurons import THRESHOLDS, neurons
 from presyn.measures.output import energy, output, readings
+from presyn.measures.overlap import overlap
 from presyn.measures.synapses import fisher, raises, synapses
 from presyn.methods.base import State
 
@@ -42,6 +43,7 @@ MEASURES: dict[str, Measurement] = {
         neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_WITH_P
     ),
     "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_WITH_P),
+    "overlap": Measurement(overlap, ("frozen_by_task", "frozen_by_both"), needs=_WITH_P),
 }
 assert tuple(MEASURES) == MEASUREMENT_NAMES
 

@@ -102,8 +102,8 @@ class Method(ABC, Generic[OptionsT]):
     def start(self, weights: Tensor, biases: Tensor) -> State:
         """The state before the first step, with at least 'weights' and 'biases', from the initial parameters."""
 
-    def randomise(self, state: State, key: Tensor) -> None:  # noqa: B027
-        """Change in place what begins at random besides weights and biases; called once after `start`; key is (K, 2)."""
+    def randomise(self, state: State, key: Tensor, network: Network) -> None:  # noqa: B027
+        """Change in place what begins otherwise than `start` has it and at random; called once after it; key is (K, 2)."""
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
         """The weights (K·S, n_weights) and biases (K·S, n_biases) that a forward pass uses; key is (K, 2)."""
@@ -129,6 +129,10 @@ class Method(ABC, Generic[OptionsT]):
 
     def find_raised_synapses(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
         """Which synapses a step would push to release more often, (K, n_weights) bool; arguments as of `update`."""
+        raise NotImplementedError
+
+    def find_frozen_synapses(self, state: State) -> Tensor:
+        """Which synapses no longer change, or would not if the rule froze any, (K, n_weights) bool."""
         raise NotImplementedError
 
     def mean_weights(self, state: State) -> Tensor:

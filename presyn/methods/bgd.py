@@ -10,16 +10,23 @@ and keeps its place. Nothing tells the rule where a task ends.
 References: Zeno et al. (2018), arXiv:1803.10123, algorithm 1; settings of the authors' scripts (PAPER section 4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from presyn.errors import PresynError
 from presyn.fuse import fused
 from presyn.methods.base import Method, MethodOptions, State, Traits
+from presyn.network import Network
 from presyn.options import option
 from presyn.random_numbers import normal, quantiles
+
+AUTHORS = {"start": "xavier", "first_task": "as_stored"}
+"""How networks start and what they see in the logs of the paper's first author (github.com/smonsays/bgd, the last script)."""
+RULES: dict[str, dict[str, Any]] = {"paper": {}, "authors": AUTHORS}
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,13 @@ class BGDOptions(MethodOptions):
         varies=True,
         source="Zeno et al. 2018, for each benchmark",
     )
+    start: str = option(
+        "default",
+        "initial weights: PyTorch's default, or normal with variance 2 / (inputs + outputs) (xavier)",
+        choices=("default", "xavier"),
+        neutral="default",
+        source="the authors' BGD code has xavier",
+    )
     draws: int = option(10, "sampled networks in a minibatch, and in a test", low=1, high=1000, source="Zeno et al. 2018")
 
 
@@ -44,6 +58,11 @@ class BGD(Method[BGDOptions]):
     """Bayesian gradient descent for K networks."""
 
     Options = BGDOptions
+    preset_names = {
+        "rule": "paper, as all methods start, and the default, or authors, as in the last of the authors' scripts: "
+        + ", ".join(AUTHORS)
+        + " at once"
+    }
     published = {
         "permuted-mnist": {"sigma0": 0.05, "eta0": 1.0, "batch_size": 128},
         "permuted-fashion": {"sigma0": 0.05, "eta0": 0.1, "batch_size": 128},
@@ -52,6 +71,13 @@ class BGD(Method[BGDOptions]):
         "continuous-permuted-mnist": {"batch_size": 128},
         "mnist": {"batch_size": 128},
     }
+
+    @classmethod
+    def preset(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        rule = values.get("rule", "paper")
+        if not isinstance(rule, str) or rule not in RULES:
+            raise PresynError(f"rule must be one of {', '.join(RULES)}, not {rule!r}.")
+        return RULES[rule]
 
     @classmethod
     def make_traits(cls, options: BGDOptions) -> Traits:
@@ -69,6 +95,12 @@ class BGD(Method[BGDOptions]):
             "weights_sigma": self.h.sigma0.expand_as(weights).clone(),
             "biases_sigma": self.h.sigma0.expand_as(biases).clone(),
         }
+
+    def randomise(self, state: State, key: Tensor, network: Network) -> None:
+        if self.options.start == "xavier":  # Glorot & Bengio (2010), Eq. 12 and 15: Var = 2 / (inputs + outputs)
+            state["weights"].copy_(normal(key, network.n_weights, quantiles(key.device)))
+            for layer in network.layers(state["weights"]):
+                layer.mul_((2 / (layer.shape[1] + layer.shape[2])) ** 0.5)
 
     def transmit(self, state: State, key: Tensor) -> tuple[Tensor, Tensor]:
         networks = self.traits.networks_per_transmission

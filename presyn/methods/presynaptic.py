@@ -22,6 +22,7 @@ from torch import Tensor
 from presyn.errors import PresynError
 from presyn.fuse import fused
 from presyn.methods.base import Method, MethodOptions, State, Traits
+from presyn.network import Network
 from presyn.options import option
 from presyn.random_numbers import uniform
 
@@ -188,7 +189,7 @@ class Presynaptic(Method[PresynapticOptions]):
         biases = torch.zeros_like(biases) if options.bias == "none" else biases.clone()
         return {"weights": weights, "biases": biases, "p": p}
 
-    def randomise(self, state: State, key: Tensor) -> None:
+    def randomise(self, state: State, key: Tensor, network: Network) -> None:
         if self.options.p_init == "uniform":
             p, p_min = state["p"], self.h.p_min
             p.copy_(p_min + (1 - p_min) * uniform(key, p.shape[1]))
@@ -206,6 +207,11 @@ class Presynaptic(Method[PresynapticOptions]):
 
     def find_raised_synapses(self, state: State, grad: Tensor, weights: Tensor) -> Tensor:
         return _is_large(self.options, self.h, _gradient(self.options, self.h, state["p"], grad, weights))
+
+    def find_frozen_synapses(self, state: State) -> Tensor:
+        """As of Method; without freezing, those that the default p_freeze would have frozen."""
+        limit = torch.where(self.h.p_freeze.isfinite(), self.h.p_freeze, PresynapticOptions.p_freeze)
+        return state["p"] >= limit
 
     def mean_weights(self, state: State) -> Tensor:
         """As of Method: w r / p has the mean w̄, and w r, without the division, has p w̄."""

@@ -57,9 +57,13 @@ def runs() -> dict[str, list]:
         for method in METHODS:
             settings = SMALL | ({} if kind == "single" else {"tasks": 2})
             cases[f"{method} {kind}"] = [make_run(method, benchmark, seed, settings) for seed in (1, 2)]
-    measured = {**SMALL, "measures": tuple(MEASURES)}
+    measured = {**SMALL, "measures": tuple(name for name in MEASURES if name != "overlap")}
     for name, settings in VARIANTS.items():
         cases[f"presynaptic {name}"] = [make_run("presynaptic", KINDS["single"], seed, measured | settings) for seed in (1, 2)]
+    compared = {**SMALL, "tasks": 2, "restarts": True, "measures": ("overlap",), "p_up": 0.3, "g_lim": 1e-4}
+    cases["presynaptic overlap"] = [make_run("presynaptic", KINDS["permuted"], seed, compared) for seed in (1, 2)]
+    as_authors = {**SMALL, "tasks": 2, "rule": "authors"}
+    cases["bgd authors"] = [make_run("bgd", KINDS["permuted"], seed, as_authors) for seed in (1, 2)]
     for method in PERCEPTRONS:
         cases[f"{method} patterns"] = [make_run(method, PATTERNS, seed, {"epochs": 2, "patterns": 40}) for seed in (1, 2)]
     return cases

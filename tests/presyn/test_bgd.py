@@ -84,6 +84,23 @@ def test_it_trains_on_minibatches_of_128_as_its_authors_did():
     assert make_run("bgd", "permuted-mnist", 1, {"batch_size": 100}).benchmark.batch_size == 100
 
 
+def test_as_its_authors_start_it(tiny):
+    """Weights have the variance of Glorot & Bengio, biases are PyTorch's, and the first task shows pixels as stored."""
+    wide = Benchmark(name="t", dataset="digits", kind="permuted", tasks=2, epochs=1, batch_size=20, hidden=(300, 200))
+    run = make_run("bgd", wide, 1, {"rule": "authors"})
+    cohort, usual = Cohort([run], tiny, CPU), Cohort([make_run("bgd", wide, 1)], tiny, CPU)
+    for layer in cohort.network.layers(cohort.state["weights"]):
+        n = layer.numel()  # bounds of 5 standard errors: false-alarm rate below 1e-5 for all six
+        variance = 2 / (layer.shape[1] + layer.shape[2])
+        assert abs(layer.mean()) < 5 * (variance / n) ** 0.5
+        assert abs(layer.square().mean() / variance - 1) < 5 * (2 / n) ** 0.5
+    assert torch.equal(cohort.state["biases"], usual.state["biases"])
+    assert torch.equal(cohort.minibatches.permutations[0, 0], torch.arange(cohort.minibatches.pixels))
+    assert torch.equal(cohort.minibatches.permutations[:, 1], usual.minibatches.permutations[:, 1])
+    assert run.run_id("data") != make_run("bgd", wide, 1).run_id("data")
+    assert make_run("bgd", wide, 1, {"rule": "paper"}) == make_run("bgd", wide, 1)
+
+
 def test_the_sum_over_samples_one_by_one_is_the_mean():
     samples = torch.randn(3, 10, 50, generator=torch.Generator().manual_seed(0))
 

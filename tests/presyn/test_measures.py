@@ -208,6 +208,40 @@ def test_raises_count_the_large_gradients_of_the_last_epoch(tiny):
     assert torch.equal(raised, seen) and 0 < seen.max() <= steps.count
 
 
+SEQUENCES = [{}, {"release": 0.5, "ghost_scale": "release"}, {"p_freeze": 1.0}]
+
+
+@pytest.mark.parametrize("variant", SEQUENCES)
+@pytest.mark.parametrize("kind", ["permuted", "split"])
+def test_overlap_of_tasks_learned_one_by_one_is_that_of_networks_that_learned_one_task_each(tiny, kind, variant):
+    """The twin trains as many networks as there are tasks, each of which is given the images of its task alone."""
+    tasks = Benchmark(name="t", dataset="digits", kind=kind, tasks=3, epochs=2, batch_size=20, hidden=(24,))
+    settings = {"eta0": 0.1, "p_up": 0.3, "p_down": 0.02, "p_freeze": 0.9353, "g_lim": 0.0003, **variant}
+    measured = {"restarts": True, "measures": ["overlap"]}
+    whole = Cohort([make_run("presynaptic", tasks, s, {**settings, **measured}) for s in (1, 2)], tiny, CPU)
+    frozen = []
+    alone = Cohort([make_run("presynaptic", tasks, s, settings) for s in (1, 2)], tiny, CPU)
+    start = alone._start()
+    for _ in range(tasks.tasks):
+        alone.state = {name: values.clone() for name, values in start.items()}
+        alone.train_segment()
+        frozen.append(alone.state["p"] >= 0.9353)
+    whole.train_segment()
+    whole = Cohort(whole.runs, tiny, CPU, whole.save())  # it goes on from a checkpoint as if nothing had happened
+    while not whole.done:
+        whole.train_segment()
+    for k in range(2):
+        by_task, by_both = (figure(whole, k, name)[0] for name in ("frozen_by_task", "frozen_by_both"))
+        assert by_task == pytest.approx([f[k].double().mean().item() for f in frozen], abs=1e-7)
+        pairs = [(frozen[a][k] & frozen[b][k]).double().mean().item() for a, b in ((0, 1), (0, 2), (1, 2))]
+        assert by_both == pytest.approx(pairs, abs=1e-7) and max(pairs) > 0
+
+
+def test_overlap_needs_tasks_to_compare():
+    with pytest.raises(PresynError, match="overlap compares from 2 to 62 tasks, and mnist has 1"):
+        make_run("presynaptic", "mnist", 1, {"measures": ["overlap"]})
+
+
 def test_ranks_are_those_of_scipy():
     values = torch.randint(0, 20, (2, 200), generator=torch.Generator().manual_seed(0)).float()
     assert ranks(values).tolist() == [stats.rankdata(row).tolist() for row in values]

@@ -64,7 +64,7 @@ def test_follows_the_equations_step_for_step(variant, fuse):
     first = uniforms(start_key[0].tolist(), NET.n_weights)
     twin = PresynapticTwin(PresynapticOptions(**options), NET.sizes, weights[0], biases[0], first)
     method, state = start([options], fuse=fuse)
-    method.randomise(state, start_key)
+    method.randomise(state, start_key, NET)
     x, y = batch()
     n = 25
     losses = steps(method, state, [3], n, x, y)
