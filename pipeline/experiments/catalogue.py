@@ -13,6 +13,7 @@ from pipeline.experiments.energy.fixed_release import FixedRelease
 from pipeline.experiments.energy.settings import EnergySettings
 from pipeline.experiments.energy.stage import Energy, SingleTask
 from pipeline.experiments.lifelong.stage import Lifelong
+from pipeline.experiments.overlap.stage import Overlap
 from pipeline.experiments.perceptron.stage import Perceptrons
 from pipeline.experiments.report.stage import Report
 from pipeline.experiments.search.stage import search
@@ -101,7 +102,7 @@ def _perceptrons(c: Choice) -> list[Stage]:
 
 
 CLAIMING: tuple[type[Stage], ...] = (
-    Table1, DeparturesStage, PublishedAblations, Energy, Sparsity, Lifelong, SearchedAblations, Perceptrons,
+    Table1, DeparturesStage, PublishedAblations, Energy, Sparsity, Lifelong, SearchedAblations, Perceptrons, Overlap,
 )  # fmt: skip
 """Stages that say what is found on the paper's claims."""
 
@@ -134,6 +135,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     "lifelong": Experiment(
         "Fig. 4b and c, appendix 3: learning and forgetting over tasks, of rows of table1",
         lambda c: [Lifelong(c.seeds or SEEDS)],
+        ("seeds",),
+    ),
+    "overlap": Experiment(
+        "claim M1: whether tasks learned one by one freeze the same synapses",
+        lambda c: [Overlap(c.seeds) if c.seeds else Overlap()],
         ("seeds",),
     ),
     "verdicts": Experiment(
