@@ -30,6 +30,14 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
         yield order(id, f"{claim}, each at its best ℓ2", FAMILY, {"": _at_best(last, "per_energy", "plastic", rival)}, "ratio")
         at_best_epoch = {"": _at_best(every_epoch, "per_energy", "plastic", rival)}
         yield order(id, f"{claim}, each at its best ℓ2 and epoch", READINGS, at_best_epoch, "ratio", reading="best epoch")
+    matched = results.rows("matched-release", ("model", "l2", "release"))
+    if matched is not None:
+        ends = pd.concat([last[last.model == "plastic"], last_epoch(by_epoch(matched))], ignore_index=True)
+        claim = "information per energy, plastic over fixed with its mean p at each ℓ2"
+        best = {"": _at_best(ends, "per_energy", "plastic", "fixed")}
+        yield order("E3", f"{claim}, each at its best ℓ2", READINGS, best, "ratio", reading="p matched at each ℓ2")
+        each = {f"ℓ2 {l2:g}": _over(ends, "per_energy", "plastic", "fixed", l2) for l2 in _strengths(ends)}
+        yield order("E5", f"{claim}, at every ℓ2", READINGS, each, "ratio", reading="fixed alone, p matched at each ℓ2")
     strengths = _strengths(last)
     costs = {f"ℓ2 {l2:g}": _over(last, "energy", "fixed", "deterministic", l2) for l2 in strengths}
     yield order("E4", "energy, fixed over deterministic, at every ℓ2", FAMILY, costs, "ratio")

@@ -31,6 +31,7 @@ def table1_verdicts(results: Results) -> Iterator[Verdict]:
         if statement.subject in METHOD_NAMES:
             yield compare(statement, rows, "method")
     yield from _ewc_by_inputs(results, rows)
+    yield from _bgd_as_authors(results, rows)
     above = {b: (accuracies(rows, UPPER_BOUND, b) - accuracies(rows, RULE, b)).without_lost() for b in BENCHMARKS}
     yield order("L32", "joint minus presynaptic in points, on all four benchmarks", STATEMENTS, above)
 
@@ -47,6 +48,26 @@ def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
             "L26", "presynaptic minus ewc", READINGS, {"": lead.without_lost()}, "points", kind="no worse",
             published="similar or better", reading=name, margin=sum(map(accuracy_margin, UNIT_INPUTS)) / len(UNIT_INPUTS),
         )  # fmt: skip
+
+
+def _bgd_as_authors(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
+    """The cells of BGD, L23 and L25 with networks that start as in the authors' last script (`rule=authors`)."""
+    path = results.folder / "baselines" / "bgd-authors.csv"
+    if not path.exists():
+        return
+    frame = results.file(path, COLUMNS)
+    ids, reading = cell_ids(), "started as in the authors' last script"
+    by_benchmark = {b: accuracies(frame, "bgd", b) for b in BENCHMARKS if b in set(frame.benchmark)}
+    for benchmark, values in by_benchmark.items():
+        printed = published_table()["bgd", benchmark]
+        yield printed_mean(
+            ids["bgd", benchmark], f"bgd on {benchmark}, {reading}", READINGS, values, printed, unit="%", reading=reading,
+            margin=accuracy_margin(benchmark, "bgd"),
+        )  # fmt: skip
+    for statement in statements():
+        if statement.rival == "bgd" and not statement.reading:
+            both = pd.concat([rows[rows.method != "bgd"], frame], ignore_index=True)
+            yield replace(compare(statement, both, "method"), reading=reading, family=READINGS)
 
 
 def _ewc_on_unit_inputs(results: Results, rows: pd.DataFrame, benchmark: str) -> BySeed:

@@ -1,0 +1,58 @@
+"""Release with a fixed probability that is, at each penalty, the mean p of the plastic model after learning (claim E3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.experiments.energy.stage import ALWAYS_MEASURED, SWEPT, SingleTask
+from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, last_epoch, shown
+from pipeline.report.tables import grid
+from pipeline.stage import Known, Made, Wish, table_metrics
+from presyn import PresynError
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedRelease(SingleTask):
+    """Fixed release with one p for each penalty; the released configurations have one p for all."""
+
+    name = "matched-release"
+    title = "fixed release, p matched at each penalty"
+    columns = ("l2", "seed")
+    swept = (*SWEPT, "p_min", "p_up", "p_down")
+    models = ("fixed",)
+    reads_results = True
+
+    @property
+    def mlflow_experiment(self) -> str:
+        return "energy"
+
+    @staticmethod
+    def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        return {**SingleTask.possible_labels(config), "release": (config["p_min"],)}
+
+    def ask(self, known: Known) -> list[Wish]:
+        if known.rows:
+            return []
+        rows = None if known.results is None else known.results.rows("energy", ("model", "l2"))
+        if rows is None:
+            raise PresynError(f"{self.title} needs the runs of the plastic model. Make them first: presyn reproduce energy")
+        last = last_epoch(by_epoch(rows))
+        learned = last[last.model == "plastic"].groupby("l2").mean_p.mean().round(3)
+        measured = {"measures": list(ALWAYS_MEASURED)}
+        return [
+            Wish(
+                self.run("fixed", seed, {**measured, "l2": l2, "p_min": release}),
+                {"model": "fixed", "l2": l2, "release": release},
+            )
+            for l2, release in learned.items()
+            for seed in self.seeds
+        ]
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        epochs = by_epoch(frame)
+        table = by_model(epochs)
+        files = {"summary.csv": as_file(epochs), "table.csv": table, "table.md": f"{shown(table).to_markdown(index=False)}\n"}
+        metrics = table_metrics(table, ("l2",), ("accuracy", "information", "energy"))
+        return Made(epochs, files, "table.csv", metrics=metrics, shown=grid(shown(table), self.title))
