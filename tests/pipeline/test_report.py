@@ -15,7 +15,7 @@ from pipeline.experiments.catalogue import CLAIMING, report, shown_stages
 from pipeline.experiments.report.content import forest_of
 from pipeline.experiments.report.page import render
 from pipeline.experiments.verdicts.by_claim import by_claim
-from pipeline.experiments.verdicts.conclusions import BEGIN, END, as_markdown, sentence
+from pipeline.experiments.verdicts.conclusions import TABLE_BLOCK, as_markdown, fill_blocks, sentence
 from pipeline.experiments.verdicts.stage import all_verdicts
 from pipeline.paper.published import claim_list
 from pipeline.records.files import content_bytes
@@ -121,14 +121,23 @@ def test_what_came_out_is_said_as_the_verdicts_have_it(found, made):
     for c in found.claims:
         assert " ".join(sentence(c).removeprefix(f"{c.claim.id}, ").split())[:60] in " ".join(unescape(shown).split())
     turned = [replace(v, verdict="not reproduced") if v.id == "E2" else v for v in found.verdicts]
-    energy = as_markdown(by_claim(turned, claim_list())).split("**Sparsity.**")[0]
-    wrong = next(line for line in energy.splitlines() if "*Not reproduced*" in line)
-    assert "E2, plastic" in wrong and "E2, plastic" not in next(line for line in energy.splitlines() if "*Reproduced*" in line)
+    reproduced, rest = as_markdown(by_claim(turned, claim_list()), ["Energy"]).split("**Not reproduced:**")
+    assert "- E2, plastic" in rest and "- E2, plastic" not in reproduced and "- E1, " in reproduced
+    ids = next(line for line in as_markdown(found.claims).splitlines() if line.startswith("| Energy |"))
+    assert ids == "| Energy | E1, E2, E3, E4, E5, E8 | E6, E7 | – | – |"
 
 
-def test_the_readme_says_what_the_verdicts_say(found):
-    text = (RESULTS.parent / "README.md").read_text()
-    assert text.split(BEGIN)[1].split(END)[0].strip() == as_markdown(found.claims).strip(), "run make report"
+def test_pages_show_the_verdicts_and_tables_that_rows_make(found):
+    """Of the README and the docs: conclusions are those of the verdicts, and tables those of the results."""
+    tables = {p.relative_to(RESULTS).as_posix(): p.read_text() for p in RESULTS.rglob("*.md")}
+    shown = 0
+    for page in (RESULTS.parent / "README.md", *(RESULTS.parent / "docs").glob("*.md")):
+        text = page.read_text()
+        assert fill_blocks(text, found.claims, tables) == text, "run make report"
+        shown += len(TABLE_BLOCK.findall(text))
+    assert shown == 5
+    stale = "<!-- table: table1/table1.md -->\nold\n<!-- /table -->"
+    assert "old" not in fill_blocks(stale, found.claims, tables)
 
 
 def test_a_row_that_was_changed_is_refused_and_never_shown(tmp_path, found):

@@ -189,14 +189,6 @@ def test_the_table_is_written_in_every_format():
     assert picture.getvalue()[:4] == b"\x89PNG"
 
 
-def test_the_readme_shows_the_table_that_the_rows_make():
-    root = Path(__file__).parents[2]
-    frame = pd.read_csv(root / "results" / "table1" / "runs.csv")
-    table = shown(make_table(frame, FOUR), FOUR).to_markdown(index=False)
-    assert table in (root / "results" / "table1" / "table1.md").read_text()
-    assert table in (root / "README.md").read_text()
-
-
 def test_the_table_so_far_is_of_the_runs_that_are_there(home, capsys):
     so_far = ["table1", "--digits", "--so-far", "--results", "results"]
     assert main(so_far) == 1 and "None of the runs of table 1" in capsys.readouterr().err

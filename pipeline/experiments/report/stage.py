@@ -80,10 +80,15 @@ class Report(Stage):
         files |= derived_files(remade)
         files[f"../{CRATE}"] = crate(results.folder, [os.path.normpath(f"report/{name}") for name in files], self.commands)
         if self.readme is not None:
-            files[str(self.readme)] = with_conclusions(self.readme, found)
+            tables = {
+                name.removeprefix("../"): content
+                for name, content in files.items()
+                if name.endswith(".md") and isinstance(content, str)
+            }
+            files[str(self.readme)] = with_conclusions(self.readme, found, tables)
             for page in sorted((self.readme.parent / "docs").glob("*.md")):
                 text = page.read_text(encoding="utf-8")
-                if (filled := fill_blocks(text, found.claims)) != text:
+                if (filled := fill_blocks(text, found.claims, tables)) != text:
                     files[str(page)] = filled
         where = self.folder(results.folder) / "index.html"
         return Made(where, files, message=f"The page is {where}")
@@ -125,8 +130,8 @@ def stale_files(report: Report, found: AllVerdicts, results: Results) -> tuple[l
     return changed, outdated
 
 
-def with_conclusions(readme: Path, found: AllVerdicts) -> str:
-    """The README with its block of conclusions made of the verdicts.
+def with_conclusions(readme: Path, found: AllVerdicts, tables: Mapping[str, str]) -> str:
+    """The README with its block of conclusions made of the verdicts, and its tables made of rows.
 
     Raises:
         PresynError: it has no such block.
@@ -134,7 +139,7 @@ def with_conclusions(readme: Path, found: AllVerdicts) -> str:
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise PresynError(f"{readme} has no block between {BEGIN} and {END} for the conclusions: put one there.")
-    return fill_blocks(text, found.claims)
+    return fill_blocks(text, found.claims, tables)
 
 
 def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]) -> dict[str, Any]:

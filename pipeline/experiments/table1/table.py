@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline.paper import DEMONSTRATION, METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
 from pipeline.paper.published import published_table
-from pipeline.report.statistics import Sample, plus_minus, show_p, unpaired
+from pipeline.report.statistics import Sample, plus_minus, unpaired
 
 
 def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
@@ -60,10 +60,9 @@ def _cell(lines: pd.DataFrame, reading: str, seeds: int) -> str:
     if lines.empty:
         return ""
     line = lines.iloc[0]
-    p = "" if line.p != line.p else f" ({show_p(line.p)})"
     lost = f", {line.lost} lost" if line.lost else ""
     fewer = f", n = {line.n}" if 1 < line.n < seeds - line.lost else ""
-    return f"{Sample(line.ours, line.standard_error, line.n)}{p}{fewer}{lost}"
+    return f"{Sample(line.ours, line.standard_error, line.n)}{fewer}{lost}"
 
 
 def caption(table: pd.DataFrame, searched: str) -> str:
@@ -74,8 +73,7 @@ def caption(table: pd.DataFrame, searched: str) -> str:
         searched: The benchmark on which parameters were searched.
     """
     error = ", ± standard error (ddof 1) over seeds" if (table.n > 1).any() else ""
-    test = "; p of Welch's test against the published mean" if table.p.notna().any() else ""
-    text = f"Mean accuracy over tasks after the last task{error}{test}."
+    text = f"Mean accuracy over tasks after the last task{error}."
     if "searched" in table.parameters.values:
         where = {"permuted-mnist": "Permuted MNIST"}.get(searched, searched)
         text += f" Tuned once: parameters searched on {where} and carried over"

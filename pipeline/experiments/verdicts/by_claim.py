@@ -57,10 +57,10 @@ class ClaimVerdict:
 
     @property
     def brief(self) -> str:
-        """What decides it, in a few words: the effect of its first part, and how many parts there are."""
+        """What decides it, in a few words: the effect of the first part with its verdict, and how many parts there are."""
         if not self.parts or self.parts[0].difference is None:
             return "–"
-        first = self.parts[0]
+        first = next((part for part in self.parts if part.verdict == self.verdict), self.parts[0])
         effect = show_ours(first) if first.unit == "%" else show_effect(first)
         return effect + (f", and {len(self.parts) - 1} more" if len(self.parts) > 1 else "")
 

@@ -1,7 +1,7 @@
 """What came out, in sentences: each is chosen by a verdict and filled from the rows behind it, so none can contradict them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, in_short
 from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED
@@ -26,6 +26,8 @@ HEADINGS = {
 BEGIN, END = "<!-- conclusions -->", "<!-- /conclusions -->"
 """Around the block of the README; a page of the docs names the parts of the paper that its block has."""
 BLOCK = re.compile(r"(<!-- conclusions(?:: (?P<parts>[^>]+))? -->\n).*?(<!-- /conclusions -->)", re.DOTALL)
+TABLE_BLOCK = re.compile(r"(<!-- table: (?P<file>[^>]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+"""Around a table of the README or the docs: the file under the results that it is a copy of."""
 
 
 def part_of(id: str) -> str:
@@ -33,13 +35,13 @@ def part_of(id: str) -> str:
     return PARTS[id[0]]
 
 
-def sentence(c: ClaimVerdict) -> str:
-    """A claim with what came out here."""
+def sentence(c: ClaimVerdict, with_note: bool = True) -> str:
+    """A claim with what came out here, and a note on what it rests on or would need."""
     outcome = "" if c.brief == "–" else f": {c.brief}"
     is_in_words = not any(character.isdigit() for character in c.claim.published)
     shown = f'"{c.claim.published}"' if is_in_words else c.claim.published
     published = "" if c.claim.published == "–" else f", published {shown}"
-    note = f"; {c.note}" if c.note else ""
+    note = f"; {c.note}" if c.note and with_note else ""
     return f"{c.claim.id}, {c.claim.claim.strip('… ')}{outcome}{published}{note}"
 
 
@@ -51,24 +53,46 @@ def by_part(claims: Sequence[ClaimVerdict]) -> dict[str, dict[str, list[ClaimVer
     return parts
 
 
-def fill_blocks(text: str, claims: Sequence[ClaimVerdict]) -> str:
-    """A text with each of its blocks of conclusions made of the verdicts."""
+def fill_blocks(text: str, claims: Sequence[ClaimVerdict], tables: Mapping[str, str]) -> str:
+    """A text with each of its blocks of conclusions made of the verdicts, and each of its tables made of rows.
 
-    def filled(block: re.Match[str]) -> str:
+    Args:
+        text: Of a page in Markdown.
+        claims: All of them.
+        tables: File under the results -> the table in it.
+    """
+
+    def conclusions(block: re.Match[str]) -> str:
         parts = [part.strip() for part in (block["parts"] or "").split(",") if part.strip()]
         return f"{block[1]}{as_markdown(claims, parts)}{block[3]}"
 
-    return BLOCK.sub(filled, text)
+    def table(block: re.Match[str]) -> str:
+        made = tables.get(block["file"])
+        return block[0] if made is None else f"{block[1]}{made[made.index('|') :]}{block[3]}"
+
+    return TABLE_BLOCK.sub(table, BLOCK.sub(conclusions, text))
 
 
 def as_markdown(claims: Sequence[ClaimVerdict], parts: Sequence[str] = ()) -> str:
-    """What came out, part by part; of some parts alone without the count of all."""
-    lines = [] if parts else [in_short(claims), ""]
-    for part, verdicts in by_part(claims).items():
-        if parts and part not in parts:
-            continue
-        lines.append(f"- **{part}.**")
-        for verdict, heading in HEADINGS.items():
-            if verdict in verdicts:
-                lines.append(f"  - *{heading}*: {'; '.join(sentence(c) for c in verdicts[verdict])}.")
-    return "\n".join(lines) + "\n"
+    """What came out: which claims have which verdict, and a line for each that is not reproduced.
+
+    Args:
+        claims: All of them.
+        parts: Parts of the paper, for a page that is about them: each of their claims has a line, and there is no count.
+    """
+    chosen = {part: verdicts for part, verdicts in by_part(claims).items() if not parts or part in parts}
+    lines = [] if parts else [in_short(claims), "", *_ids_by_part(chosen)]
+    for verdict, heading in HEADINGS.items():
+        found = [c for verdicts in chosen.values() for c in verdicts.get(verdict, ())]
+        if found and (parts or verdict == NOT_REPRODUCED):
+            lines += ["", f"**{heading}:**", "", *(f"- {sentence(c, with_note=bool(parts))}." for c in found)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _ids_by_part(chosen: Mapping[str, Mapping[str, Sequence[ClaimVerdict]]]) -> list[str]:
+    """A table in Markdown: the ids of the claims of each part by verdict."""
+    lines = ["| |" + "".join(f" {heading} |" for heading in HEADINGS.values()), "|:-|" + ":-|" * len(HEADINGS)]
+    for part, verdicts in chosen.items():
+        cells = [", ".join(c.claim.id for c in verdicts.get(verdict, ())) or "–" for verdict in HEADINGS]
+        lines.append(f"| {part} |" + "".join(f" {cell} |" for cell in cells))
+    return lines
