@@ -19,6 +19,8 @@ METHOD_NAMES = {
     "joint": "Joint Training",
 }
 """What the paper calls the methods, in the order of its Table 1."""
+NAMES = {**METHOD_NAMES, "si": "Synaptic Intelligence"}
+"""The same, and of methods that the paper does not compare with."""
 RULE = "presynaptic"
 """The paper's own rule."""
 BENCHMARKS = ("split-mnist", "split-fashion", "permuted-mnist", "permuted-fashion")

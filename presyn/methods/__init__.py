@@ -6,12 +6,14 @@ from presyn.methods.ewc import EWC
 from presyn.methods.perceptron import Perceptron, PresynapticPerceptron
 from presyn.methods.presynaptic import Presynaptic
 from presyn.methods.sgd import SGD, Joint
+from presyn.methods.si import SI
 
 METHODS: dict[str, type[Method]] = {
     "presynaptic": Presynaptic,
     "sgd": SGD,
     "bgd": BGD,
     "ewc": EWC,
+    "si": SI,
     "joint": Joint,
 }
 PERCEPTRONS: dict[str, type[Method]] = {"perceptron": Perceptron, "presynaptic-perceptron": PresynapticPerceptron}

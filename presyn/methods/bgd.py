@@ -59,9 +59,7 @@ class BGD(Method[BGDOptions]):
 
     Options = BGDOptions
     preset_names = {
-        "rule": "paper, as all methods start, and the default, or authors, as in the last of the authors' scripts: "
-        + ", ".join(AUTHORS)
-        + " at once"
+        "rule": "paper, the default, or authors, as the last of the authors' scripts starts: " + ", ".join(AUTHORS) + " at once"
     }
     published = {
         "permuted-mnist": {"sigma0": 0.05, "eta0": 1.0, "batch_size": 128},

@@ -113,6 +113,30 @@ class EWCTwin:
         self.tasks.append((fishers, [t.clone() for t in self.theta]))
 
 
+class SITwin(EWCTwin):
+    """Zenke et al. (2017), Eqs. 3 to 5, with the gradients of the task and of the penalty apart, by plain gradient descent."""
+
+    def __init__(self, o, sizes, weights, biases):
+        super().__init__(o, sizes, weights, biases)
+        self.importance, self.path = ([torch.zeros_like(t) for t in self.theta] for _ in range(2))
+        self.anchor = [t.clone() for t in self.theta]
+
+    def step(self, x, y):
+        theta = [t.clone().requires_grad_() for t in self.theta]
+        of_task = torch.autograd.grad(cross_entropy(self.logits(theta, x), y), theta)
+        penalty = self.o.c * sum((i * (t - a) ** 2).sum() for i, t, a in zip(self.importance, theta, self.anchor, strict=True))
+        of_penalty = torch.autograd.grad(penalty, theta)
+        moved = [-self.o.eta0 * (g + h) for g, h in zip(of_task, of_penalty, strict=True)]
+        self.path = [w - g * d for w, g, d in zip(self.path, of_task, moved, strict=True)]
+        self.theta = [t + d for t, d in zip(self.theta, moved, strict=True)]
+
+    def end_task(self):
+        for i, w, t, a in zip(self.importance, self.path, self.theta, self.anchor, strict=True):
+            i.copy_((i + w / ((t - a) ** 2 + self.o.xi)).clamp(min=0))
+        self.path = [torch.zeros_like(t) for t in self.theta]
+        self.anchor = [t.clone() for t in self.theta]
+
+
 class BGDTwin:
     """Zeno et al. (2018), algorithm 1, one sampled network after the other."""
 

@@ -107,7 +107,8 @@ class Table1(Stage):
         if kind.joint or benchmark.name in kind.published:
             has_settings = printed or not kind.joint
             return "as_published" if has_settings and benchmark.dataset != "digits" else "default", {}  # the digits are ours
-        return None if kind.published else ("default", {})
+        # A method that is tuned in a space that comes along is shown with what that found, and else with its defaults.
+        return None if kind.published or space_name(method) in space_names() else ("default", {})
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         return self._make(frame, tuple(b.name for b in self.benchmarks))

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.paper import DEMONSTRATION, METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.paper import DEMONSTRATION, NAMES, READING_WITHOUT_SETTINGS, READINGS
 from pipeline.paper.published import published_table
 from pipeline.report.statistics import Sample, plus_minus, unpaired
 
@@ -14,7 +14,7 @@ def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame
     published_error, t and p of Welch's test against the published mean.
     """
     printed, lines = published_table(), []
-    for method in dict.fromkeys([*METHOD_NAMES, *frame.method]):
+    for method in dict.fromkeys([*NAMES, *frame.method]):
         for benchmark in benchmarks:
             for parameters in [reading for reading in READINGS if reading != "published"]:
                 rows = frame[(frame.method == method) & (frame.benchmark == benchmark) & (frame.parameters == parameters)]
@@ -48,7 +48,7 @@ def shown(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
             cells = [_cell(table[(table.method == method) & (table.benchmark == b)], reading, seeds) for b in benchmarks]
             if any(cells):
                 name = READING_WITHOUT_SETTINGS.get(method, name) if reading == "as_published" else name
-                rows.append([METHOD_NAMES.get(method, method), name, *[c or "–" for c in cells]])
+                rows.append([NAMES.get(method, method), name, *[c or "–" for c in cells]])
     return pd.DataFrame(rows, columns=["accuracy in %", "", *benchmarks])
 
 
