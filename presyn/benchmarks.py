@@ -153,7 +153,8 @@ class Benchmark(Options):
         Raises:
             PresynError: images of one's own are missing or damaged.
         """
-        return SHA256.get(self.dataset.removesuffix("-unit")) or self.load().sha256
+        images = self.dataset.split("-")[0] if self.dataset in DATASETS else self.dataset
+        return SHA256.get(images) or self.load().sha256
 
     @property
     def permuted(self) -> bool:

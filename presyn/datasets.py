@@ -44,7 +44,10 @@ PIXELS = {
     "mnist": (255, 0.1307, 0.3081),
     "fashion": (255, 0.2861, 0.3530),
     "digits": (16, 0.3053, 0.3760),
-    "mnist-unit": (255, 0.0, 1.0),  # the same images, inputs in [0, 1]
+    # The same images with inputs in [0, 1], and with half of the normalisation.
+    "mnist-unit": (255, 0.0, 1.0),
+    "mnist-shift": (255, 0.1307, 1.0),
+    "mnist-scale": (255, 0.0, 0.3081),
     "fashion-unit": (255, 0.0, 1.0),
 }
 DATASETS = tuple(PIXELS)
@@ -174,7 +177,8 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     """Read a dataset that comes along, downloading it first if it is missing from the default cache folder.
 
     Args:
-        name: `mnist`, `fashion` or `digits`; `mnist-unit` and `fashion-unit` are not normalised.
+        name: `mnist`, `fashion` or `digits`; `mnist-unit` and `fashion-unit` are not normalised, `mnist-shift` has only the
+            mean subtracted and `mnist-scale` is only divided by the standard deviation.
         root: A folder laid out as torchvision's root; by default $PRESYN_DATA, else a cache folder.
 
     Raises:
@@ -208,7 +212,7 @@ def _read_digits() -> Arrays:
 
 def _read_mnist(name: str, root: Path, may_download: bool) -> Arrays:
     """MNIST or Fashion-MNIST from a data folder."""
-    folder, files = FILES[name.removesuffix("-unit")]
+    folder, files = FILES[name.split("-")[0]]
     contents = _read_contents(root, folder, files)
     if contents is None and may_download:
         _download(folder, root)

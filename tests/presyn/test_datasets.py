@@ -42,11 +42,12 @@ def test_reads_gzip_and_raw_alike(root):
     assert load("mnist", root).sha256 == zipped.sha256
 
 
-def test_unit_inputs_are_the_same_images_from_zero_to_one(root):
-    images = load("mnist-unit", root)
+@pytest.mark.parametrize(("name", "low", "high"), [("unit", 0, 1), ("shift", -0.1307, 0.8693), ("scale", 0, 1 / 0.3081)])
+def test_inputs_without_or_with_half_of_the_normalisation_are_of_the_same_images(root, name, low, high):
+    images = load(f"mnist-{name}", root)
     assert images.sha256 == load("mnist", root).sha256
     inputs = (images.train_x - images.offset) * images.scale
-    assert inputs.min() == 0 and inputs.max() == pytest.approx(1)
+    assert inputs.min() == pytest.approx(low) and inputs.max() == pytest.approx(high)
 
 
 def test_missing_folder_names_the_file_and_the_fix(tmp_path):
