@@ -28,6 +28,9 @@ class Cluster:
     """cpu, cuda, … (PRESYN_DEVICE; default the GPUs that there are, and cores beside them where that is worth it)"""
     tf32: bool = False
     """let a GPU multiply in TF32, with 10 bits of mantissa: faster, less exact"""
+    arithmetic: str | None = None
+    """dense or lit: whether the first layer multiplies by all pixels or by those that are not 0; faster by turns, and rounded
+    otherwise, so rows say which (default: lit on a core where most pixels of a data set are 0)"""
     ray_address: str | None = None
     """a Ray cluster, or local to start Ray here (RAY_ADDRESS; default one that runs on this node, else Ray is started here)"""
     cpus: int = 1
