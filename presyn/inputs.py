@@ -45,7 +45,7 @@ def choose_arithmetic(data: Dataset, device: torch.device, wanted: str | None = 
         raise PresynError(f"arithmetic must be one of {', '.join(ARITHMETICS)}, or left out, not {wanted!r}.")
     if device.type != "cpu":
         if wanted == "lit":
-            raise PresynError(f"The lit arithmetic is for device cpu, not {device}: leave arithmetic out, or take dense.")
+            raise PresynError(f"The arithmetic lit is for a CPU, not for {device}: choose device cpu, or leave arithmetic out.")
         return "dense"
     return wanted or ("lit" if data.lit_share <= MOST_LIT else "dense")
 
@@ -222,7 +222,7 @@ class LitImages:
     """
 
     def __init__(self, x: np.ndarray, scale: float, offset: float) -> None:
-        self.n_pixels, self.scale, self.dark = x.shape[1], scale, -scale * offset
+        self.n_pixels, self.scale, self.offset, self.dark = x.shape[1], scale, offset, -scale * offset
         self._counts = np.count_nonzero(x, axis=1)  # lit pixels of each image
         self._starts = np.cumsum(self._counts) - self._counts
         dtype = _integers(self.n_pixels << BYTE)

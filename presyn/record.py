@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from presyn.errors import PresynError
+from presyn.inputs import ARITHMETICS
 
 LATEST = 1e11
 """Seconds of unix time, or of a segment, that no run reaches."""
@@ -100,6 +101,8 @@ class Record:
         Raises:
             ValueError: it does not; in words that fit after "it is not a record".
         """
+        if not isinstance(self.arithmetic, str) or not {*filter(None, self.arithmetic.split(", "))} <= {*ARITHMETICS}:
+            raise ValueError(f"its arithmetic is not {' or '.join(ARITHMETICS)}")
         if self.status not in STATUSES or not isinstance(self.reason, str):
             raise ValueError(f"its status is not one of {', '.join(STATUSES)}, or its reason is no text")
         figures = list(self.figures.values()) if isinstance(self.figures, dict) else [None]

@@ -16,11 +16,11 @@ from presyn.datasets import Dataset
 from presyn.device import TEST_BATCH, choose_device, refuse_too_large
 from presyn.errors import PresynError
 from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
+from presyn.inputs import Inputs, choose_arithmetic
 from presyn.measures import MEASURES, Moment, refuse_unmeasurable
 from presyn.measures.overlap import MEMORY, blank_memory, remember_frozen
 from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
-from presyn.inputs import Inputs, choose_arithmetic
 from presyn.minibatches import Minibatches, to_device
 from presyn.network import Network
 from presyn.plain import in_plain_torch

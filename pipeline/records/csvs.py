@@ -18,7 +18,7 @@ from pipeline.records.store import Store
 from presyn import PresynError
 
 TEXT = {
-    "method", "benchmark", "status", "accuracy", "run_id", "config", "series", "digest", *PROVENANCE,
+    "method", "benchmark", "status", "accuracy", "run_id", "config", "series", "digest", *PROVENANCE, "arithmetic",
     *LABELS, "model", "setting", "part",
 } - {"trial", "rules_version", "git_dirty"}  # fmt: skip
 """Columns whose cells are words, even if they look like numbers: a benchmark may be called 2024, 1e3 or null."""
@@ -56,7 +56,7 @@ def rows_csv(rows: Sequence[tuple[dict[str, Any], Row]], kept: pd.DataFrame | No
     if kept is not None and len(kept):
         cells = pd.concat([kept, cells], ignore_index=True).fillna("")
     cells = cells.drop(columns=[c for c in ("digest",) if c in cells])
-    cells = cells.drop(columns=[c for c in ("series", "code") if c in cells and (cells[c] == "").all()])
+    cells = cells.drop(columns=[c for c in ("series", "code", "arithmetic") if c in cells and (cells[c] == "").all()])
     return cells.assign(digest=[line_digest(line) for line in cells.to_dict("records")]).to_csv(index=False)
 
 
@@ -225,8 +225,6 @@ def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
 
 def same_result(row: Row, other: Row) -> bool:
     """Whether two rows of one run can both be believed: the same end, on the same kind of machine the same accuracies."""
-    if (row.provenance["device"], row.provenance["torch"], row.provenance["host"]) != (
-        other.provenance["device"], other.provenance["torch"], other.provenance["host"],
-    ):  # fmt: skip
-        return True  # on other machines whole runs agree statistically alone
+    if any(row.origin.get(name) != other.origin.get(name) for name in ("device", "torch", "host", "arithmetic")):
+        return True  # on other machines, or in another arithmetic, whole runs agree statistically alone
     return (row.status, row.record.accuracy) == (other.status, other.record.accuracy)
