@@ -10,8 +10,8 @@ from pipeline.records.find import find_row
 from pipeline.records.row import Row
 from pipeline.workspace import open_store
 from presyn import Benchmark, PresynError, Run, choose_device, make_cohort
-from presyn.methods import PERCEPTRONS, method_class
 from presyn.inputs import DenseImages
+from presyn.methods import PERCEPTRONS, method_class
 from presyn.random_numbers import Purpose, keys
 from presyn.runs import identify
 from sweeps.checkpoints import Checkpoints

@@ -1,12 +1,12 @@
 """What a network sees of a minibatch, and the two products that its first layer makes of it: dense, or of lit pixels alone.
 
-Most pixels of some images are 0: four fifths of MNIST's. An input is x = v − c, with v = scale · pixel and c = scale · offset, so
+Most pixels of some images are 0: four fifths of MNIST's. An input is x = v − c, with v = scale · pixel, c = scale · offset, so
 
     x W = v W − c Σ_j W_j           W: weights, (pixels, outputs); of v only the pixels that are not 0, the lit ones, count
     xᵀ δ = vᵀ δ − c Σ_b δ_b         δ: gradient by the outputs, (B, outputs)
 
-Both ways give the same numbers but for rounding. Sums of lit pixels are those of `torch.nn.functional.embedding_bag`, which adds in the
-order of the entries, one network after the other: so their bits do not hang on the packing, nor on the threads.
+Both ways give the same numbers but for rounding. `torch.nn.functional.embedding_bag` sums over lit pixels: it adds in the order
+of its entries, here for one network after the other, so the bits hang neither on the packing nor on the number of threads.
 """
 
 from abc import ABC, abstractmethod
@@ -227,6 +227,7 @@ class LitImages:
         self._starts = np.cumsum(self._counts) - self._counts
         dtype = _integers(self.n_pixels << BYTE)
         parts = [x[i : i + PART] for i in range(0, len(x), PART)]  # so that no large array of 64-bit indices is made
+        self._position_type = _integers(int(self._counts.sum()))
         self._words = torch.from_numpy(np.concatenate([np.nonzero(p)[1].astype(dtype) << BYTE | p[p != 0] for p in parts]))
 
     @staticmethod
@@ -263,52 +264,51 @@ class LitImages:
         counts = self._counts[images]
         edges = np.zeros(len(images) + 1, np.int64)
         np.cumsum(counts, out=edges[1:])
-        position = np.repeat(self._starts[images] - edges[:-1], counts)
-        position += np.arange(edges[-1])
-        words = self._words.index_select(0, torch.from_numpy(position))
-        place, brightness = words >> BYTE, words & MOST_BRIGHT
-        if table is not None:
-            if isinstance(first, Tensor):
-                place += torch.from_numpy(np.repeat(first.flatten().numpy(), counts))
-            else:
-                table = table[first : first + self.n_pixels]
-            place = table.index_select(0, place)
-        values = brightness.float() * self.scale
+        position = np.repeat((self._starts[images] - edges[:-1]).astype(self._position_type), counts)
+        position += np.arange(len(position), dtype=position.dtype)
+        words = self._words.index_select(0, torch.from_numpy(position)).numpy()
+        place = self._find_places(words >> BYTE, counts, table, first)
+        brightness = words & MOST_BRIGHT
         bounds = edges[::batch].tolist()
         cuts = [slice(*cut) for cut in pairwise(bounds)]
-        bag_edges = edges[np.arange(steps)[:, None] * batch + np.arange(batch + 1)] - edges[:-1:batch, None]
-        by_image = [
-            Bags(place[c], values[c], e) for c, e in zip(cuts, torch.from_numpy(bag_edges).to(place.dtype), strict=True)
-        ]
-        if not back:
-            return [(bags, None) for bags in by_image]
-        return list(zip(by_image, self._bags_by_input(place, brightness, counts, cuts, batch), strict=True))
+        edges_by_step = edges[np.arange(steps)[:, None] * batch + np.arange(batch + 1)] - edges[:-1:batch, None]
+        by_image = self._cut(place, brightness, torch.from_numpy(edges_by_step).to(place.dtype), cuts)
+        by_input = self._sort(place, brightness, counts, cuts, batch) if back else [None] * steps
+        return list(zip(by_image, by_input, strict=True))
 
-    def _bags_by_input(
-        self, place: Tensor, brightness: Tensor, counts: np.ndarray, cuts: list[slice], batch: int
-    ) -> list[Bags]:
+    def _find_places(self, pixel: np.ndarray, counts: np.ndarray, table: Tensor | None, first: Tensor | int) -> Tensor:
+        """The input that each lit pixel is, (entries,), image after image, of each of which so many are lit."""
+        if table is None:
+            return torch.from_numpy(pixel)
+        if isinstance(first, int):
+            return table[first : first + self.n_pixels].index_select(0, torch.from_numpy(pixel))
+        return table.index_select(0, torch.from_numpy(pixel + np.repeat(first.flatten().numpy(), counts)))
+
+    def _sort(self, place: Tensor, brightness: np.ndarray, counts: np.ndarray, cuts: list[slice], batch: int) -> list[Bags]:
         """The bags of each input of minibatches, by sorting words made of input, image and brightness.
 
         Args:
-            place: The input that each lit pixel is, image after image, (entries,).
-            brightness: Of each, (entries,).
+            place: The input that each lit pixel is, (entries,).
+            brightness: Of each.
             counts: Lit pixels of each image, (S · B,).
             cuts: The lit pixels of each minibatch.
             batch: Images in a minibatch, B.
         """
         shift = BYTE + max(1, (batch - 1).bit_length())
         dtype = _integers(self.n_pixels << shift)
-        image = np.repeat(np.tile(np.arange(batch, dtype=dtype) << BYTE, len(cuts)), counts)
-        image |= brightness.numpy()
-        words = (place.numpy().astype(dtype) << shift) | image
-        for cut in cuts:
-            words[cut].sort()
-        sorted_words = torch.from_numpy(words)
-        rows, values = (sorted_words >> BYTE) & ((1 << shift - BYTE) - 1), (sorted_words & MOST_BRIGHT).float() * self.scale
-        edges = torch.zeros(len(cuts), self.n_pixels + 1, dtype=rows.dtype)
+        words = np.repeat(np.tile(np.arange(batch, dtype=dtype) << BYTE, len(cuts)), counts)
+        words |= brightness
+        words |= place.numpy().astype(dtype, copy=False) << shift
+        edges = torch.zeros(len(cuts), self.n_pixels + 1, dtype=torch.from_numpy(words).dtype)
         for i, cut in enumerate(cuts):
+            words[cut].sort()
             edges[i, 1:] = torch.bincount(place[cut], minlength=self.n_pixels)
-        edges.cumsum_(dim=1)
+        image = (words >> BYTE) & ((1 << shift - BYTE) - 1)
+        return self._cut(torch.from_numpy(image), words & MOST_BRIGHT, edges.cumsum_(dim=1), cuts)
+
+    def _cut(self, rows: Tensor, brightness: np.ndarray, edges: Tensor, cuts: list[slice]) -> list[Bags]:
+        """The bags of each minibatch; edges are (S, bags + 1)."""
+        values = torch.from_numpy(brightness.astype(np.float32) * np.float32(self.scale))
         return [Bags(rows[cut], values[cut], e) for cut, e in zip(cuts, edges, strict=True)]
 
 

@@ -16,7 +16,7 @@ from presyn.minibatches import EpochOrder, Minibatches, copy_to_device
 from presyn.network import Backprop, Network
 from presyn.random_numbers import Purpose, keys
 
-STEPS_AHEAD = 8
+STEPS_AHEAD = 16
 """Minibatches whose lit pixels are sorted together: fewer calls for each, and what they make still fits a core's cache."""
 
 

@@ -87,8 +87,8 @@ class Row:
 
     @property
     def arithmetic(self) -> str:
-        """How the first layer multiplied (see `presyn.inputs`): dense, as in all rows of earlier versions, or lit; empty where it
-        is no network of images that was trained."""
+        """How the first layer multiplied (see `presyn.inputs`): dense, as in all rows of earlier versions, or lit; empty for
+        perceptrons."""
         return self.record.arithmetic or ("" if self.config["method"] in PERCEPTRONS else "dense")
 
     @property
