@@ -168,16 +168,16 @@ class Steps:
         self.method.update(self.state, grad, bias_grad, self._weights, self._biases, next_key)
 
     def profile(self, steps: int) -> dict[str, float]:
-        """Make steps of the loaded epoch and time their phases; returns the seconds of a step by phase. For the CPU."""
+        """Make steps of the loaded epoch and time their phases; returns the seconds of a step by phase, of one core."""
         seconds = dict.fromkeys(("inputs", "forward and backward", "update"), 0.0)
         for _ in range(steps):
-            marks = [time.perf_counter()]
+            marks = [time.thread_time()]
             inputs, labels = self._read()
-            marks.append(time.perf_counter())
+            marks.append(time.thread_time())
             self._backprop(inputs, labels)
-            marks.append(time.perf_counter())
+            marks.append(time.thread_time())
             self._update()
-            marks.append(time.perf_counter())
+            marks.append(time.thread_time())
             for phase, (start, end) in zip(seconds, pairwise(marks), strict=True):
                 seconds[phase] += (end - start) / steps
         return seconds

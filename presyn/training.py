@@ -28,7 +28,7 @@ from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
 from presyn.runs import Run, identify
 from presyn.saved import check_states, save_states, saved_arithmetic
-from presyn.steps import Steps
+from presyn.steps import STEPS_AHEAD, Steps
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
 FUSE_FROM = 1e8
@@ -190,7 +190,7 @@ class Cohort:
         return Steps(self.minibatches, self.network, self.method, self.state, task, self.fuse)
 
     @in_plain_torch
-    def measure(self, steps: int = 30) -> tuple[float, float]:
+    def measure(self, steps: int = 2 * STEPS_AHEAD) -> tuple[float, float]:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away.
 
         Raises:
