@@ -189,3 +189,11 @@ def is_away(error: Exception) -> bool:
     """Whether the server could not be reached, so that waiting for it helps."""
     text = f"{type(error).__name__} {error}".lower()
     return any(sign in text for sign in _GONE) and not any(sign in text for sign in ("sslerror", "ssl:", "proxyerror"))
+
+
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE", "BAD_REQUEST")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow works and does not take just this: a name that it has no place for, an experiment that was deleted."""
+    return isinstance(error, PresynError) or getattr(error, "error_code", "") in _REFUSALS
