@@ -1,9 +1,11 @@
 """What MLflow's users rely on: what others and people wrote stays, no password is shown, each trouble has its remedy."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from mlflow import MlflowClient
 
 from pipeline.cli import main
 from pipeline.cli.pages import latest_table
+from pipeline.records.mlflow import server
+from pipeline.records.mlflow.background import BackgroundWriter
 from pipeline.records.mlflow.database import what_is_wrong
 from pipeline.records.mlflow.notes import Note
 from pipeline.records.mlflow.server import address
@@ -226,6 +230,83 @@ def test_what_answers_is_named_with_the_remedy_that_fits(home, web, capsys, stat
     assert main([*ONE, "--mlflow", f"http://127.0.0.1:{web.server_port}"]) == 0
     told = capsys.readouterr().err
     assert words in told and "is back" not in told and told.count("is not written") == 1
+
+
+DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK"
+BUSY = b"HTTP/1.1 %d Wait\r\nRetry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+ODD = {
+    "503": (BUSY % 503, BUSY % 503, "too many 503"),
+    "429": (BUSY % 429, BUSY % 429, "too many 429"),
+    "503 to its calls": (HEALTHY, BUSY % 503, "too many 503"),
+    "drips": (DRIP, DRIP, "no whole answer within"),
+    "drips to its calls": (HEALTHY, DRIP, "no whole answer within"),
+    "drips headers": (DRIP[:20], DRIP[:20], "did not answer"),
+    "drips headers to its calls": (HEALTHY, DRIP[:20], "no whole answer within"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "did not answer"),
+    "no HTTP to its calls": (HEALTHY, b"\x00\xff\x15\x03\x01 no\r\n\r\n", "not MLflow"),
+    "closes": (b"", b"", "did not answer"),
+    "closes on its calls": (HEALTHY, b"", ""),
+    "leads in a circle": (HEALTHY, b"HTTP/1.1 302 No\r\nLocation: /api\r\nContent-Length: 0\r\n\r\n", ""),
+}
+"""What a server answers when it is asked for its health, what to the calls of MLflow, and what is said of it."""
+
+
+@pytest.fixture
+def odd(request):
+    """A server that misbehaves; answers that do not end are sent a byte at a time."""
+    health, calls, _ = ODD[request.param]
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def answer(connection):
+        with connection, contextlib.suppress(OSError):
+            asked = connection.recv(65536)
+            connection.sendall(reply := health if b" /health" in asked else calls)
+            while reply in (DRIP, DRIP[:20]) and not ended.wait(0.1):
+                connection.sendall(b" " if reply == DRIP else b"x")
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", ODD[request.param][2]
+    ended.set()
+    listener.close()
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Waits that are short."""
+    monkeypatch.setattr(server, "CALL_SECONDS", 2.0)
+    monkeypatch.setattr(server, "PROBE_SECONDS", 1.0)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+
+
+@pytest.mark.parametrize("odd", ODD, indirect=True)
+def test_every_wait_for_a_server_that_misbehaves_has_an_end_and_a_line(home, odd, soon, capsys):
+    uri, words = odd
+    row_of(Store(home / ".presyn"))
+    began = time.monotonic()
+    for command in (["sync-mlflow"], ["remove", RUN.run_id("sha"), "--yes"]):
+        assert main([*command, "--mlflow", uri]) == (command == ["sync-mlflow"])
+        said = capsys.readouterr()
+        told = said.err if command == ["sync-mlflow"] else said.out.splitlines()[-1]
+        assert told.count("\n") <= 1 and words in told and "Traceback" not in told, told
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("odd", ["429", "drips to its calls"], indirect=True)
+def test_results_are_printed_before_a_server_that_misbehaves_is_waited_for(home, odd, soon, capsys, monkeypatch):
+    said, close = [], BackgroundWriter.close
+    monkeypatch.setattr(BackgroundWriter, "close", lambda self: (said.append(capsys.readouterr()), close(self))[1])
+    assert main([*ONE, "--json", "--mlflow", odd[0]]) == 0
+    said.append(capsys.readouterr())
+    assert len(json.loads(said[0].out)["runs"]) == 1 and not said[1].out
+    told = said[0].err + said[1].err
+    assert told.count("is not written") == 1 and odd[1] in told and "Traceback" not in told, told
 
 
 def test_a_deleted_experiment_is_named_and_the_remedy_works(home, own, capsys):
