@@ -1,12 +1,15 @@
 """What MLflow's users rely on: what others and people wrote stays, no password is shown, each trouble has its remedy."""
 
 import contextlib
+import datetime
+import ipaddress
 import json
 import os
 import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pipeline.cli import main
 from pipeline.cli.pages import latest_table
@@ -171,6 +175,10 @@ def test_a_prefix_comes_from_the_environment_too(home, own, monkeypatch):
         ("http://", "names no host"),
         ("http://host:port", "is no address"),
         (f"ftp://ada:{SECRET}@host/x", "ftp://***@host/x is no tracking server"),
+        (f"ada:{SECRET}@host:5000", "is no tracking server"),
+        (f"http:/ada:{SECRET}@host:5000", "is no address"),
+        (f"//ada:{SECRET}@host:5000", "is no tracking server"),
+        (f"hostname?api_key={SECRET}", "is no tracking server"),
         (f"http://ada:{SECRET}/pa@host:5000", "in a password as %2F"),
         (f"http://ada:{SECRET}#pa@host:5000", "in a password as %2F"),
         (f"http://ada:{SECRET}?pa@host:5000", "in a password as %2F"),
@@ -213,6 +221,17 @@ def test_addresses_are_shown_without_their_users():
     assert hide_passwords("s3://k:s@b/f?endpoint_override=http://u:p@h") == "s3://***@b/f?endpoint_override=http://***@h"
     assert hide_passwords("postgresql://h/db?user=u&password=se&x=1") == "postgresql://h/db?user=u&password=***&x=1"
     assert hide_passwords("mail a@b, see http://c/d") == "mail a@b, see http://c/d"
+    for word in (
+        "ann:PW@host:5000",
+        "http:/ann:PW@host",
+        "//ann:PW@host/x",
+        "http//ann:P/W@host",
+        "http:ann:PW@host",
+        "x?api_key=PW",
+    ):
+        assert "PW" not in hide_passwords(f"--mlflow {word} is none") and "P/W" not in hide_passwords(word), hide_passwords(
+            word
+        )
     assert address("http://c:1/x") == "http://c:1/x"
 
 
@@ -307,6 +326,47 @@ def test_results_are_printed_before_a_server_that_misbehaves_is_waited_for(home,
     assert len(json.loads(said[0].out)["runs"]) == 1 and not said[1].out
     told = said[0].err + said[1].err
     assert told.count("is not written") == 1 and odd[1] in told and "Traceback" not in told, told
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1 that nobody signed, and its key, as files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.datetime.now(datetime.UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    for extension in (
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+        x509.BasicConstraints(ca=True, path_length=None),
+    ):
+        built = built.add_extension(extension, critical=extension.oid == x509.BasicConstraints.oid)
+    signed = built.sign(key, hashes.SHA256())
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "own.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "own.key").write_bytes(key.private_bytes(*form))
+    return folder / "own.pem", folder / "own.key"
+
+
+@pytest.mark.parametrize(
+    "trust", ["MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", ""]
+)
+def test_a_server_with_a_certificate_of_its_own_is_reached(home, web, certificate, trust, monkeypatch, capsys):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    web.status, web.body = 401, b"You are not authenticated."
+    if trust:
+        monkeypatch.setenv(trust, "true" if "INSECURE" in trust else str(certificate[0]))
+    row_of(Store(home / ".presyn"))
+    assert main(["sync-mlflow", "--mlflow", f"https://127.0.0.1:{web.server_port}"]) == 1
+    told = capsys.readouterr().err
+    words = "it wants a user and a password" if trust else "its certificate or its protocol is not what https expects"
+    assert words in told and told.count("\n") == 1, told
+    assert any("api" in path for path, _ in web.asked) == bool(trust)
 
 
 def test_a_deleted_experiment_is_named_and_the_remedy_works(home, own, capsys):
@@ -411,6 +471,52 @@ def test_an_id_that_was_left_empty_is_made_again(home):
     store = Store(home / "x")
     (home / "x" / "id").write_text("")
     assert len(store.id) == 12 and not list((home / "x").glob(".id-*"))
+
+
+def test_a_file_that_mlflow_does_not_take_holds_up_no_other_and_its_parent_ends(home, own, capsys, monkeypatch):
+    """As with a server that passes no artifacts on, or a file that is not what it was."""
+    from mlflow import MlflowClient as Client
+
+    store, log = Store(home / ".presyn"), Client.log_artifact
+    for name in ("a.csv", "b.csv", "c.csv"):
+        Path(name).write_text("a\n1\n")
+    files = [str(Path(name).absolute()) for name in ("a.csv", "b.csv", "c.csv")]
+
+    def refuse_b(self, run_id, path, folder=None):
+        if path.endswith("b.csv"):
+            raise MlflowException("The artifact service is disabled")
+        log(self, run_id, path, folder)
+
+    monkeypatch.setattr(Client, "log_artifact", refuse_b)
+    Path("t.csv").write_bytes(b"\xff\xfe")
+    for name, table in (("first", "t.csv"), ("second", None)):
+        note = Note("table1", name, name, [], metrics={"m": 1.0}, files=files, table=table and str(Path(table).absolute()))
+        note.save(store)
+    assert main(["sync-mlflow"]) == 0
+    told = capsys.readouterr().err
+    assert "b.csv, t.csv of first not put into MLflow (The artifact service is disabled); its numbers are there." in told
+    runs = runs_of(own, "table1")
+    assert {r.info.status for r in runs} == {"FINISHED"} and all(r.data.metrics == {"m": 1.0} for r in runs)
+    assert all({a.path for a in MlflowClient(own).list_artifacts(r.info.run_id)} == {"a.csv", "c.csv"} for r in runs)
+
+
+def test_what_mlflow_has_against_one_stage_holds_up_no_other(home, own, capsys):
+    store = Store(home / ".presyn")
+    row = row_of(store)
+    Note("odd", "odd", "odd", [row.run_id], params={"a(b)": 1}, labels={row.run_id: {"p (drop)": "x"}}).save(store)
+    Note("whole", "whole", "whole", [row.run_id]).save(store)
+    MlflowClient(own).create_experiment("gone")
+    MlflowClient(own).delete_experiment(MlflowClient(own).get_experiment_by_name("gone").experiment_id)
+    Note("gone", "gone", "gone", [row.run_id]).save(store)
+    for _ in range(2):
+        assert main(["sync-mlflow"]) == 1
+        told = capsys.readouterr().err
+        assert (
+            told.count("is not written to MLflow") == 2
+            and "its experiment gone was deleted" in told
+            and "Traceback" not in told
+        )
+        assert [r.info.status for r in runs_of(own, "whole")] == ["FINISHED"] * 2
 
 
 def test_names_with_an_apostrophe_and_numbers_that_fall_are_written(home, own):
