@@ -81,8 +81,12 @@ def what_is_wrong(path: Path) -> str:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not tables >= TABLES or not database.execute("SELECT version_num FROM alembic_version").fetchone():
+            version = database.execute("SELECT version_num FROM alembic_version").fetchone() if tables >= TABLES else None
+            if version is None:
                 return "half made"
+            missing = sorted(_all_tables(version[0]) - tables)
+            if missing:
+                return f"damaged (it has no table {missing[0]})"
             database.execute("SELECT experiment_id, artifact_location FROM experiments").fetchone()
             database.execute("SELECT run_uuid, artifact_uri FROM runs").fetchone()
             return ""
@@ -90,6 +94,14 @@ def what_is_wrong(path: Path) -> str:
         return "" if "lock" in str(e) or "unable to open" in str(e) else f"damaged ({e})"
     except sqlite3.DatabaseError as e:
         return f"damaged ({e})"
+
+
+def _all_tables(version: str) -> set[str]:
+    """The tables of a database of this MLflow; none of one of another version, which has others."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+    from mlflow.store.tracking.dbmodels.models import Base
+
+    return set(Base.metadata.tables) if version == _get_latest_schema_revision() else set()
 
 
 def _was_moved(path: Path) -> bool:

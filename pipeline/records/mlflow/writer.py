@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.records.mlflow.content import (
     DESCRIPTION,
+    ROW_TAGS,
     STATUS,
     common_tags,
     data_set,
@@ -48,6 +49,8 @@ class _MlflowRun:
     ended: int | None = None
     params: frozenset[tuple[str, str]] = frozenset()
     metrics: frozenset[tuple[str, float]] = frozenset()
+    tags: frozenset[tuple[str, str]] = frozenset()
+    has_data_set: bool = True
 
     @property
     def complete(self) -> bool:
@@ -130,6 +133,8 @@ class NoteWriter:
             run.info.end_time,
             frozenset(run.data.params.items()),
             frozenset(run.data.metrics.items()),
+            frozenset(run.data.tags.items()),
+            bool(run.inputs and run.inputs.dataset_inputs),
         )
         old = self._children.setdefault(run_id, new)
         if old is not new:
@@ -157,6 +162,7 @@ class NoteWriter:
         ends = row.record.ended or [time.time()]
         child, ended = self._find_or_make_child(row, ends), int(ends[-1] * 1000)
         if child.complete:
+            self._mend(child, row, ended)
             return
         tags = [RunTag(k, v) for k, v in row_tags(row, self.note, self.store).items()]
         params = [Param(k, v) for k, v in row_params(row).items()]
@@ -165,7 +171,24 @@ class NoteWriter:
             self.client.log_batch(child.id, metrics[i : i + BATCH], params if i == 0 else [], tags)
         self.client.log_inputs(child.id, [data_set(row)])
         self.client.set_terminated(child.id, STATUS[row.status], ended)
-        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row))
+        written = frozenset((tag.key, tag.value) for tag in tags)
+        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row), written)
+
+    def _mend(self, child: _MlflowRun, row: Row, ended: int) -> None:
+        """Write again what a run there has lost besides numbers: tags that say which row it is, its data set, its status."""
+        from mlflow.entities import RunTag
+
+        lost = {k: v for k, v in row_tags(row, self.note, self.store).items() if k in ROW_TAGS}.items() - child.tags
+        if lost:
+            self.client.log_batch(child.id, [], [], [RunTag(k, v) for k, v in lost])
+        if not child.has_data_set:
+            self.client.log_inputs(child.id, [data_set(row)])
+        if child.status != STATUS[row.status]:
+            self.client.set_terminated(child.id, STATUS[row.status], ended)
+        if lost or not child.has_data_set or child.status != STATUS[row.status]:
+            self._children[row.run_id] = replace(
+                child, tags=child.tags | lost, has_data_set=True, status=STATUS[row.status], ended=ended
+            )
 
     def _find_or_make_child(self, row: Row, ends: list[float]) -> _MlflowRun:
         """The MLflow run of a row. One that was trained afresh, or that has lost something, is made anew.
@@ -194,10 +217,10 @@ class NoteWriter:
 
     def _is_outdated(self, child: _MlflowRun, row: Row, ended: int) -> bool:
         params, metrics = _content(row)
-        there, ours = {name for name, _ in child.metrics}, {name for name, _ in metrics}
-        if ended < (child.ended or 0) or there - ours:
+        has_more = {name for name, _ in child.metrics} - {name for name, _ in metrics}
+        if ended < (child.ended or 0) or has_more:
             return False
-        return ended > (child.ended or 0) or bool(ours - there) or not params <= child.params
+        return ended > (child.ended or 0) or metrics != child.metrics or not params <= child.params
 
     def finish(self) -> None:
         """Complete the parent, when all its runs are there; or end it as failed."""
@@ -208,7 +231,8 @@ class NoteWriter:
             return
         if parent is None or set(note.run_ids) - self._children.keys():
             return
-        data = self.client.get_run(parent).data
+        run = self.client.get_run(parent)
+        data = run.data
         if data.tags.get(DESCRIPTION, "").startswith(f"**{note.name}**"):  # unless somebody wrote another
             self.client.set_tag(parent, DESCRIPTION, description(note, self.store))
         for name, value in note.params.items():
@@ -218,7 +242,8 @@ class NoteWriter:
             if value == value and data.metrics.get(metric_name(name)) != value:  # of several at a step the latest counts
                 self.client.log_metric(parent, metric_name(name), value, step=0)
         self._log_artifacts(parent)
-        self.client.set_terminated(parent, "FINISHED")
+        if run.info.status != "FINISHED":
+            self.client.set_terminated(parent, "FINISHED")
 
     def _log_artifacts(self, parent: str) -> None:
         """Log files and the table; one that MLflow does not take is said, and holds up nothing."""
