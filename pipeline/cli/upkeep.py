@@ -72,7 +72,7 @@ def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_ML
         if not sync(workspace.store, workspace.uri, workspace.prefix):
             return 1
     print(f"MLflow at {hide_passwords(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
-    print("Compared were parameters, tags, data sets and last metrics, but not metrics over tasks, nor files.")
+    print("Compared: parameters, tags, data sets, the last value of each metric. Not looked at: earlier values, times, files.")
     return 0
 
 

@@ -382,6 +382,73 @@ def test_a_deleted_experiment_is_named_and_the_remedy_works(home, own, capsys):
     assert main(["sync-mlflow"]) == 0 and len(runs_of(own)) == 1
 
 
+LOST = [
+    *[f"DELETE FROM {table}" for table in ("params", "latest_metrics", "inputs", "datasets")],
+    *[f"DELETE FROM {table} WHERE rowid = (SELECT max(rowid) FROM {table})" for table in ("params", "latest_metrics", "runs")],
+    "UPDATE params SET value = 'changed' WHERE key = 'eta0'",
+    "UPDATE params SET key = 'changed' WHERE key = 'eta0'",
+    "UPDATE latest_metrics SET value = 0.9 WHERE key = 'mean_accuracy'",
+    "UPDATE latest_metrics SET key = 'changed' WHERE key = 'mean_accuracy'",
+    "UPDATE tags SET value = 'changed' WHERE key = 'seed'",
+    "DELETE FROM tags WHERE key = 'git_commit'",
+    "UPDATE runs SET status = 'FAILED'",
+    "UPDATE datasets SET digest = 'changed'",
+]
+
+
+def content_of(uri):
+    """What the runs of an experiment hold, by their rows; without times and courses."""
+    return {
+        run.data.tags["run_id"]: (
+            run.info.status,
+            run.data.params,
+            run.data.metrics,
+            {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
+            "sha" in {entry.dataset.digest for entry in run.inputs.dataset_inputs},
+        )
+        for run in runs_of(uri, "search")
+        if "run_id" in run.data.tags
+    }
+
+
+def test_sync_writes_again_what_a_database_has_lost_and_says_what_it_did_not_look_at(home, own, capsys):
+    store = Store(home / ".presyn")
+    row = row_of(store)
+    Note("search", "s", "a sweep", [row.run_id]).save(store)
+    assert main(["sync-mlflow"]) == 0
+    whole = content_of(own)
+    assert len(whole) == 1 and whole[row.run_id][4] and whole[row.run_id][2]["mean_accuracy"] == 0.8
+    for damage in LOST:
+        with contextlib.closing(sqlite3.connect(home / ".presyn" / "mlflow.db")) as database:
+            database.execute(damage)
+            database.commit()
+        assert content_of(own) != whole, damage
+        capsys.readouterr()
+        assert main(["sync-mlflow"]) == 0
+        assert content_of(own) == whole, damage
+        assert "Not looked at: earlier values, times, files." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("statements", ["DROP TABLE {}", "DELETE FROM {}"])
+def test_a_database_that_lost_tables_is_named_and_made_again(home, own, capsys, statements):
+    store, path = Store(home / ".presyn"), home / ".presyn" / "mlflow.db"
+    Note("search", "s", "a sweep", [row_of(store).run_id]).save(store)
+    assert main(["sync-mlflow"]) == 0
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    content = path.read_bytes()
+    for table in ("tags", "metrics") if "DELETE" in statements else sorted(set(tables) - {"sqlite_sequence"}):
+        path.write_bytes(content)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA foreign_keys = OFF")
+            database.execute(statements.format(f'"{table}"'))
+            database.commit()
+        assert what_is_wrong(path), table
+    capsys.readouterr()
+    assert main(["sync-mlflow"]) == 0
+    assert "set aside as mlflow.damaged" in capsys.readouterr().err and len(runs_of(own, "search")) == 2
+
+
 @pytest.mark.parametrize("damage", ["noise", "half", "cut"])
 def test_a_database_of_our_own_that_is_damaged_is_set_aside_and_made_again(home, own, capsys, damage):
     row_of(Store(home / ".presyn"))

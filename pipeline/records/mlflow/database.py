@@ -87,6 +87,11 @@ def what_is_wrong(path: Path) -> str:
             missing = sorted(_all_tables(version[0]) - tables)
             if missing:
                 return f"damaged (it has no table {missing[0]})"
+            for table, other in (("tags", "runs"), ("metrics", "latest_metrics")):
+                if database.execute(f"SELECT NOT EXISTS (SELECT * FROM {table}) AND EXISTS (SELECT * FROM {other})").fetchone()[
+                    0
+                ]:
+                    return f"damaged (its table {table} is empty)"
             database.execute("SELECT experiment_id, artifact_location FROM experiments").fetchone()
             database.execute("SELECT run_uuid, artifact_uri FROM runs").fetchone()
             return ""

@@ -50,7 +50,7 @@ class _MlflowRun:
     params: frozenset[tuple[str, str]] = frozenset()
     metrics: frozenset[tuple[str, float]] = frozenset()
     tags: frozenset[tuple[str, str]] = frozenset()
-    has_data_set: bool = True
+    data_sets: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -134,7 +134,7 @@ class NoteWriter:
             frozenset(run.data.params.items()),
             frozenset(run.data.metrics.items()),
             frozenset(run.data.tags.items()),
-            bool(run.inputs and run.inputs.dataset_inputs),
+            frozenset(entry.dataset.digest for entry in run.inputs.dataset_inputs) if run.inputs else frozenset(),
         )
         old = self._children.setdefault(run_id, new)
         if old is not new:
@@ -169,26 +169,29 @@ class NoteWriter:
         metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in row_metrics(row)]
         for i in range(0, max(1, len(metrics)), BATCH):
             self.client.log_batch(child.id, metrics[i : i + BATCH], params if i == 0 else [], tags)
-        self.client.log_inputs(child.id, [data_set(row)])
+        data = data_set(row)
+        self.client.log_inputs(child.id, [data])
         self.client.set_terminated(child.id, STATUS[row.status], ended)
         written = frozenset((tag.key, tag.value) for tag in tags)
-        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row), written)
+        data_sets = frozenset([data.dataset.digest])
+        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row), written, data_sets)
 
     def _mend(self, child: _MlflowRun, row: Row, ended: int) -> None:
         """Write again what a run there has lost besides numbers: tags that say which row it is, its data set, its status."""
         from mlflow.entities import RunTag
 
+        data = data_set(row)
         lost = {k: v for k, v in row_tags(row, self.note, self.store).items() if k in ROW_TAGS}.items() - child.tags
         if lost:
             self.client.log_batch(child.id, [], [], [RunTag(k, v) for k, v in lost])
-        if not child.has_data_set:
-            self.client.log_inputs(child.id, [data_set(row)])
+        if data.dataset.digest not in child.data_sets:
+            self.client.log_inputs(child.id, [data])
         if child.status != STATUS[row.status]:
             self.client.set_terminated(child.id, STATUS[row.status], ended)
-        if lost or not child.has_data_set or child.status != STATUS[row.status]:
-            self._children[row.run_id] = replace(
-                child, tags=child.tags | lost, has_data_set=True, status=STATUS[row.status], ended=ended
-            )
+        data_sets = child.data_sets | {data.dataset.digest}
+        self._children[row.run_id] = replace(
+            child, tags=child.tags | lost, data_sets=data_sets, status=STATUS[row.status], ended=ended
+        )
 
     def _find_or_make_child(self, row: Row, ends: list[float]) -> _MlflowRun:
         """The MLflow run of a row. One that was trained afresh, or that has lost something, is made anew.
@@ -217,8 +220,8 @@ class NoteWriter:
 
     def _is_outdated(self, child: _MlflowRun, row: Row, ended: int) -> bool:
         params, metrics = _content(row)
-        has_more = {name for name, _ in child.metrics} - {name for name, _ in metrics}
-        if ended < (child.ended or 0) or has_more:
+        there, ours = {name for name, _ in child.metrics}, {name for name, _ in metrics}
+        if ended < (child.ended or 0) or (there > ours):
             return False
         return ended > (child.ended or 0) or metrics != child.metrics or not params <= child.params
 
