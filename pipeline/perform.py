@@ -229,6 +229,7 @@ class _Performance:
     def _finish(self, asked: Asked) -> None:
         """Make, write and log what a stage comes to."""
         stage, workspace = asked.stage, self.workspace
+        refuse(asked, workspace.results)  # once more: another command may have written there meanwhile
         made, files = make(asked, self._needed_values(stage), self.plan, workspace.results)
         self.made[stage.name] = made
         if made.study is not None:

@@ -104,8 +104,8 @@ def trained(
     state = Checkpoints(opened.checkpoints, "").kept_state(row.run_id)
     if state is None:
         raise PresynError(
-            f"The final state of run {row.run_id} was not kept, or is damaged. `presyn show {row.run_id}` prints the command that repeats it: "
-            "give that once more with keep=true among its settings."
+            f"The final state of run {row.run_id} was not kept, or is damaged. `presyn show {row.run_id}` prints the command "
+            "that repeats it: give that once more with keep=true among its settings."
         )
     images = run.benchmark.load(data)
     if images.sha256 != row.provenance["data_sha256"]:

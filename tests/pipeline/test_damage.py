@@ -36,7 +36,7 @@ _recording: list[bool] = []
 
 def _record(event, arguments):
     if event == "open" and _recording and isinstance(arguments[0], str):
-        opened.add(os.path.abspath(arguments[0]))
+        opened.add(str(Path(arguments[0]).absolute()))
 
 
 sys.addaudithook(_record)

@@ -21,6 +21,8 @@ from sweeps.files import set_aside, sqlite_address
 
 WAIT_SECONDS = 120.0
 """For another process that makes the database."""
+DEFAULT_EXPERIMENT = "0"
+"""The id of the experiment that MLflow makes by itself."""
 TABLES = {"alembic_version", "runs", "experiments", "params", "metrics", "latest_metrics", "tags", "experiment_tags"}
 
 
@@ -70,7 +72,11 @@ def _make(path: Path, artifacts: Path) -> None:
 
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        SqlAlchemyStore(sqlite_address(partial), str(artifacts)).engine.dispose()
+        # MLflow writes this place into a statement as it stands, which a quote would end.
+        SqlAlchemyStore(sqlite_address(partial), "mlflow-artifacts:/").engine.dispose()
+        with contextlib.closing(sqlite3.connect(partial)) as database:
+            database.execute("UPDATE experiments SET artifact_location = ?", ((artifacts / DEFAULT_EXPERIMENT).as_uri(),))
+            database.commit()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
