@@ -63,7 +63,7 @@ class Plan:
         """Whether a row has all that is wanted of its run."""
         if row.status != "finished":
             return True
-        kept = not run.benchmark.keep or self.store.session_checkpoints().state_path(row.run_id).exists()
+        kept = not run.benchmark.keep or self.store.session_checkpoints().kept_state(row.run_id) is not None
         return kept and figure_names(run.benchmark.measures) <= row.record.figures.keys()
 
     def restricted(self, ids: Iterable[str]) -> "Plan":

@@ -100,16 +100,15 @@ def trained(
     opened = open_store(store)
     row = find_row(run_id, opened)
     run = _run_of(row, source)
-    path = Checkpoints(opened.checkpoints, "").state_path(row.run_id)
-    if not path.exists():
+    state = Checkpoints(opened.checkpoints, "").kept_state(row.run_id)
+    if state is None:
         raise PresynError(
-            f"The final state of run {row.run_id} was not kept. `presyn show {row.run_id}` prints the command that repeats it: "
-            "give that once more with keep=true among its settings."
+            f"The final state of run {row.run_id} was not kept, or is damaged. `presyn show {row.run_id}` prints the command "
+            "that repeats it: give that once more with keep=true among its settings."
         )
     images = run.benchmark.load(data)
     if images.sha256 != row.provenance["data_sha256"]:
         raise PresynError(f"{row.config['dataset']} is not what run {row.run_id} was trained on: its images have another hash.")
-    state = torch.load(path, weights_only=True)
     return TrainedNetwork(row, run, state, images, choose_device(device))
 
 

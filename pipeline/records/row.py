@@ -24,6 +24,8 @@ COLUMNS = (
 """Columns that every line of a CSV of rows has, besides the labels of its stage and the figures that were measured."""
 LABELS = ("stage", "trial", "parameters", "ablation")
 """Labels of stages that wrote CSVs before labels and figures could be told apart by a line itself."""
+DESCRIBED = ("mean_p", "frozen", "mean_sigma", "penalty")
+"""Figures that methods describe, besides what is measured: those that a line without series can have."""
 
 
 def digest(values: dict[str, Any]) -> str:
@@ -284,8 +286,8 @@ def _series_of_last_values(line: dict[str, Any], tests: int) -> dict[str, Any]:
     """Fields of a record from a line without series, in which only the last value of each figure stands."""
     segments = max(1, tests)
     diverged = line["status"] == "diverged"  # its figures are nan, and are its own all the same
-    others = {*COLUMNS, *LABELS}
-    figures = {k: v for k, v in line.items() if k not in others and isinstance(v, float) and (diverged or v == v)}
+    names = {*DESCRIBED, *figure_names(MEASURES)}  # any other column is a label, such as the l2 of an experiment
+    figures = {k: v for k, v in line.items() if k in names and isinstance(v, float) and (diverged or v == v)}
     return {
         "loss": [math.nan] * segments,
         "figures": {k: [*[math.nan] * (segments - 1), v] for k, v in figures.items()},

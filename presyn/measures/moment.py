@@ -23,6 +23,7 @@ class Measurement:
     Attributes:
         measure: The function that measures: from a moment, figure -> values, (K,), or (K, n) for a short series.
         figures: The names of the figures that it gives.
+        series: Those of them that are short series.
         every: Whether it measures after every segment; else at the end alone.
         needs: Tensors of a method's state that it reads.
         tests: How long it takes, in tests of a task.
@@ -30,6 +31,7 @@ class Measurement:
 
     measure: Callable[["Moment"], dict[str, Tensor]]
     figures: tuple[str, ...]
+    series: tuple[str, ...] = ()
     every: bool = False
     needs: tuple[str, ...] = ("weights", "biases")
     tests: float = 0.0

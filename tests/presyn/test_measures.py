@@ -12,7 +12,7 @@ from torch.nn.functional import log_softmax, relu
 
 from presyn import MEASURES, Benchmark, Cohort, PresynError, make_run
 from presyn.device import TEST_BATCH
-from presyn.measures import Moment, figure_names
+from presyn.measures import Moment, figure_names, series_names
 from presyn.measures.lesion import SHARES, ranking
 from presyn.measures.moment import compute_outputs
 from presyn.measures.neurons import THRESHOLDS
@@ -110,6 +110,7 @@ def test_series_have_a_value_for_every_epoch_and_the_rest_one_at_the_end(trained
     assert set(figures) == {"mean_p", "frozen"} | figure_names(OURS)
     every = {"mean_p", "frozen"} | {f for m in MEASURES.values() if m.every for f in m.figures}
     assert {name for name, values in figures.items() if len(values) == 3} == every
+    assert {name for name, values in figures.items() if isinstance(values[-1], list)} == series_names(OURS)
     assert figures["passes"] == [3, 3, 4], "between epochs fewer sampled networks, and the row says so"
     assert len(cohort.records[0].accuracy) == 1 and cohort.records[0].status == "finished"
     assert len(cohort.records[0].loss) == 3

@@ -16,10 +16,9 @@ DESCRIPTION = "mlflow.note.content"
 """The tag of a run's description."""
 STATUS = {"finished": "FINISHED", "dropped": "KILLED", "diverged": "FAILED"}
 """What a row's status is in MLflow."""
-OUR_TAGS = {
-    "presyn_store", "presyn_parent", "stage", "method", "benchmark", "seed", "run_id", "status", "reason", "git_commit",
-    "git_dirty", "data_sha256",
-}  # fmt: skip
+ROW_TAGS = {"method", "benchmark", "seed", "run_id", "status", "reason", "git_commit", "git_dirty", "data_sha256"}
+"""Tags that say which row a run is of."""
+OUR_TAGS = {"presyn_store", "presyn_parent", "stage", *ROW_TAGS}
 
 
 def metric_name(name: str) -> str:

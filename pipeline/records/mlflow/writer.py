@@ -3,8 +3,9 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from pipeline.records.mlflow.content import (
     DESCRIPTION,
+    ROW_TAGS,
     STATUS,
     common_tags,
     data_set,
@@ -23,7 +25,7 @@ from pipeline.records.mlflow.content import (
     written_by_people,
 )
 from pipeline.records.mlflow.notes import Note, read_notes
-from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect, is_away, remedy
+from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect, is_away, is_refusal, remedy
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import PresynError
@@ -34,6 +36,8 @@ KIND = ("mlflow.experimentKind", "custom_model_development")
 """Without this tag MLflow's pages open an experiment as if it were of traces of language models."""
 BATCH = 900
 """Metrics that are sent at once; MLflow takes at most 1000 entries."""
+MOST_NAMED = 3
+"""Files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class _MlflowRun:
     ended: int | None = None
     params: frozenset[tuple[str, str]] = frozenset()
     metrics: frozenset[tuple[str, float]] = frozenset()
+    tags: frozenset[tuple[str, str]] = frozenset()
+    data_sets: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -115,13 +121,8 @@ class NoteWriter:
 
     def _search(self, where: str) -> list[Any]:
         """Runs of this store; those that were written before stores had names are everybody's."""
-        runs, token = [], None
-        while True:
-            page = self.client.search_runs([self.experiment_id], where, max_results=1000, page_token=token)
-            runs += [run for run in page if run.data.tags.get("presyn_store", self.store.id) == self.store.id]
-            token = page.token
-            if not token:
-                return runs
+        found = all_pages(partial(self.client.search_runs, [self.experiment_id], where))
+        return [run for run in found if run.data.tags.get("presyn_store", self.store.id) == self.store.id]
 
     def _remember(self, run: Any) -> None:
         """Remember a run that is there; of two of one row, of which a killed process did not remove the older, the newer."""
@@ -132,6 +133,8 @@ class NoteWriter:
             run.info.end_time,
             frozenset(run.data.params.items()),
             frozenset(run.data.metrics.items()),
+            frozenset(run.data.tags.items()),
+            frozenset(entry.dataset.digest for entry in run.inputs.dataset_inputs) if run.inputs else frozenset(),
         )
         old = self._children.setdefault(run_id, new)
         if old is not new:
@@ -159,15 +162,36 @@ class NoteWriter:
         ends = row.record.ended or [time.time()]
         child, ended = self._find_or_make_child(row, ends), int(ends[-1] * 1000)
         if child.complete:
+            self._mend(child, row, ended)
             return
         tags = [RunTag(k, v) for k, v in row_tags(row, self.note, self.store).items()]
         params = [Param(k, v) for k, v in row_params(row).items()]
         metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in row_metrics(row)]
         for i in range(0, max(1, len(metrics)), BATCH):
             self.client.log_batch(child.id, metrics[i : i + BATCH], params if i == 0 else [], tags)
-        self.client.log_inputs(child.id, [data_set(row)])
+        data = data_set(row)
+        self.client.log_inputs(child.id, [data])
         self.client.set_terminated(child.id, STATUS[row.status], ended)
-        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row))
+        written = frozenset((tag.key, tag.value) for tag in tags)
+        data_sets = frozenset([data.dataset.digest])
+        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row), written, data_sets)
+
+    def _mend(self, child: _MlflowRun, row: Row, ended: int) -> None:
+        """Write again what a run there has lost besides numbers: tags that say which row it is, its data set, its status."""
+        from mlflow.entities import RunTag
+
+        data = data_set(row)
+        lost = {k: v for k, v in row_tags(row, self.note, self.store).items() if k in ROW_TAGS}.items() - child.tags
+        if lost:
+            self.client.log_batch(child.id, [], [], [RunTag(k, v) for k, v in lost])
+        if data.dataset.digest not in child.data_sets:
+            self.client.log_inputs(child.id, [data])
+        if child.status != STATUS[row.status]:
+            self.client.set_terminated(child.id, STATUS[row.status], ended)
+        data_sets = child.data_sets | {data.dataset.digest}
+        self._children[row.run_id] = replace(
+            child, tags=child.tags | lost, data_sets=data_sets, status=STATUS[row.status], ended=ended
+        )
 
     def _find_or_make_child(self, row: Row, ends: list[float]) -> _MlflowRun:
         """The MLflow run of a row. One that was trained afresh, or that has lost something, is made anew.
@@ -197,9 +221,9 @@ class NoteWriter:
     def _is_outdated(self, child: _MlflowRun, row: Row, ended: int) -> bool:
         params, metrics = _content(row)
         there, ours = {name for name, _ in child.metrics}, {name for name, _ in metrics}
-        if ended < (child.ended or 0) or there - ours:
+        if ended < (child.ended or 0) or (there > ours):
             return False
-        return ended > (child.ended or 0) or bool(ours - there) or not params <= child.params
+        return ended > (child.ended or 0) or metrics != child.metrics or not params <= child.params
 
     def finish(self) -> None:
         """Complete the parent, when all its runs are there; or end it as failed."""
@@ -210,7 +234,8 @@ class NoteWriter:
             return
         if parent is None or set(note.run_ids) - self._children.keys():
             return
-        data = self.client.get_run(parent).data
+        run = self.client.get_run(parent)
+        data = run.data
         if data.tags.get(DESCRIPTION, "").startswith(f"**{note.name}**"):  # unless somebody wrote another
             self.client.set_tag(parent, DESCRIPTION, description(note, self.store))
         for name, value in note.params.items():
@@ -220,22 +245,34 @@ class NoteWriter:
             if value == value and data.metrics.get(metric_name(name)) != value:  # of several at a step the latest counts
                 self.client.log_metric(parent, metric_name(name), value, step=0)
         self._log_artifacts(parent)
-        self.client.set_terminated(parent, "FINISHED")
+        if run.info.status != "FINISHED":
+            self.client.set_terminated(parent, "FINISHED")
 
     def _log_artifacts(self, parent: str) -> None:
         """Log files and the table; one that MLflow does not take is said, and holds up nothing."""
-        note = self.note
-        try:
-            for file in (Path(name) for name in note.files):
+        note, table = self.note, Path(self.note.table or "")
+        logs = [(file, partial(self._log_file, parent, file)) for file in map(Path, note.files)]
+        logs += [(table, partial(self._log_table, parent, table))] if note.table else []
+        refused: dict[str, str] = {}
+        for file, log in logs:
+            try:
                 if file.exists():
-                    self.client.log_artifact(parent, str(file), artifact_folder(file, Path(note.folder)))
-            if note.table and Path(note.table).exists():
-                self._log_table(parent, pd.read_csv(note.table).astype(object))
-        except Exception as e:  # a server may pass no artifacts on, or not these
-            why = hide_passwords(str(e) or type(e).__name__).splitlines()[0]
-            print(f"presyn: files of {note.name} are not in MLflow ({why}); its numbers are.", file=sys.stderr)
+                    log()
+            except Exception as e:  # a server may pass no artifacts on, or not this one
+                refused[file.name] = hide_passwords(str(e) or type(e).__name__).splitlines()[0]
+                if is_away(e):  # each of the others would wait as long
+                    refused |= {other.name: "" for other, _ in logs[logs.index((file, log)) + 1 :]}
+                    break
+        if refused:
+            named = ", ".join([*refused][:MOST_NAMED]) + (", …" if len(refused) > MOST_NAMED else "")
+            why = next(iter(refused.values()))
+            print(f"presyn: {named} of {note.name} not put into MLflow ({why}); its numbers are there.", file=sys.stderr)
 
-    def _log_table(self, parent: str, table: pd.DataFrame) -> None:
+    def _log_file(self, parent: str, file: Path) -> None:
+        self.client.log_artifact(parent, str(file), artifact_folder(file, Path(self.note.folder)))
+
+    def _log_table(self, parent: str, path: Path) -> None:
+        table = pd.read_csv(path).astype(object)
         if "table.json" not in {a.path for a in self.client.list_artifacts(parent)}:
             self.client.log_table(parent, table, "table.json")
             return
@@ -269,7 +306,7 @@ class Writer:
     def __init__(self, uri: str, store: Store, *notes: Note, prefix: str = "", quiet: bool = False) -> None:
         self.uri, self.store, self.prefix, self.quiet = uri, store, prefix, quiet
         self.client: Any = None
-        self._writers: dict[str, NoteWriter] = {}
+        self._writers: dict[str, NoteWriter | None] = {}
         self._is_own_database = uri == sqlite_address(store.root / "mlflow.db")
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
         if not answers(uri):
@@ -284,20 +321,32 @@ class Writer:
         """Track a note from now on; or, if it is tracked, the runs that it has by now."""
         if self.client is None:
             return
-        with self._guarded():
-            key = f"{note.experiment} {note.identity}"
-            if key not in self._writers:
+        key = _key(note)
+        if key not in self._writers:
+            with self._guarded(note):
                 self._writers[key] = NoteWriter(
                     self.client, note, self.store, self.prefix, self._artifacts, self._is_own_database
                 )
 
+    @property
+    def refused(self) -> int:
+        """Notes that MLflow does not take."""
+        return sum(writer is None for writer in self._writers.values())
+
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, note: Note | None = None) -> Iterator[None]:
+        """Say what MLflow or its backend raises, and go on without it; what it has against one note holds up no other."""
         try:
             yield
-        except Exception as e:  # whatever MLflow or its backend raises must not stop training
+        except Exception as e:  # whatever is raised must not stop training
             why, fix = remedy(e, self.uri)
-            self._go_silent(why, AWAY[1] if is_away(e) else fix)
+            if note is None or not is_refusal(e):
+                self._go_silent(why, AWAY[1] if is_away(e) else fix)
+                return
+            self._writers[_key(note)] = None
+            print(
+                f"presyn: {note.name or note.experiment} is not written to MLflow ({why.rstrip('.')}). {fix}", file=sys.stderr
+            )
 
     def _go_silent(self, why: str, fix: str) -> None:
         self.client = None
@@ -307,35 +356,86 @@ class Writer:
 
     def write(self, row: Row) -> None:
         """Write a row as one MLflow run under each of its notes, or complete one that is half there; doubles nothing."""
-        if self.client is None:
-            return
-        with self._guarded():
-            for writer in self._writers.values():
-                writer.write(row)
+        self._for_each_note(lambda writer: writer.write(row))
+
+    def _for_each_note(self, act: Callable[[NoteWriter], None]) -> None:
+        for writer in [writer for writer in self._writers.values() if writer is not None]:
+            if self.client is None:
+                return
+            with self._guarded(writer.note):
+                act(writer)
 
     def finish(self, *notes: Note) -> None:
         """Complete the parents of these notes, or of all, whose runs are there: parameters, metrics, artifacts and table."""
-        if self.client is None:
-            return
-        with self._guarded():
-            for writer in self._writers.values():
-                if not notes or writer.note in notes:
-                    writer.finish()
+        self._for_each_note(lambda writer: writer.finish() if not notes or writer.note in notes else None)
+
+
+LOOSE = Note("run", "run")
+"""The note of runs that belong to no other."""
+
+
+def all_pages(search: Callable[..., Any]) -> list[Any]:
+    """All that a search of MLflow finds, which gives a page at a time."""
+    found, token = [], None
+    while True:
+        page = search(max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _key(note: Note) -> str:
+    """What tells a note from others of a writer."""
+    return f"{note.experiment} {note.identity}"
 
 
 def sync(store: Store, uri: str, prefix: str = "") -> bool:
     """Write to MLflow what it lacks of the store: every note with its runs, and runs that belong to none; True if it could."""
-    return write_everything(store, lambda *notes: Writer(uri, store, *notes, prefix=prefix)).client is not None
+    writer = write_everything(store, lambda *notes: Writer(uri, store, *notes, prefix=prefix))
+    return writer.client is not None and not writer.refused
 
 
 def write_everything(store: Store, make_writer: Any) -> Writer:
     """Write all that the store holds by a writer that is made for its notes; returns the writer."""
     notes, ids = read_notes(store), store.ids()
     loose = set(ids) - {run_id for note in notes for run_id in note.run_ids}
-    writer: Writer = make_writer(*notes, Note("run", "run", run_ids=sorted(loose)))
+    of_runs = next((note for note in notes if _key(note) == _key(LOOSE)), LOOSE)
+    others = [note for note in notes if note is not of_runs]
+    writer: Writer = make_writer(*others, replace(of_runs, run_ids=sorted({*of_runs.run_ids, *loose})))
     for run_id in ids:
         row = store.get(run_id)
         if row:
             writer.write(row)
     writer.finish()
     return writer
+
+
+def delete_runs(store: Store, uri: str, run_ids: Iterable[str]) -> int:
+    """Delete the runs that this store has in MLflow of some rows, from whatever experiment; returns how many.
+
+    MLflow keeps what is deleted until `mlflow gc`.
+
+    Raises:
+        PresynError: MLflow cannot be reached or written.
+    """
+    own = store.root / "mlflow.db"
+    is_own = uri == sqlite_address(own)
+    if is_own and not own.exists():
+        return 0
+    where = f"MLflow at {hide_passwords(uri)}"
+    if not answers(uri):
+        raise PresynError(f"{where} {AWAY[0]} within {PROBE_SECONDS:.0f} s")
+    try:
+        client = connect(uri, store)
+        experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
+        deleted = 0
+        for run_id in run_ids:
+            search = partial(client.search_runs, experiments, f"tags.run_id = '{run_id}'")
+            for run in all_pages(search):
+                if run.data.tags.get("presyn_store", store.id if is_own else "") == store.id:
+                    client.delete_run(run.info.run_id)
+                    deleted += 1
+        return deleted
+    except Exception as e:  # whatever MLflow or its backend raises
+        raise PresynError(f"{where} cannot be written ({remedy(e, uri)[0].rstrip('.')})") from None
