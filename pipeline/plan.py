@@ -22,7 +22,7 @@ from presyn.inputs import choose_arithmetic
 from presyn.measures import figure_names
 from presyn.methods import method_class
 from sweeps.cluster import Cluster
-from sweeps.cluster.join import cluster_slots
+from sweeps.cluster.ray_process import cluster_slots
 
 console = Console(stderr=True, markup=False, emoji=False)  # plans, progress and messages; results go to stdout
 
