@@ -200,7 +200,7 @@ def describe(plan: Plan, title: str) -> float:
 
 def cpu_slots(cluster: Cluster) -> int:
     """Cohorts that train at the same time on this machine, on the cores that this process may use."""
-    return max(1, usable_cores() // cluster.cpus)
+    return max(1, min(usable_cores() // cluster.cpus, cluster.most_cohorts()))
 
 
 def pretty(seconds: float) -> str:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from presyn import PresynError
@@ -95,7 +96,7 @@ class Driver:
 
         from sweeps.tuner import make_tuner  # needs Ray already when it is imported
 
-        scratch = tempfile.mkdtemp(prefix="presyn-tune-")
+        scratch = tempfile.mkdtemp(prefix="tune-", dir=Path.cwd())  # that of the process that speaks to Ray, which goes with it
         try:
             self._look_at_nodes()
             self.poll()
@@ -271,10 +272,10 @@ class Driver:
 
 
 def _describe_death(e: BaseException) -> str:
-    """Why Ray failed, in a few words: what the first lines of its message say, which goes on for pages."""
-    text = str(e)
-    if "OutOfMemory" in text or "memory" in text and "killed" in text:
+    """Why Ray failed, in a few words; its own message goes on for pages."""
+    text = f"{type(e).__name__} {e}"
+    if "OutOfMemory" in text or "running low on memory" in text:
         return "its monitor of memory killed the process that hands out the work, because the memory of its node ran low"
-    if "ActorDiedError" in text or type(e).__name__ == "ActorDiedError":
+    if "ActorDiedError" in text:
         return "the process that hands out the work died"
     return last_line(e)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from presyn import PresynError
+from presyn.device import usable_cores
+from sweeps.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ def find_cluster(address: str | None) -> Place | None:
     if address == "auto":
         raise PresynError("no Ray runs on this node, which RAY_ADDRESS=auto asks for: start one with ray start, or unset it.")
     return None
+
+
+def refuse_cores(cluster: Cluster) -> None:
+    """Raise a PresynError for a cohort that takes more cores than there are here, where no other node can join."""
+    usable = usable_cores()
+    if cluster.cpus > usable and find_cluster(cluster.ray_address) is None:
+        raise PresynError(
+            f"--cpus {cluster.cpus} is more than the {usable} core{'s' * (usable != 1)} that this process may use: no cohort "
+            f"would ever start. Use at most --cpus {usable}, or a cluster (--ray-address)."
+        )
 
 
 def _joined_by_this_process() -> str:
