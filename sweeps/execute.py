@@ -73,7 +73,7 @@ def train_on_cluster(
         else:
             say(content)
 
-    failed, position, stuck = dict[str, str](), (0, 0), 0
+    failed, position, stuck = dict[str, str](), (-len(missing) - 1, 0), 0
     while members := _resume(missing, checkpoints, end_run):
         position_before, position = position, (-len(missing), sum(m.segments for m in members))
         stuck = 0 if position > position_before else stuck + 1

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without the signs of a table loses these, not the table
+    if arguments is None:
+        _leave_working_folder_out()
     given_command.set(shlex.join(["presyn", *words]))
     _terminated.clear()
     if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
@@ -62,6 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
         again = hide_passwords(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
+
+
+def _leave_working_folder_out() -> None:
+    """Import nothing from the working folder because PYTHONPATH has an empty entry: a random.py there would be Python's own."""
+    if "" in os.environ.get("PYTHONPATH", "none").split(os.pathsep):
+        sys.path[:] = [folder for folder in sys.path if folder and Path(folder).absolute() != Path.cwd()]
 
 
 def _fail(message: str) -> int:

@@ -72,7 +72,8 @@ class RayProcess:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         try:
             self.process = self._start()
-            threading.Thread(target=self._read, daemon=True, name="words of the Ray process").start()
+            self._reader = threading.Thread(target=self._read, daemon=True, name="what the process of Ray says")
+            self._reader.start()
             self._join(cluster, say)
         except BaseException:
             self.close(kill=True)
@@ -99,7 +100,14 @@ class RayProcess:
         with contextlib.suppress(Exception):  # whatever a process that is killed leaves of a message
             while True:
                 self._messages.put(pickle.load(self.process.stdout))
+        self.process.stdout.close()
         self._messages.put(("gone", None))
+
+    def _next(self, seconds: float) -> Message | None:
+        """What the process says next, if that is soon; ("gone", None) when it has ended."""
+        with contextlib.suppress(queue.Empty):
+            return self._messages.get(timeout=seconds)
+        return ("gone", None) if self.process.poll() is not None and self._messages.empty() else None
 
     def _send(self, *request: Any) -> None:
         assert self.process.stdin
@@ -131,8 +139,8 @@ class RayProcess:
         """
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(queue.Empty):
-                got, content = self._messages.get(timeout=0.2)
+            if message := self._next(0.2):
+                got, content = message
                 if got == kind:
                     return content
                 if got in ("gone", "failed"):
@@ -214,8 +222,8 @@ class RayProcess:
         """
         last_word = last_answer = looked_at = time.monotonic()
         while True:
-            with contextlib.suppress(queue.Empty):
-                kind, content = self._messages.get(timeout=0.5)
+            if message := self._next(0.5):
+                kind, content = message
                 last_word = time.monotonic()
                 if kind == "gone" or kind == "lost":
                     self._refuse_away()
@@ -259,6 +267,7 @@ class RayProcess:
             process.kill()
             _kill_session(process.pid)
             process.wait()
+            self._reader.join(2)
         shutil.rmtree(self.folder, ignore_errors=True)
         if not self._is_log_named:
             with contextlib.suppress(OSError):
