@@ -283,32 +283,32 @@ class RayProcess:
         return self.parent == os.getpid() and self.process.poll() is None
 
 
-_processes: list[RayProcess] = []
+processes: list[RayProcess] = []
 """The one that is used, if any; Ray stays for as long as this process, or until something goes wrong."""
 
 
 def ray_process(cluster: Cluster, log: Path, say: Callable[[str], None]) -> RayProcess:
     """The process that speaks to the Ray of a cluster; one that was started before if it is there; arguments as of it."""
-    if _processes and not (_processes[0].is_alive and _processes[0].serves(cluster)):
+    if processes and not (processes[0].is_alive and processes[0].serves(cluster)):
         end_ray()
-    if not _processes:
-        _processes.append(RayProcess(cluster, log, say))
-    return _processes[0]
+    if not processes:
+        processes.append(RayProcess(cluster, log, say))
+    return processes[0]
 
 
 @atexit.register
 def end_ray() -> None:
     """End the process that speaks to Ray, and a Ray that it started on this machine."""
-    while _processes:
-        _processes[-1].close()
-        _processes.pop()
+    while processes:
+        processes[-1].close()
+        processes.pop()
 
 
 def cluster_slots(cluster: Cluster) -> int | None:
     """Cohorts that the cluster trains at the same time; None if there is none to join, or it has not been joined yet."""
-    if not _processes or _processes[0].place is None or not _processes[0].is_alive:
+    if not processes or processes[0].place is None or not processes[0].is_alive:
         return None
-    nodes = _processes[0].nodes()
+    nodes = processes[0].nodes()
     kind = cluster.kinds(sum(n.get("GPU", 0) for n in nodes))[0]
     return min(sum(cluster.slots(kind, n) for n in nodes), cluster.most_cohorts())
 
@@ -325,9 +325,9 @@ def _kill_session(session: int) -> None:
         time.sleep(0.1)
 
 
-def session_members(session: int, processes: Path = Path("/proc")) -> Iterator[int]:
+def session_members(session: int, root: Path = Path("/proc")) -> Iterator[int]:
     """The processes of a session that have not ended, where processes can be looked at."""
-    for folder in processes.glob("[0-9]*"):
+    for folder in root.glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(its_session) == session and state not in "ZX":
