@@ -263,8 +263,11 @@ class RayProcess:
             with contextlib.suppress(OSError):
                 process.stdin.close()  # by which it is told to end
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0 if kill or self.place is None else END_SECONDS)  # only a cluster is left politely
+                # A Ray on this machine is not left politely, where all that belongs to it can be found and ended.
+                process.wait(0 if kill or (self.place is None and sys.platform == "linux") else END_SECONDS)
             process.kill()
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
             _kill_session(process.pid)
             process.wait()
             self._reader.join(2)
