@@ -266,7 +266,7 @@ class RayProcess:
                 # A Ray on this machine is not left politely, where all that belongs to it can be found and ended.
                 process.wait(0 if kill or (self.place is None and sys.platform == "linux") else END_SECONDS)
             process.kill()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # Windows has neither
                 os.killpg(process.pid, signal.SIGKILL)
             _kill_session(process.pid)
             process.wait()

@@ -91,7 +91,7 @@ def _watch_parent(folder: Path, parent: int) -> None:
 
 def _end(folder: Path) -> None:
     """End this process and all that it started, which nobody else will do any more."""
-    for process in session_members(os.getsid(0)):
+    for process in session_members(os.getsid(0) if hasattr(os, "getsid") else -1):
         if process != os.getpid():
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
