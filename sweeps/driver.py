@@ -275,7 +275,7 @@ def _describe_death(e: BaseException) -> str:
     """Why Ray failed, in a few words; its own message goes on for pages."""
     text = f"{type(e).__name__} {e}"
     if "OutOfMemory" in text or "running low on memory" in text:
-        return "its monitor of memory killed the process that hands out the work, because the memory of its node ran low"
+        return "its monitor of memory killed processes that are needed, because the memory of their node ran low"
     if "ActorDiedError" in text:
         return "the process that hands out the work died"
     return last_line(e)
