@@ -167,6 +167,7 @@ def test_a_neighbour_that_takes_the_memory_is_survived(machine, home):
     home.check()
 
 
+@pytest.mark.parametrize("home", [(1, 5)], indirect=True)
 def test_a_ray_with_a_folder_of_its_own_is_found(machine, home):
     machine.node(1, "--num-cpus=1", f"--temp-dir={home.folder}/r")
     machine.wait_for(1)
@@ -176,6 +177,7 @@ def test_a_ray_with_a_folder_of_its_own_is_found(machine, home):
     home.check()
 
 
+@pytest.mark.parametrize("home", [(1, 5)], indirect=True)
 def test_a_command_takes_no_more_cores_than_it_is_given(machine, home):
     machine.cluster(2, cpus=2)
     driver = machine.presyn(f"{COMMAND} --cores 1")
@@ -188,6 +190,7 @@ def test_a_command_takes_no_more_cores_than_it_is_given(machine, home):
     home.check()
 
 
+@pytest.mark.parametrize("home", [(1, 5)], indirect=True)
 def test_a_rule_that_raises_for_some_members_loses_only_these(machine, home):
     for room in ("presyn", "sweeps", "pipeline", "results/paper"):
         shutil.copytree(ROOT / room, home.folder / "theirs" / room, ignore=shutil.ignore_patterns("__pycache__"))
