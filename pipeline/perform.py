@@ -89,6 +89,8 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     if not here:
         reach(needed)
     describe(needed, title + uncertain)
+    for line in dict.fromkeys(line for asked in asking for line in asked.stage.leaves_out()):
+        console.print(f"  without {line}", highlight=False, soft_wrap=True)
     return title
 
 

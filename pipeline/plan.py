@@ -22,7 +22,7 @@ from presyn.inputs import choose_arithmetic
 from presyn.measures import figure_names
 from presyn.methods import method_class
 from sweeps.cluster import Cluster
-from sweeps.cluster.join import cluster_slots
+from sweeps.cluster.ray_process import cluster_slots
 
 console = Console(stderr=True, markup=False, emoji=False)  # plans, progress and messages; results go to stdout
 
@@ -200,7 +200,7 @@ def describe(plan: Plan, title: str) -> float:
 
 def cpu_slots(cluster: Cluster) -> int:
     """Cohorts that train at the same time on this machine, on the cores that this process may use."""
-    return max(1, usable_cores() // cluster.cpus)
+    return max(1, min(usable_cores() // cluster.cpus, cluster.most_cohorts()))
 
 
 def pretty(seconds: float) -> str:

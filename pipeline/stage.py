@@ -129,6 +129,10 @@ class Stage(ABC):
         """Label -> its possible values for a run of this configuration, of labels that follow from it; see `refuse_labels`."""
         return {}
 
+    def leaves_out(self) -> list[str]:
+        """Lines for the plan: which rows of its table it does not ask for, and why."""
+        return []
+
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Any]:
         """What it says of the paper's claims, from the rows under a folder; see `pipeline.report.verdicts.Verdict`."""

@@ -10,7 +10,8 @@ from pipeline.plan import Plan, console, pretty
 from pipeline.records.row import Row
 from presyn import Run, choose_device
 from sweeps.cluster import new_session
-from sweeps.cluster.join import find_cluster, join_cluster
+from sweeps.cluster.find import find_cluster
+from sweeps.cluster.ray_process import ray_process
 from sweeps.execute import train_in_process, train_on_cluster
 
 
@@ -69,7 +70,7 @@ def print_line(line: str) -> None:
 def reach(plan: Plan) -> None:
     """Join the cluster if there is one and something to train, so that the plan tells how long it takes there."""
     if plan.missing and find_cluster(plan.cluster.ray_address):
-        join_cluster(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", print_line)
+        ray_process(plan.cluster, plan.store.root / "logs" / f"{new_session()}.log", print_line)
 
 
 class _Watch:
