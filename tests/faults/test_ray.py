@@ -169,7 +169,7 @@ def test_a_neighbour_that_takes_the_memory_is_survived(machine, home):
 
 @pytest.mark.parametrize("home", [(1, 5)], indirect=True)
 def test_a_ray_with_a_folder_of_its_own_is_found(machine, home):
-    machine.node(1, "--num-cpus=1", f"--temp-dir={home.folder}/r")
+    machine.node(1, "--num-cpus=1", f"--temp-dir=/tmp/ray/of{os.getpid()}")  # the folder of this machine alone, and short
     machine.wait_for(1)
     assert machine.presyn(COMMAND).wait(timeout=600) == 0, machine.said("driver")
     said = machine.said("driver")
