@@ -15,6 +15,10 @@ from pipeline.cli.options import REAL_RESULTS, open_workspace
 from presyn.errors import PresynError
 
 Host = Annotated[str, Parameter(help="address to listen on; 127.0.0.1 is this machine alone")]
+Names = Annotated[
+    tuple[str, ...],
+    Parameter(consume_multiple=True, help="further names that the server is called by, such as that of a proxy before it"),
+]
 
 
 def import_(*files: Path, store: StoreOptions = NO_STORE) -> int:
@@ -68,7 +72,12 @@ def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_ML
 
 
 def mlflow_ui(
-    *, port: int = 5000, host: Host = "127.0.0.1", store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW
+    *,
+    port: int = 5000,
+    host: Host = "127.0.0.1",
+    allowed_hosts: Names = (),
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
 ) -> int:
     """Open MLflow on the store.
 
@@ -77,12 +86,13 @@ def mlflow_ui(
     port
         port to listen on
     """
-    from pipeline.cli.pages import latest_table, serve
+    from pipeline.cli.pages import latest_runs, security_options, serve
     from pipeline.records.mlflow.server import connect, remedy
     from presyn.errors import hide_passwords
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
-    path = f"/#/experiments{latest_table(workspace)}?workflowType=machine_learning"
+    latest = latest_runs(workspace)
+    path = f"/#/experiments{latest}{'&' if '?' in latest else '?'}workflowType=machine_learning"
     if workspace.uri.startswith("http"):
         print(f"{hide_passwords(workspace.uri).rstrip('/')}{path}")
         return 0
@@ -91,8 +101,9 @@ def mlflow_ui(
     except Exception as e:  # whatever MLflow or its backend raises
         why, fix = remedy(e, workspace.uri)
         raise PresynError(f"MLflow at {hide_passwords(workspace.uri)} cannot be opened ({why}). {fix}") from None
-    words = ["mlflow", "ui", "--backend-store-uri", workspace.uri, "--host", host, "--port", str(port)]
-    return serve(words, host, port, path)
+    words = ["mlflow", "ui", "--backend-store-uri", workspace.uri, *security_options(host, port, allowed_hosts)]
+    words += ["--host", host, "--port", str(port)]
+    return serve(words, host, port, path, workspace.store.root / f"mlflow-ui-{port}.log")
 
 
 def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: StoreOptions = NO_STORE) -> int:
@@ -107,13 +118,14 @@ def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: Store
     from pipeline.workspace import open_store
     from sweeps.files import sqlite_address
 
-    path = open_store(store.store, store.checkpoints).root / "optuna.db"
+    root = open_store(store.store, store.checkpoints).root
+    path = root / "optuna.db"
     if not path.exists():
         raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise PresynError("optuna-dashboard is not installed here: pip install optuna-dashboard")
     words = ["optuna_dashboard._cli", sqlite_address(path), "--host", host, "--port", str(port)]
-    return serve(words, host, port, "/dashboard")
+    return serve(words, host, port, "/dashboard", root / f"optuna-dashboard-{port}.log")
 
 
 def bench(*, device: str = "cpu", quick: bool = False, runs: int = 100, results: Path = REAL_RESULTS) -> int:

@@ -73,6 +73,7 @@ class Ablations(Stage):
     searches: Mapping[tuple[str, str], Search] = field(default_factory=dict)
     heading: str = "Ablations"
     shows_lost = True
+    about = "The rule beside variants of it, each with a part switched off or done otherwise."
     columns = ("ablation", "benchmark", "seed")
     extends = "benchmark"
 

@@ -33,6 +33,7 @@ class Search(Stage):
     parent: str = ""
     shows_lost = True
     columns = ("trial",)
+    about = "Searches: configurations drawn from a space and compared on images that are held out of training."
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -45,6 +46,22 @@ class Search(Stage):
     @property
     def title(self) -> str:  # type: ignore[override]
         return f"Search {self.space.name}"
+
+    @property
+    def mlflow_name(self) -> str:
+        return f"{self.space.name.removeprefix(f'{self.space.method}-')}, search of {self.space.method}"
+
+    @property
+    def objective(self) -> str:  # type: ignore[override]
+        return "validation_accuracy" if self.space.objective == "mean_accuracy" else self.space.objective
+
+    @property
+    def minimize(self) -> bool:  # type: ignore[override]
+        return self.space.direction == "minimize"
+
+    @property
+    def searched(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self.space.search)
 
     @property
     def identity(self) -> str:
@@ -76,14 +93,11 @@ class Search(Stage):
         }
         if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
             files["parallel_coordinates.png"] = parallel_coordinates(study)
+        chosen = next(row.run_id for t, row in zip(self.trials, rows, strict=True) if t.number == winner.trial)
         params = {f"best_{k}": v for k, v in winner.params.items()}
-        metrics = {self._metric(): winner.value}
-        return Made(winner, files, params=params, metrics=metrics, message=self._message(rows, winner), study=study)
-
-    def _metric(self) -> str:
-        """The name of the winner's value in MLflow, by the objective."""
-        objective = self.space.objective
-        return "best_validation_accuracy" if objective == "mean_accuracy" else f"best_validation_{objective}"
+        metrics = {f"best_validation_{self.space.objective.removeprefix('mean_')}": winner.value}
+        message = self._message(rows, winner)
+        return Made(winner, files, params=params, metrics=metrics, winner=chosen, message=message, study=study)
 
     def _message(self, rows: Sequence[Row], winner: Winner) -> str:
         counts = {s: sum(row.status == s for row in rows) for s in ENDS}

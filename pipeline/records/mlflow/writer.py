@@ -3,8 +3,9 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,25 @@ import pandas as pd
 
 from pipeline.records.mlflow.content import (
     DESCRIPTION,
+    EARLIER_METRIC,
+    NAME,
     STATUS,
     common_tags,
+    complete,
     data_set,
     description,
+    is_our_description,
     metric_name,
+    name_by_people,
     row_metrics,
     row_params,
     row_tags,
+    run_name,
     written_by_people,
 )
 from pipeline.records.mlflow.notes import Note, read_notes
 from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect, is_away, remedy
+from pipeline.records.mlflow.views import tags as experiment_tags
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import PresynError
@@ -38,13 +46,18 @@ BATCH = 900
 
 @dataclass(frozen=True)
 class _MlflowRun:
-    """A run in MLflow: its id there, its status, its end in milliseconds of unix time, and what it holds."""
+    """A run in MLflow: its id there, its status, its end in milliseconds of unix time, and what it holds.
+
+    Its name is empty if people gave it one.
+    """
 
     id: str
     status: str
     ended: int | None = None
     params: frozenset[tuple[str, str]] = frozenset()
     metrics: frozenset[tuple[str, float]] = frozenset()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def complete(self) -> bool:
@@ -68,7 +81,8 @@ class NoteWriter:
     def __init__(
         self, client: Any, note: Note, store: Store, prefix: str, artifacts: Path | None, is_own_database: bool = False
     ) -> None:
-        self.client, self.note, self.store, self.is_own_database = client, note, store, is_own_database
+        self.client, self.store, self.is_own_database = client, store, is_own_database
+        self.note = complete(note, partial(_rows, note, store))
         self.parent_id: str | None = None
         self._children: dict[str, _MlflowRun] = {}
         self._run_ids: tuple[list[str], frozenset[str]] = ([], frozenset())
@@ -88,6 +102,7 @@ class NoteWriter:
             place = (artifacts / metric_name(name)).as_uri() if artifacts else None
             new = self.client.create_experiment(name, place)
             self.client.set_experiment_tag(new, *KIND)
+            self._show_experiment(new, {})
             return new
         if experiment.lifecycle_stage == "deleted":
             raise PresynError(
@@ -96,7 +111,17 @@ class NoteWriter:
             )
         if KIND[0] not in experiment.tags:
             self.client.set_experiment_tag(experiment.experiment_id, *KIND)
+        self._show_experiment(experiment.experiment_id, experiment.tags)
         return experiment.experiment_id
+
+    def _show_experiment(self, id: str, before: Mapping[str, str]) -> None:
+        """Give an experiment its description and its saved views."""
+        name, identity = self.note.experiment, self.note.identity
+        others = [note for note in read_notes(self.store) if note.experiment == name and note.identity != identity]
+        notes = [*(complete(note, partial(_rows, note, self.store)) for note in others), self.note]
+        renewed = experiment_tags(name, notes, before, int(time.time() * 1000))
+        for name, value in renewed.items():
+            self.client.set_experiment_tag(id, name, value)
 
     def _find_or_make_parent(self) -> str:
         # Compared here: a name with an apostrophe would end the text of a search.
@@ -105,8 +130,11 @@ class NoteWriter:
             parent = parents[0].info
             if parent.status == "FAILED" and not self.note.failed:  # the same command was given again
                 self.client.update_run(parent.run_id, status="RUNNING")
+            if not name_by_people(parents[0]) and parents[0].data.tags.get(NAME) != self.note.name:
+                self.client.update_run(parent.run_id, name=self.note.name)
+                self.client.set_tag(parent.run_id, NAME, self.note.name)
             return parent.run_id
-        tags = {"presyn_parent": self.note.identity, **common_tags(self.note, self.store)}
+        tags = {"presyn_parent": self.note.identity, NAME: self.note.name, **common_tags(self.note, self.store)}
         tags[DESCRIPTION] = description(self.note, self.store)
         return self.client.create_run(self.experiment_id, run_name=self.note.name, tags=tags).info.run_id
 
@@ -132,6 +160,8 @@ class NoteWriter:
             run.info.end_time,
             frozenset(run.data.params.items()),
             frozenset(run.data.metrics.items()),
+            run.data.tags,
+            "" if name_by_people(run) else run.info.run_name,
         )
         old = self._children.setdefault(run_id, new)
         if old is not new:
@@ -159,15 +189,39 @@ class NoteWriter:
         ends = row.record.ended or [time.time()]
         child, ended = self._find_or_make_child(row, ends), int(ends[-1] * 1000)
         if child.complete:
+            self._renew(child, row)
             return
-        tags = [RunTag(k, v) for k, v in row_tags(row, self.note, self.store).items()]
+        own_tags = row_tags(row, self.note, self.store)
+        tags = [RunTag(k, v) for k, v in own_tags.items()]
         params = [Param(k, v) for k, v in row_params(row).items()]
-        metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in row_metrics(row)]
+        metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in self._metrics(row)]
         for i in range(0, max(1, len(metrics)), BATCH):
             self.client.log_batch(child.id, metrics[i : i + BATCH], params if i == 0 else [], tags)
         self.client.log_inputs(child.id, [data_set(row)])
         self.client.set_terminated(child.id, STATUS[row.status], ended)
-        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *_content(row))
+        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *self._content(row), own_tags, child.name)
+
+    def _metrics(self, row: Row) -> list[tuple[str, float, float, int]]:
+        return row_metrics(row, self.note.objective)
+
+    def _content(self, row: Row) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, float]]]:
+        """The parameters of a row, and the last value of each of its metrics."""
+        last = {name: float(value) for name, value, _, _ in self._metrics(row)}
+        return frozenset(row_params(row).items()), frozenset(last.items())
+
+    def _renew(self, child: _MlflowRun, row: Row) -> None:
+        """Say again what has changed of the tags and the name of a run that is complete; who wrote it when stays."""
+        from mlflow.entities import RunTag
+
+        tags = {k: v for k, v in row_tags(row, self.note, self.store).items() if not k.startswith("mlflow.")}
+        changed = {k: v for k, v in tags.items() if child.tags.get(k) != v}
+        if not changed:
+            return
+        if child.name and child.name != tags[NAME]:
+            self.client.update_run(child.id, name=tags[NAME])
+        self.client.log_batch(child.id, tags=[RunTag(k, v) for k, v in changed.items()])
+        name = tags[NAME] if child.name else ""
+        self._children[row.run_id] = replace(child, tags={**child.tags, **changed}, name=name)
 
     def _find_or_make_child(self, row: Row, ends: list[float]) -> _MlflowRun:
         """The MLflow run of a row. One that was trained afresh, or that has lost something, is made anew.
@@ -183,20 +237,23 @@ class NoteWriter:
         if child is None:
             labels = self.note.labels.get(row.run_id, {})
             started = ends[0] - (row.record.seconds or [0])[0]
-            name = " ".join([*labels.values(), row.config["method"], row.config["benchmark"], str(row.config["seed"])])
+            name = run_name(row, self.note)
             tags = {**(written_by_people(before, labels) if before else {}), **row_tags(row, self.note, self.store)}
             tags |= {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
-            new = self.client.create_run(
-                self.experiment_id, int(started * 1000), tags, before.info.run_name if before else name
-            )
-            child = self._children[row.run_id] = _MlflowRun(new.info.run_id, new.info.status)
+            given = name_by_people(before) if before else ""
+            new = self.client.create_run(self.experiment_id, int(started * 1000), tags, given or name)
+            own_name = "" if given else name
+            child = self._children[row.run_id] = _MlflowRun(new.info.run_id, new.info.status, tags=tags, name=own_name)
             if before is not None:
                 self._delete(before.info.run_id)
         return child
 
     def _is_outdated(self, child: _MlflowRun, row: Row, ended: int) -> bool:
-        params, metrics = _content(row)
+        params, metrics = self._content(row)
         there, ours = {name for name, _ in child.metrics}, {name for name, _ in metrics}
+        if EARLIER_METRIC in there:  # what earlier versions wrote otherwise is not more than a row has
+            has_loss = any(name.startswith("loss") for name in ours)
+            there -= {EARLIER_METRIC, *row.record.figures, *(["loss"] if has_loss else [])}
         if ended < (child.ended or 0) or there - ours:
             return False
         return ended > (child.ended or 0) or bool(ours - there) or not params <= child.params
@@ -211,8 +268,12 @@ class NoteWriter:
         if parent is None or set(note.run_ids) - self._children.keys():
             return
         data = self.client.get_run(parent).data
-        if data.tags.get(DESCRIPTION, "").startswith(f"**{note.name}**"):  # unless somebody wrote another
-            self.client.set_tag(parent, DESCRIPTION, description(note, self.store))
+        winner, tags = self._winner()
+        if is_our_description(data.tags.get(DESCRIPTION, "")):  # unless somebody wrote another
+            tags[DESCRIPTION] = description(note, self.store, winner)
+        for name, text in tags.items():
+            if data.tags.get(name) != text:
+                self.client.set_tag(parent, name, text)
         for name, value in note.params.items():
             if name not in data.params:
                 self.client.log_param(parent, name, value)
@@ -221,6 +282,17 @@ class NoteWriter:
                 self.client.log_metric(parent, metric_name(name), value, step=0)
         self._log_artifacts(parent)
         self.client.set_terminated(parent, "FINISHED")
+
+    def _winner(self) -> tuple[str, dict[str, str]]:
+        """What a parent says of the run that it chose, and its tags of it; nothing where none was chosen."""
+        child = self._children.get(self.note.winner)
+        if child is None:
+            return "", {}
+        value = dict(child.metrics).get(self.note.objective)
+        name = child.tags.get(NAME, self.note.winner)
+        link = f"[{name}](#/experiments/{self.experiment_id}/runs/{child.id})"
+        text = f"**Winner**: {link}" + ("" if value is None else f", with {self.note.objective} {value:.4g}")
+        return text, {"winner": name, "winner_run_id": self.note.winner}
 
     def _log_artifacts(self, parent: str) -> None:
         """Log files and the table; one that MLflow does not take is said, and holds up nothing."""
@@ -249,10 +321,9 @@ def artifact_folder(file: Path, folder: Path) -> str | None:
     return file.parent.relative_to(folder).as_posix() if inside and ".." not in file.parts else None
 
 
-def _content(row: Row) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, float]]]:
-    """The parameters of a row, and the last value of each of its metrics."""
-    last = {name: float(value) for name, value, _, _ in row_metrics(row)}
-    return frozenset(row_params(row).items()), frozenset(last.items())
+def _rows(note: Note, store: Store) -> list[Row]:
+    """The rows of a note that are in the store."""
+    return [row for row in map(store.get, note.run_ids) if row is not None]
 
 
 class Writer:
