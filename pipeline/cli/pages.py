@@ -19,7 +19,7 @@ from presyn import PresynError
 
 
 def latest_runs(workspace: Workspace) -> str:
-    """What follows the address of all experiments: the runs of the latest table or search, in the view that fits; or nothing."""
+    """What follows the address of all experiments: the runs of the latest table or search in the view that fits, or nothing."""
     notes = read_notes(workspace.store)
     shown = [note for note in notes if note.table and Path(note.table).exists()] or [n for n in notes if n.winner] or notes
     if not shown or not answers(workspace.uri):
@@ -83,6 +83,10 @@ EVERYWHERE = ("0.0.0.0", "::")
 """Addresses that stand for all of this machine's."""
 
 
+PRIVATE = ("10.*", "192.168.*", *(f"172.{number}.*" for number in range(16, 32)), "fc00:*", "fd00:*")
+"""Addresses of private networks, to which MLflow's server answers by itself."""
+
+
 def check_port(host: str, port: int) -> None:
     """Raise a PresynError for a port that is none, or on which something listens."""
     if not 0 < port < 2**16:
@@ -105,11 +109,11 @@ def security_options(host: str, port: int, names: Sequence[str]) -> list[str]:
     if host in ("127.0.0.1", "localhost", "::1") and not names:
         return []
     called = [*names, *([host] if host not in EVERYWHERE else own_names())]
-    hosts = dict.fromkeys([*("localhost", "127.0.0.1", "[::1]"), *(_as_host(name) for name in called)])
+    hosts = dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *(_as_host(name) for name in called)])
     with_ports = [name if ":" in name.rpartition("]")[2] else f"{name},{name}:{port}" for name in hosts]
     origins = [f"http://{name},https://{name}" for names in with_ports for name in names.split(",")]
     options = {
-        "--allowed-hosts": ("MLFLOW_SERVER_ALLOWED_HOSTS", with_ports),
+        "--allowed-hosts": ("MLFLOW_SERVER_ALLOWED_HOSTS", [*with_ports, *PRIVATE]),
         "--cors-allowed-origins": ("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins),
     }
     chosen = {option: values for option, (variable, values) in options.items() if names or not os.environ.get(variable)}

@@ -97,9 +97,25 @@ def _view(
             "orderByKey": _column("metrics", first.objective),
             "orderByAsc": first.minimize,
             "searchFilter": RUNS if only is None else f"tags.{PART} = {_quoted(only.part)}",
+            **_charts(first.objective, [name for part in parts for name in part.searched]),
             **(state or {}),
         },
     )
+
+
+def _charts(objective: str, searched: Sequence[str]) -> dict[str, Any]:
+    """The first charts of a view, of the objective; MLflow puts those of all other metrics after them."""
+    section = {"uuid": "presyn", "name": "Model metrics", "display": True, "isReordered": True, "deleted": False}
+    card = {"metricSectionId": "presyn", "runsCountToCompare": 10, "deleted": False, "isGenerated": False}
+    bars = card | {"uuid": "presyn-objective", "type": "BAR", "metricKey": objective, "displayName": objective}
+    lines = card | {"uuid": "presyn-searched", "type": "PARALLEL", "showAllRuns": True}
+    lines |= {"selectedParams": list(dict.fromkeys(searched)), "selectedMetrics": [objective]}
+    course = card | {"uuid": "presyn-course", "type": "LINE", "metricKey": objective, "displayName": f"{objective} by step"}
+    course |= {"xAxisKey": "step", "selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [], "range": {}}
+    course |= {"lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "ignoreOutliers": False}
+    course |= {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
+    cards = [bars, lines, course] if searched else [bars, course]
+    return {"compareRunCharts": cards, "compareRunSections": [section | {"isGenerated": True}]}
 
 
 def _key(name: str, only: Note | None) -> str:
