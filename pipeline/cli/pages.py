@@ -18,7 +18,7 @@ from pipeline.workspace import Workspace
 from presyn import PresynError
 
 
-def latest_runs(workspace: Workspace) -> str:
+def latest_table(workspace: Workspace) -> str:
     """What follows the address of all experiments: the runs of the latest table or search in the view that fits, or nothing."""
     notes = read_notes(workspace.store)
     shown = [note for note in notes if note.table and Path(note.table).exists()] or [n for n in notes if n.winner] or notes

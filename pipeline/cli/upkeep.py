@@ -86,12 +86,12 @@ def mlflow_ui(
     port
         port to listen on
     """
-    from pipeline.cli.pages import latest_runs, security_options, serve
+    from pipeline.cli.pages import latest_table, security_options, serve
     from pipeline.records.mlflow.server import connect, remedy
     from presyn.errors import hide_passwords
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
-    latest = latest_runs(workspace)
+    latest = latest_table(workspace)
     path = f"/#/experiments{latest}{'&' if '?' in latest else '?'}workflowType=machine_learning"
     if workspace.uri.startswith("http"):
         print(f"{hide_passwords(workspace.uri).rstrip('/')}{path}")
