@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from pipeline.cli.command import given_command, given_name
 from pipeline.cli.experiments import NO_MLFLOW, NO_STORE, MLflowOptions, StoreOptions
 from pipeline.cli.options import REAL_RESULTS, open_workspace
 from presyn.errors import PresynError
+
+if TYPE_CHECKING:
+    from pipeline.records.store import Store
 
 Host = Annotated[str, Parameter(help="address to listen on; 127.0.0.1 is this machine alone")]
 Names = Annotated[
@@ -65,10 +68,28 @@ def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_ML
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
     with workspace.store.locked(given_name()):
+        _say_what_experiments_are(workspace.store)
         if not sync(workspace.store, workspace.uri, workspace.prefix):
             return 1
     print(f"MLflow at {hide_passwords(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
     return 0
+
+
+def _say_what_experiments_are(store: "Store") -> None:
+    """Give notes of earlier versions what they did not keep: what their experiments are."""
+    from pipeline.experiments.catalogue import EXPERIMENTS, Choice, shown_stages
+    from pipeline.experiments.run import Runs
+    from pipeline.records.mlflow.notes import read_notes
+
+    bare = [note for note in read_notes(store) if not note.objective and not note.about]
+    if not bare:
+        return
+    stages = [*EXPERIMENTS["searches"].stages(Choice(REAL_RESULTS)), *shown_stages()]
+    about = {stage.mlflow_experiment: stage.about for stage in reversed(stages)} | {Runs.name: Runs.about}
+    for note in bare:
+        if about.get(note.experiment):
+            note.about = about[note.experiment]
+            note.save(store)
 
 
 def mlflow_ui(

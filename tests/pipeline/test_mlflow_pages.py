@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from mlflow.entities import Metric, Param
 
+from pipeline.cli import main
 from pipeline.cli.pages import latest_table, own_names, security_options, serve
 from pipeline.records.mlflow.content import row_metrics, row_params
 from pipeline.records.mlflow.notes import Note, read_notes
@@ -240,7 +241,7 @@ def test_a_projection_of_an_earlier_version_is_brought_up_to_date(store, uri, cl
     named = runs_of(client, "search")[rows[2].run_id].info.run_id
     client.update_run(named, name="my favourite")
     client.set_tag(named, "checked by", "ada")
-    assert sync(store, uri)
+    assert main(["sync-mlflow"]) == 0
     runs = runs_of(client, "search")
     assert len(client.search_runs([client.get_experiment_by_name("search").experiment_id])) == len(runs) == 4
     assert runs[rows[0].run_id].info.run_name == "p_up 0.01, trial 0, presynaptic, permuted-digits"
@@ -254,6 +255,7 @@ def test_a_projection_of_an_earlier_version_is_brought_up_to_date(store, uri, cl
     assert runs[rows[1].run_id].info.run_id in parent.data.tags["mlflow.note.content"]
     _, best = state(client.get_experiment_by_name("search"), BEST)
     assert best["orderByKey"] == "metrics.`validation_accuracy`" and "params.`p_up`" in best["selectedColumns"]
+    assert client.get_experiment_by_name("search").tags["mlflow.note.content"].startswith("Searches: ")
     ids = {run.info.run_id for run in runs.values()}
     assert sync(store, uri)
     assert {run.info.run_id for run in runs_of(client, "search").values()} == ids, "the second time there is nothing to do"
