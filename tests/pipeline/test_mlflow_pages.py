@@ -140,6 +140,7 @@ def test_figures_of_the_images_of_one_task_are_a_course_only_where_there_is_one_
 def test_a_run_that_was_lost_is_never_among_the_best(store):
     lost = put(store, make_run("sgd", "permuted-digits", 2), status="dropped", accuracy=[[0.99, None]], loss=[1.0], figures={},
                seconds=[1.0], ended=[1000.0])  # fmt: skip
+    assert "seconds" not in history(lost, "seconds"), "whatever runs are compared by"
     assert "accuracy" not in history(lost) and history(lost)["accuracy_task_01"] == [(1, 0.99)]
 
 

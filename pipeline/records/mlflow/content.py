@@ -84,10 +84,11 @@ def row_metrics(row: Row, objective: str = "accuracy") -> list[Metric]:
     """The metrics of a row; steps are segments: tasks or epochs. Lists and nan stay in the rows.
 
     Each is a course that goes on from step to step: what belongs to one of several tasks has a name for each of them. The
-    objective comes first, because MLflow compares runs by the first that they share. A run that was lost has no accuracy, so
-    that it is never among the best.
+    objective comes first, because MLflow compares runs by the first that they share. A run that was lost has neither accuracy
+    nor objective, so that it is never among the best.
     """
-    metrics = [metric for metric in _all_metrics(row) if math.isfinite(metric[1])]
+    refused = objective if row.mean_accuracy is None else None
+    metrics = [metric for metric in _all_metrics(row) if math.isfinite(metric[1]) and metric[0] != refused]
     return sorted(metrics, key=lambda metric: metric[0] != objective)
 
 
@@ -105,11 +106,9 @@ def _all_metrics(row: Row) -> Iterator[Metric]:
             yield name, value, ended[-1], len(ended)
     segments_of_task = _segments_of_task(row.config)
     series = {**record.figures, "loss": record.loss}
-    if {"information", "energy"} <= series.keys():
-        series["information_per_energy"] = [
-            1000 * i / e if e else math.nan
-            for i, e in zip(record.figures["information"], record.figures["energy"], strict=True)
-        ]
+    information, energy = (record.figures.get(name, []) for name in ("information", "energy"))
+    if len(information) == len(energy):
+        series["information_per_energy"] = [1000 * i / e if e else math.nan for i, e in zip(information, energy, strict=True)]
     for name, values in series.items():
         first = len(ended) - len(values)  # what is measured at the end alone has one value
         of_task = row.config.get("restarts") or name in {"loss", "information_per_energy", *OF_TASK_IMAGES}
@@ -142,7 +141,7 @@ def _segments_of_task(config: Mapping[str, Any]) -> int:
     method = METHODS.get(config["method"])
     if config.get("tasks", 1) == 1 or (method is not None and method.joint):
         return 0
-    return config["epochs"] if config.get("parts") == "epoch" else 1
+    return config.get("epochs", 1) if config.get("parts") == "epoch" else 1
 
 
 def run_name(row: Row, note: Note) -> str:
