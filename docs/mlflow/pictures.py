@@ -27,6 +27,17 @@ COMMANDS = (
     "ablate --digits --off no-freezing ghost --trials 3 --seeds 1-3",
 )
 PORT = 5899
+RUNS = ".ag-row"
+SHOWN = {
+    "experiments": "text=search",
+    "best-first": RUNS,
+    "by-condition": RUNS,
+    "charts": ".js-plotly-plot",
+    "winner": "text=Winner",
+    "table": "text=published",
+    "comparison": ".js-plotly-plot",
+}
+"""Name of a picture -> what is there when its page is ready."""
 
 
 def main() -> None:
@@ -44,7 +55,7 @@ def main() -> None:
                 for name, address in pages.items():
                     page = browser.new_page(viewport={"width": 1500, "height": 850})
                     page.goto(f"http://127.0.0.1:{PORT}/#{address}", wait_until="load")
-                    _settle(page)
+                    _settle(page, SHOWN[name])
                     page.screenshot(path=HERE / f"{name}.png")
                     page.close()
                 browser.close()
@@ -79,7 +90,7 @@ def _pages(client: Any) -> dict[str, str]:
 
 
 def _wait() -> None:
-    until = time.monotonic() + 180
+    until = time.monotonic() + 600
     while time.monotonic() < until:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2)
@@ -89,13 +100,12 @@ def _wait() -> None:
     raise SystemExit("MLflow did not start.")
 
 
-def _settle(page: Page) -> None:
+def _settle(page: Page, shown: str) -> None:
     """Wait until the page shows what it is to show, and close what MLflow opens by itself."""
-    with contextlib.suppress(TimeoutError):  # not every page has a table of runs
-        page.wait_for_selector(".ag-center-cols-container .ag-row", timeout=10_000)
+    page.wait_for_selector(shown, timeout=180_000)
     with contextlib.suppress(TimeoutError):
         page.get_by_role("button", name="Close").last.click(timeout=2000)
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(10_000)  # charts are drawn one after the other
 
 
 if __name__ == "__main__":

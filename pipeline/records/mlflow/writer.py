@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pandas as pd
 
 from pipeline.records.mlflow.content import (
     DESCRIPTION,
-    EARLIER_METRIC,
     NAME,
     STATUS,
     common_tags,
@@ -30,6 +29,7 @@ from pipeline.records.mlflow.content import (
     written_by_people,
 )
 from pipeline.records.mlflow.notes import Note, read_notes
+from pipeline.records.mlflow.projected import ProjectedRun, content, read_run
 from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect, is_away, remedy
 from pipeline.records.mlflow.views import tags as experiment_tags
 from pipeline.records.row import Row
@@ -42,26 +42,6 @@ KIND = ("mlflow.experimentKind", "custom_model_development")
 """Without this tag MLflow's pages open an experiment as if it were of traces of language models."""
 BATCH = 900
 """Metrics that are sent at once; MLflow takes at most 1000 entries."""
-
-
-@dataclass(frozen=True)
-class _MlflowRun:
-    """A run in MLflow: its id there, its status, its end in milliseconds of unix time, and what it holds.
-
-    Its name is empty if people gave it one.
-    """
-
-    id: str
-    status: str
-    ended: int | None = None
-    params: frozenset[tuple[str, str]] = frozenset()
-    metrics: frozenset[tuple[str, float]] = frozenset()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    name: str = ""
-
-    @property
-    def complete(self) -> bool:
-        return self.status in STATUS.values()
 
 
 class NoteWriter:
@@ -84,7 +64,7 @@ class NoteWriter:
         self.client, self.store, self.is_own_database = client, store, is_own_database
         self.note = complete(note, partial(_rows, note, store))
         self.parent_id: str | None = None
-        self._children: dict[str, _MlflowRun] = {}
+        self._children: dict[str, ProjectedRun] = {}
         self._run_ids: tuple[list[str], frozenset[str]] = ([], frozenset())
         self.experiment_id = self._find_or_make_experiment(
             f"{prefix}/{note.experiment}" if prefix else note.experiment, artifacts
@@ -154,15 +134,7 @@ class NoteWriter:
     def _remember(self, run: Any) -> None:
         """Remember a run that is there; of two of one row, of which a killed process did not remove the older, the newer."""
         run_id = run.data.tags.get("run_id", "")
-        new = _MlflowRun(
-            run.info.run_id,
-            run.info.status,
-            run.info.end_time,
-            frozenset(run.data.params.items()),
-            frozenset(run.data.metrics.items()),
-            run.data.tags,
-            "" if name_by_people(run) else run.info.run_name,
-        )
+        new = read_run(run)
         old = self._children.setdefault(run_id, new)
         if old is not new:
             kept = max(old, new, key=lambda r: (not r.complete, r.ended or 0))
@@ -194,22 +166,16 @@ class NoteWriter:
         own_tags = row_tags(row, self.note, self.store)
         tags = [RunTag(k, v) for k, v in own_tags.items()]
         params = [Param(k, v) for k, v in row_params(row).items()]
-        metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in self._metrics(row)]
+        metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in row_metrics(row, self.note.objective)]
         for i in range(0, max(1, len(metrics)), BATCH):
             self.client.log_batch(child.id, metrics[i : i + BATCH], params if i == 0 else [], tags)
         self.client.log_inputs(child.id, [data_set(row)])
         self.client.set_terminated(child.id, STATUS[row.status], ended)
-        self._children[row.run_id] = _MlflowRun(child.id, STATUS[row.status], ended, *self._content(row), own_tags, child.name)
+        self._children[row.run_id] = ProjectedRun(
+            child.id, STATUS[row.status], ended, *content(row, self.note.objective), own_tags, child.name
+        )
 
-    def _metrics(self, row: Row) -> list[tuple[str, float, float, int]]:
-        return row_metrics(row, self.note.objective)
-
-    def _content(self, row: Row) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, float]]]:
-        """The parameters of a row, and the last value of each of its metrics."""
-        last = {name: float(value) for name, value, _, _ in self._metrics(row)}
-        return frozenset(row_params(row).items()), frozenset(last.items())
-
-    def _renew(self, child: _MlflowRun, row: Row) -> None:
+    def _renew(self, child: ProjectedRun, row: Row) -> None:
         """Say again what has changed of the tags and the name of a run that is complete; who wrote it when stays."""
         from mlflow.entities import RunTag
 
@@ -223,7 +189,7 @@ class NoteWriter:
         name = tags[NAME] if child.name else ""
         self._children[row.run_id] = replace(child, tags={**child.tags, **changed}, name=name)
 
-    def _find_or_make_child(self, row: Row, ends: list[float]) -> _MlflowRun:
+    def _find_or_make_child(self, row: Row, ends: list[float]) -> ProjectedRun:
         """The MLflow run of a row. One that was trained afresh, or that has lost something, is made anew.
 
         What people wrote there stays: name, description and tags are carried over. A row with less in it, such as one that
@@ -231,7 +197,7 @@ class NoteWriter:
         """
         child = self._children.get(row.run_id)
         before = None
-        if child is not None and child.complete and self._is_outdated(child, row, int(ends[-1] * 1000)):
+        if child is not None and child.complete and child.is_outdated(row, self.note.objective):
             before = self.client.get_run(child.id)
             child = None
         if child is None:
@@ -243,20 +209,10 @@ class NoteWriter:
             given = name_by_people(before) if before else ""
             new = self.client.create_run(self.experiment_id, int(started * 1000), tags, given or name)
             own_name = "" if given else name
-            child = self._children[row.run_id] = _MlflowRun(new.info.run_id, new.info.status, tags=tags, name=own_name)
+            child = self._children[row.run_id] = ProjectedRun(new.info.run_id, new.info.status, tags=tags, name=own_name)
             if before is not None:
                 self._delete(before.info.run_id)
         return child
-
-    def _is_outdated(self, child: _MlflowRun, row: Row, ended: int) -> bool:
-        params, metrics = self._content(row)
-        there, ours = {name for name, _ in child.metrics}, {name for name, _ in metrics}
-        if EARLIER_METRIC in there:  # what earlier versions wrote otherwise is not more than a row has
-            has_loss = any(name.startswith("loss") for name in ours)
-            there -= {EARLIER_METRIC, *row.record.figures, *(["loss"] if has_loss else [])}
-        if ended < (child.ended or 0) or there - ours:
-            return False
-        return ended > (child.ended or 0) or bool(ours - there) or not params <= child.params
 
     def finish(self) -> None:
         """Complete the parent, when all its runs are there; or end it as failed."""
