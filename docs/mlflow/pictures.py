@@ -34,7 +34,6 @@ SHOWN = {
     "by-condition": RUNS,
     "charts": ".js-plotly-plot",
     "winner": "text=Winner",
-    "table": "text=published",
     "comparison": ".js-plotly-plot",
 }
 """Name of a picture -> what is there when its page is ready."""
@@ -75,7 +74,6 @@ def _pages(client: Any) -> dict[str, str]:
     search = f"tags.{PART} = 'search/presynaptic-permuted-digits'"
     trials = ",".join(f'"{run.info.run_id}"' for run in runs("search", f"{search} and attributes.status = 'FINISHED'"))
     parent = next(run for run in runs("search", "tags.presyn_parent != ''") if "permuted-digits" in run.info.run_name)
-    table = runs("table1", "tags.presyn_parent != ''")[0]
     views = client.get_experiment(ids["search"]).tags
     best = next(key.removeprefix(VIEW) for key, value in views.items() if "Best first: presynaptic-permuted" in value)
     return {
@@ -84,7 +82,6 @@ def _pages(client: Any) -> dict[str, str]:
         "by-condition": f"/experiments/{ids['table1']}/runs?{KEY_PARAMETER}=presyn-by-condition&{kind}",
         "charts": f"/experiments/{ids['search']}/runs?{KEY_PARAMETER}={best}&compareRunsMode=CHART&{kind}",
         "winner": f"/experiments/{ids['search']}/runs/{parent.info.run_id}?{kind}",
-        "table": f"/experiments/{ids['table1']}/runs/{table.info.run_id}/artifacts/table.json?{kind}",
         "comparison": f'/compare-runs?runs=[{trials}]&experiments=["{ids["search"]}"]&{kind}',
     }
 
