@@ -36,10 +36,10 @@ def fill(store):
     search.labels = {row.run_id: {"trial": str(number)} for number, row in enumerate(trials)}
     search.columns, search.searched, search.objective = ["trial"], ["p_up"], "validation_accuracy"
     search.winner = trials[1].run_id
-    pairs = [(name, seed, a) for name, a in (("full", 0.7), ("ghost", 0.4)) for seed in (1, 2)]
-    rows = {put(store, seed, a, {"ghost": name == "ghost"}): name for name, seed, a in pairs}
+    pairs = [(name, seed, a) for name, a in (("full", 0.7), ("no-freezing", 0.4)) for seed in (1, 2)]
+    rows = [put(store, seed, a, {"p_freeze": 1.0 if name == "no-freezing" else 0.9}) for name, seed, a in pairs]
     study = Note("ablations", "ablations/1", "ablations", [row.run_id for row in rows], about="A study.")
-    study.labels = {row.run_id: {"ablation": name} for row, name in rows.items()}
+    study.labels = {row.run_id: {"ablation": name} for row, (name, _, _) in zip(rows, pairs, strict=True)}
     study.columns, study.objective = ["ablation", "seed"], "accuracy"
     for note in (search, study):
         note.save(store)
@@ -89,7 +89,7 @@ def browser():
 
 def opened(browser, address):
     page = browser.new_page(viewport={"width": 1800, "height": 900})
-    page.goto(address, wait_until="load")
+    page.goto(address, wait_until="load", timeout=120_000)
     page.wait_for_selector(".ag-center-cols-container .ag-row", timeout=120_000)
     page.wait_for_timeout(1500)
     return page
@@ -120,7 +120,7 @@ def test_by_condition_has_a_group_for_each_variant(pages, browser):
     assert "viewStateShareKey=presyn-by-condition" in path and printed.count("\n") <= 3, "the command opens this view"
     page = opened(browser, f"{address}/#{path}")
     groups = [name for name in names(page) if name.startswith("Group")]
-    assert [group.rsplit(" ", 1)[0] for group in groups] == ["Group: full", "Group: ghost"]
+    assert [group.rsplit(" ", 1)[0] for group in groups] == ["Group: full", "Group: no-freezing"]
 
 
 def test_the_winner_is_a_link_that_leads_to_its_run(pages, browser):
@@ -130,7 +130,7 @@ def test_the_winner_is_a_link_that_leads_to_its_run(pages, browser):
     client = MlflowClient(address)
     parent = next(run for run in client.search_runs(["1"]) if "presyn_parent" in run.data.tags)
     page = browser.new_page()
-    page.goto(f"{address}/#/experiments/1/runs/{parent.info.run_id}", wait_until="load")
+    page.goto(f"{address}/#/experiments/1/runs/{parent.info.run_id}", wait_until="load", timeout=120_000)
     page.locator("p", has_text="Winner").get_by_role("link").click(timeout=120_000)
     page.wait_for_url(lambda url: parent.info.run_id not in url)
     assert client.get_run(page.url.partition("/runs/")[2].partition("?")[0]).data.params["p_up"] == "0.02"
