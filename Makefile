@@ -74,8 +74,9 @@ pictures: .venv/.ready ## the pictures of MLflow's pages in docs/mlflow, in head
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	.venv/bin/python docs/mlflow/pictures.py
 
-soak: .venv/.ready ## a driver killed at a hundred random moments: about half an hour
+soak: .venv/.ready ## a hundred kills at random moments, and each file under results/ damaged fifty times: two hours; needs root on Linux
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments
+	PRESYN_DAMAGES=50 .venv/bin/pytest -s tests/pipeline/test_damage.py
 
 lint: .venv/.ready ## format, lint and types
 	.venv/bin/ruff format --check .

@@ -15,7 +15,7 @@ from rich.console import Console
 from bench.around import orchestration, processes
 from bench.checks import check
 from bench.report import plot, report
-from bench.steps import SIZES, SIZES_ON_GPU, data_or_noise, growth, parts, step_table, test_table
+from bench.steps import SIZES, SIZES_ON_GPU, arithmetic_table, data_or_noise, growth, parts, step_table, test_table
 from pipeline.records.files import write_whole
 from pipeline.records.store import code_version
 
@@ -24,7 +24,8 @@ def machine(device: torch.device) -> dict[str, Any]:
     """What was measured on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     version = code_version()
-    return {"device": name, "cores": os.cpu_count(), "commit": version["git_commit"][:7], "dirty": version["git_dirty"],
+    return {"device": name, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
+            "commit": version["git_commit"][:7], "dirty": version["git_dirty"],
             "torch": version["torch"], "python": version["python"], "date": time.strftime("%Y-%m-%d")}  # fmt: skip
 
 
@@ -52,6 +53,7 @@ def bench(device: torch.device, results: Path, quick: bool, runs: int) -> None:
         if not gpu:
             found["parts"] = parts(data, rounds)
             tables["test"] = test_table(data, rounds)
+            tables["arithmetic"] = arithmetic_table(data, rounds)
             tables["growth"] = growth(data)
             found["processes"] = processes()
         status.update(f"{runs} one-second runs …")

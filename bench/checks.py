@@ -26,7 +26,9 @@ def step_difference(data: Dataset, device: torch.device, k: int = 4, steps: int 
     """The largest difference of strengths, relative to the largest strength, after steps on a device and on the CPU."""
     ends = []
     for where, fuse in ((torch.device("cpu"), False), (device, True)):
-        cohort = Cohort([make_run("presynaptic", "permuted-mnist", s) for s in range(k)], data, where, fuse=fuse)
+        cohort = Cohort(
+            [make_run("presynaptic", "permuted-mnist", s) for s in range(k)], data, where, fuse=fuse, arithmetic="dense"
+        )
         program = cohort.make_steps(0)
         program.load(0, 0)
         program.advance(steps)

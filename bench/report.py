@@ -14,8 +14,10 @@ from presyn.device import TEST_BATCH
 
 CAPTIONS = {
     "step": "A training step, ms per network. products: its matrix products alone; floor: products and one pass over what an "
-    "update reads and writes; usual: one network by nn.Module and autograd (with a DataLoader on a CPU).",
+    "update reads and writes; usual: one network by nn.Module and autograd (with a DataLoader on a CPU). dense: presyn "
+    "with all pixels in the first layer, not the lit ones alone; lit_products: products with these. Ratios are to products.",
     "test": f"A test of {TEST_BATCH} images by 10 sampled networks, ms per network.",
+    "arithmetic": "A step and a test in both arithmetics, ms per network.",
     "growth": f"Growth, cohort of {TARGET}: a step, and a whole run on one core.",
     "parts": f"Parts of a step, ms per network, cohort of {TARGET}.",
     "processes": "Memory and compilation of a process.",
@@ -49,10 +51,14 @@ def _plot(step: pd.DataFrame, parts: Mapping[str, float] | None) -> Figure:
     left = axes[0][0]
     for name, words in (
         ("usual", "usual loop"),
+        ("dense", "presyn, all pixels"),
         ("presyn", "presyn"),
         ("floor", "products and traffic"),
         ("products", "products"),
+        ("lit_products", "products of lit pixels"),
     ):
+        if f"{name}_ms" not in step:
+            continue
         left.plot(step.networks, step[f"{name}_ms"], marker="o", label=words)
     left.set(xscale="log", yscale="log", xlabel="networks in the cohort", ylabel="ms per step per network")
     left.set_xticks(step.networks, [str(k) for k in step.networks])

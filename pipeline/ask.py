@@ -1,6 +1,7 @@
 """What stages ask for: each in order, again while its rows are there, and with stand-ins for what is not made yet."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,6 +177,8 @@ def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | No
     frame = refuse_twice(text_frame(text), stage.columns if rows else (), path or stage.name)
     files = [write_whole(path, text)] if path else []
     _say_codes(stage, frame)
+    if results:
+        _say_arithmetics(stage, [row for _, row in rows], plan.cluster.arithmetic)
     known = Known(rows, values, Results(results) if results and stage.reads_results else None)
     if len(frame) and not stage.shows_lost and not (frame.status == "finished").any():
         made = lost_runs(stage, frame)
@@ -198,6 +201,19 @@ def _say_codes(stage: Stage, frame: pd.DataFrame) -> None:
             f"{method} ({code}).",
             file=sys.stderr,
         )
+
+
+def _say_arithmetics(stage: Stage, rows: Sequence[Row], wanted: str | None) -> None:
+    """Say which arithmetics the rows of a stage are of, if they are several or not the one that was asked for."""
+    counts = Counter(row.arithmetic for row in rows if row.arithmetic)
+    if len({*counts, wanted or next(iter(counts), None)}) < 2:
+        return
+    parts = " and ".join(f"{count} in {name}" for name, count in counts.items())
+    print(
+        f"presyn: of the runs of {stage.title or stage.name}, {parts} arithmetic were there or trained. Runs in either agree "
+        "statistically, not to the last digit; --fresh trains all of them in one.",
+        file=sys.stderr,
+    )
 
 
 def _draw(made: Made, folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
 from pipeline.plan import Plan, console, describe
 from pipeline.records.files import lock_folder
 from pipeline.records.mlflow.background import BackgroundWriter
-from pipeline.records.mlflow.notes import Note, digest_words, read_notes
+from pipeline.records.mlflow.notes import Note, digest_words, note_identity, read_notes
 from pipeline.records.results import Results
 from pipeline.stage import Made, Stage
 from pipeline.train import reach, train
@@ -212,7 +212,9 @@ class _Performance:
         stage, ids, store = asked.stage, asked.ids, self.workspace.store
         if not ids:
             return
-        identity = f"{stage.identity}/{digest_words(asked.first)}" if stage.title else stage.identity
+        identity = stage.identity
+        if stage.title and stage.name not in self.notes:
+            identity = note_identity(stage.mlflow_experiment, stage.identity, asked.first, read_notes(store))
         note = self.notes.setdefault(stage.name, self._new_note(stage, identity))
         if not stage.title:  # loose runs gather in one note
             ids = sorted({*ids, *(i for other in read_notes(store) if other.identity == identity for i in other.run_ids)})
@@ -234,6 +236,7 @@ class _Performance:
     def _finish(self, asked: Asked) -> None:
         """Make, write and log what a stage comes to."""
         stage, workspace = asked.stage, self.workspace
+        refuse(asked, workspace.results)  # once more: another command may have written there meanwhile
         made, files = make(asked, self._needed_values(stage), self.plan, workspace.results)
         self.made[stage.name] = made
         if made.study is not None:

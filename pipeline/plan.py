@@ -18,6 +18,7 @@ from pipeline.records.store import Store
 from presyn import MEASURES, Benchmark, PresynError, Run, Schedule, choose_device, make_cohort
 from presyn.device import MOST_BYTES, refuse_too_large, usable_cores
 from presyn.files import machine_memory
+from presyn.inputs import choose_arithmetic
 from presyn.measures import figure_names
 from presyn.methods import method_class
 from sweeps.cluster import Cluster
@@ -62,7 +63,7 @@ class Plan:
         """Whether a row has all that is wanted of its run."""
         if row.status != "finished":
             return True
-        kept = not run.benchmark.keep or self.store.session_checkpoints().state_path(row.run_id).exists()
+        kept = not run.benchmark.keep or self.store.session_checkpoints().kept_state(row.run_id) is not None
         return kept and figure_names(run.benchmark.measures) <= row.record.figures.keys()
 
     def restricted(self, ids: Iterable[str]) -> "Plan":
@@ -87,11 +88,13 @@ class Plan:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
         options, tasks, device = run.shape()[2], run.benchmark, self.device()
         network = [run.method, tasks.dataset, tasks.kind, tasks.hidden or tasks.inputs, tasks.batch_size, options]
-        key = json.dumps([*network, socket.gethostname(), str(device), torch.__version__], default=list)
+        arithmetic = choose_arithmetic(run.benchmark.load(self.cluster.data), device, self.cluster.arithmetic)
+        key = json.dumps([*network, arithmetic, socket.gethostname(), str(device), torch.__version__], default=list)
         timings = self._timings()
         if key not in timings:
             self.refuse_too_large([run])
-            timings[key] = (measure_apart if device.type == "cuda" else measure)(run, self.cluster.data, str(device))
+            measured = measure_apart if device.type == "cuda" else measure
+            timings[key] = measured(run, self.cluster.data, str(device), arithmetic)
             self.store.write(self.store.root / "timings.json", json.dumps(timings))
         step, image = timings[key]
         schedule = self.schedule(run)
@@ -123,21 +126,21 @@ class Plan:
         return _schedule(run.benchmark, method_class(run.method).joint, self.cluster.data)
 
 
-def measure(run: Run, data: str | None, device: str) -> tuple[float, float]:
+def measure(run: Run, data: str | None, device: str, arithmetic: str | None = None) -> tuple[float, float]:
     """Seconds that a member of a small cohort takes for a step and for testing an image, on one core or a GPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return make_cohort([run] * 2, run.benchmark.load(data), torch.device(device)).measure()
+        return make_cohort([run] * 2, run.benchmark.load(data), torch.device(device), arithmetic=arithmetic).measure()
     finally:
         torch.set_num_threads(threads)
 
 
-def measure_apart(run: Run, data: str | None, device: str) -> tuple[float, float]:
+def measure_apart(run: Run, data: str | None, device: str, arithmetic: str | None = None) -> tuple[float, float]:
     """`measure` in a process of its own: this one would keep a context on a GPU that workers need."""
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(measure, run, data, device).result()
+            return pool.submit(measure, run, data, device, arithmetic).result()
     except (RuntimeError, OSError) as e:  # no memory left there, or the process was killed
         why = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise PresynError(f"A few steps could not be measured on {device} ({why}). Is it free? Or use --device cpu.") from None

@@ -10,8 +10,8 @@ from pipeline.records.find import find_row
 from pipeline.records.row import Row
 from pipeline.workspace import open_store
 from presyn import Benchmark, PresynError, Run, choose_device, make_cohort
+from presyn.inputs import DenseImages
 from presyn.methods import PERCEPTRONS, method_class
-from presyn.minibatches import make_inputs
 from presyn.random_numbers import Purpose, keys
 from presyn.runs import identify
 from sweeps.checkpoints import Checkpoints
@@ -30,7 +30,7 @@ class TrainedNetwork(torch.nn.Module):
         super().__init__()
         self.row = row
         saved = {"run": identify(run.config(), data.sha256), "record": row.record.as_dict(), "state": state}
-        self._cohort = make_cohort([run], data, device, [saved])
+        self._cohort = make_cohort([run], data, device, [saved], arithmetic="dense")
         self.state = self._cohort.state
         self._draws = 0
 
@@ -49,9 +49,8 @@ class TrainedNetwork(torch.nn.Module):
         m = self._cohort.minibatches
         if pixels.shape[1] != m.pixels:
             raise PresynError(f"The network takes images of {m.pixels} pixels, (N, {m.pixels}), not {tuple(pixels.shape)}.")
-        x = make_inputs(
-            pixels, torch.arange(len(pixels), device=pixels.device)[None], self._pixel_index(task), m.scale, m.offset
-        )
+        images = DenseImages(pixels, m.test.scale, m.test.offset)
+        x = images.inputs(torch.arange(len(pixels), device=pixels.device)[None], self._pixel_index(task))
         weights, biases = self._sample() if sampled else self._mean()
         return self._cohort.network.forward(weights, biases, x)[0]
 
@@ -101,16 +100,15 @@ def trained(
     opened = open_store(store)
     row = find_row(run_id, opened)
     run = _run_of(row, source)
-    path = Checkpoints(opened.checkpoints, "").state_path(row.run_id)
-    if not path.exists():
+    state = Checkpoints(opened.checkpoints, "").kept_state(row.run_id)
+    if state is None:
         raise PresynError(
-            f"The final state of run {row.run_id} was not kept. `presyn show {row.run_id}` prints the command that repeats it: "
-            "give that once more with keep=true among its settings."
+            f"The final state of run {row.run_id} was not kept, or is damaged. `presyn show {row.run_id}` prints the command "
+            "that repeats it: give that once more with keep=true among its settings."
         )
     images = run.benchmark.load(data)
     if images.sha256 != row.provenance["data_sha256"]:
         raise PresynError(f"{row.config['dataset']} is not what run {row.run_id} was trained on: its images have another hash.")
-    state = torch.load(path, weights_only=True)
     return TrainedNetwork(row, run, state, images, choose_device(device))
 
 

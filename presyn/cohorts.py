@@ -13,12 +13,16 @@ from presyn.training import Cohort, refuse_no_runs
 
 
 def make_cohort(
-    runs: Sequence[Run], data: Dataset, device: torch.device | str | None, saved: Sequence[dict[str, Any]] | None = None
+    runs: Sequence[Run],
+    data: Dataset,
+    device: torch.device | str | None,
+    saved: Sequence[dict[str, Any]] | None = None,
+    arithmetic: str | None = None,
 ) -> Cohort:
     """A cohort of networks on images, or of perceptrons on patterns; arguments and errors as of `Cohort`."""
     refuse_no_runs(runs)
     cohort_class = PatternCohort if runs[0].benchmark.kind == "patterns" else Cohort
-    return cohort_class(runs, data, device, saved)
+    return cohort_class(runs, data, device, saved, arithmetic=arithmetic)
 
 
 def train(
@@ -26,6 +30,7 @@ def train(
     data: Dataset | None = None,
     device: torch.device | str | None = None,
     tick: Callable[[int], None] = lambda steps: None,
+    arithmetic: str | None = None,
 ) -> list[Record]:
     """Train runs of one shape to their end, as one cohort; returns their records in order.
 
@@ -37,6 +42,8 @@ def train(
         data: The images of their benchmark; None reads them from the data folder.
         device: Where to train; None takes a GPU if there is one.
         tick: Called after each epoch with the steps it took.
+        arithmetic: How the first layer multiplies, dense or lit; None takes lit products on a CPU where most pixels of the data
+            set are 0. Both round otherwise, so that whole runs agree statistically; a record says which it was.
 
     Raises:
         PresynError: one of these is something else, or does not fit the others.
@@ -48,7 +55,7 @@ def train(
         ['finished', 'finished', 'finished']
     """
     refuse_no_runs(runs)
-    cohort = make_cohort(runs, runs[0].benchmark.load() if data is None else data, device)
+    cohort = make_cohort(runs, runs[0].benchmark.load() if data is None else data, device, arithmetic=arithmetic)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,11 @@ class Dataset:
     @property
     def classes(self) -> int:
         return int(max(self.train_y.max(), self.test_y.max())) + 1
+
+    @cached_property
+    def lit_share(self) -> float:
+        """The share of pixels of the training images that are not 0."""
+        return float(np.count_nonzero(self.train_x) / self.train_x.size)
 
     @classmethod
     def from_arrays(cls, name: str, arrays: Arrays, pixels: tuple[float, float, float] | None = None) -> "Dataset":

@@ -3,12 +3,13 @@
 import re
 
 _IN_ADDRESS = re.compile(r"://(?:(?!://).)*@", re.DOTALL)
-_AS_OPTION = re.compile(r"(?i)((?:password|passwd|pwd|secret|token)[\w]*=)[^&\s'\"]*")
+_MALFORMED = re.compile(r"[^\s'\"/@:=]*:(?!//\*\*\*@)[^\s'\"@][^\s'\"]*@")
+_AS_OPTION = re.compile(r"(?i)((?:password|passwd|pwd|secret|token|key|auth|credential|signature)s?=)[^&\s'\"]*")
 
 
 def hide_passwords(text: str) -> str:
     """The text with every password in it hidden, and the user of every address, whatever characters they hold."""
-    return _AS_OPTION.sub(r"\1***", _IN_ADDRESS.sub("://***@", text))
+    return _AS_OPTION.sub(r"\1***", _MALFORMED.sub("***@", _IN_ADDRESS.sub("://***@", text)))
 
 
 class PresynError(Exception):

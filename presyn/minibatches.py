@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from presyn.benchmarks import Benchmark, hold_out
 from presyn.datasets import Dataset
+from presyn.inputs import DenseImages, LitImages
 from presyn.random_numbers import Purpose, bits, keys, permutation, uniform
 from presyn.schedule import Schedule
 
@@ -46,43 +48,62 @@ class Minibatches:
         seeds: One for each member; a seed fixes the permutations and the order of the data.
         joint: Whether all tasks are seen at once.
         device: Where the data lives.
+        arithmetic: How the first layer multiplies, a word of `presyn.inputs.ARITHMETICS`.
+
+    Attributes:
+        train, test: The images to train and to test on, in the form that the arithmetic needs.
 
     Raises:
         PresynError: a task has not enough images to train or test on.
     """
 
-    def __init__(self, benchmark: Benchmark, data: Dataset, seeds: Sequence[int], joint: bool, device: torch.device) -> None:
-        self.benchmark, self.joint, self.device = benchmark, joint, device
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        data: Dataset,
+        seeds: Sequence[int],
+        joint: bool,
+        device: torch.device,
+        arithmetic: str = "dense",
+    ) -> None:
+        self.benchmark, self.joint, self.device, self.arithmetic = benchmark, joint, device, arithmetic
         self.schedule = Schedule.for_benchmark(benchmark, data, joint)
         self.seeds = list(seeds)
         self.classes = benchmark.classes(data)
-        self.scale, self.offset = data.scale, data.offset
         train, validation = hold_out(benchmark, data)
         train_x, train_y = data.train_x[train], data.train_y[train]
         if benchmark.validation:
             test_x, test_y = data.train_x[validation], data.train_y[validation]
         else:
             test_x, test_y = data.test_x, data.test_y
-        self.train_x, self.train_y = self._to_device(train_x, train_y)
-        self.test_x, self.test_y = self._to_device(test_x, test_y)
+        self.train, self.test = (self._make_images(x, data.scale, data.offset) for x in (train_x, test_x))
+        self.train_y, self.test_y = (self._make_labels(y) for y in (train_y, test_y))
         # Of each task, the rows of the images that belong to it; None where all do.
         self._train_rows = [self._find_rows(train_y, task) for task in range(benchmark.tasks)]
         self._test_rows = [self._find_rows(test_y, task) for task in range(benchmark.tasks)]
-        self.pixels = self.train_x.shape[1]
+        self.pixels = data.train_x.shape[1]
         self.permutations = self._make_permutations()
+        self._index_table = None if self.permutations is None else self.train.tabulate(self.permutations)
 
     def select(self, members: list[int]) -> "Minibatches":
         """The minibatches of some of the members; they share the images."""
         selected = copy.copy(self)
         selected.seeds = [self.seeds[m] for m in members]
-        selected.permutations = None if self.permutations is None else self.permutations[members]
+        if self.permutations is not None and self._index_table is not None:
+            selected.permutations, selected._index_table = self.permutations[members], self._index_table[members]
         return selected
 
-    def _to_device(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images and labels as tensors on the device."""
+    def _make_images(self, x: np.ndarray, scale: float, offset: float) -> DenseImages | LitImages:
+        """Images (N, pixels) on the device."""
+        if self.arithmetic == "lit":
+            return LitImages(x, scale, offset)
+        return DenseImages(torch.from_numpy(x.copy()).to(self.device), scale, offset)
+
+    def _make_labels(self, y: np.ndarray) -> Tensor:
+        """Labels on the device, by the classes of images."""
         # The label of a split task is the parity of the class (PAPER section 3).
         labels = y % 2 if self.benchmark.kind == "split" else y
-        return torch.from_numpy(x.copy()).to(self.device), torch.from_numpy(labels.copy()).to(self.device)
+        return torch.from_numpy(labels.copy()).to(self.device)
 
     def _find_rows(self, classes: np.ndarray, task: int) -> Tensor | None:
         """Rows of the images that belong to a task, (N,) int64, by the classes of all images; None where all images do."""
@@ -157,16 +178,10 @@ class Minibatches:
         rows = self._test_rows[task]
         return torch.arange(len(self.test_y), device=self.device) if rows is None else rows
 
-    def pixel_index(self, task: Tensor | int) -> Tensor | None:
-        """Which pixel each input is: (K, 1, pixels) for one task, (K, B, pixels) for tasks (K, B), None if as stored."""
-        if self.permutations is None:
-            return None
-        if isinstance(task, int):
-            return self.permutations[:, task, None]
-        return self.permutations[torch.arange(len(task), device=task.device)[:, None], task]
+    def pixel_index(self, tasks: Tensor | int) -> Any:
+        """How tasks permute the pixels, as `train.inputs` and `test.inputs` take it; None if they are as stored.
 
-
-def make_inputs(x: Tensor, image: Tensor, pixel: Tensor | None, scale: float, offset: float) -> Tensor:
-    """Network inputs (K, B, pixels) from pixels x (N, pixels) uint8: rows image (K, B), columns pixel (K, 1 or B, pixels)."""
-    raw = x[image] if pixel is None else x[image[..., None], pixel]
-    return (raw.float() - offset) * scale
+        Args:
+            tasks: The task of all images, or of each, (K, B).
+        """
+        return None if self._index_table is None else self.train.index(self._index_table, tasks)

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from presyn.inputs import DenseInputs, Inputs
 from presyn.random_numbers import Purpose, keys, uniform
 
 
@@ -52,23 +53,26 @@ class Network:
         """Uninitialised activities of every layer after the inputs, (K, batch, outputs) for K rows of `like`."""
         return [like.new_empty(len(like), batch, n) for n in self.sizes[1:]]
 
-    def forward(self, weights: Tensor, biases: Tensor, x: Tensor) -> Tensor:
-        """Logits (K, B, classes) of inputs x (K, B, inputs), Eq. 2."""
+    def forward(self, weights: Tensor, biases: Tensor, x: Inputs | Tensor) -> Tensor:
+        """Logits (K, B, classes) of inputs x, as a minibatch has them or as a tensor (K, B, inputs), Eq. 2."""
         return self.activities(weights, biases, x)[-1]
 
-    def activities(self, weights: Tensor, biases: Tensor, x: Tensor) -> list[Tensor]:
-        """Inputs, activities of the hidden layers, and logits, (K, B, units) of each layer; arguments as of `forward`."""
-        activity = [x, *self.buffers(weights, x.shape[1])]
-        _forward(self.layers(weights), self.offsets(biases), activity)
+    def activities(self, weights: Tensor, biases: Tensor, x: Inputs | Tensor) -> list[Tensor]:
+        """Activities of the hidden layers, and logits, (K, B, units) of each layer; arguments as of `forward`."""
+        inputs = DenseInputs(x) if isinstance(x, Tensor) else x
+        activity = self.buffers(weights, inputs.batch)
+        _forward(self.layers(weights), self.offsets(biases), inputs, activity)
         return activity
 
 
-def _forward(layers: list[Tensor], offsets: list[Tensor], activity: list[Tensor]) -> None:
-    """Fill the activities of all layers from the first one, the inputs; the last one receives the logits."""
+def _forward(layers: list[Tensor], offsets: list[Tensor], inputs: Inputs, activity: list[Tensor]) -> None:
+    """Fill the activities of all layers after the inputs; the last one receives the logits."""
     for i, (w, b) in enumerate(zip(layers, offsets, strict=True)):
-        torch.baddbmm(b, activity[i], w, out=activity[i + 1])
-        if i < len(layers) - 1:
-            activity[i + 1].relu_()
+        if i:
+            activity[i - 1].relu_()
+            torch.baddbmm(b, activity[i - 1], w, out=activity[i])
+        else:
+            inputs.multiply(w, b, out=activity[0])
 
 
 class Backprop:
@@ -84,30 +88,29 @@ class Backprop:
         batch: Images in a minibatch, B.
 
     Attributes:
-        x: Inputs, (K, B, inputs), to be filled before a call.
         grad: Receives the gradient of the mean cross-entropy by the transmitted weights, (K, n_weights).
         bias_grad: By the biases, (K, n_biases); None when nobody needs it.
     """
 
     def __init__(self, network: Network, weights: Tensor, biases: Tensor, trains_biases: bool, batch: int) -> None:
-        self.x = weights.new_empty(len(weights), batch, network.sizes[0])
         self.grad = torch.empty_like(weights)
         self.bias_grad = torch.empty_like(biases) if trains_biases else None
         self._weights, self._grads = network.layers(weights), network.layers(self.grad)
         self._biases = network.offsets(biases)
         self._bias_grads = [] if self.bias_grad is None else network.offsets(self.bias_grad)
-        self._activity = [self.x, *network.buffers(weights, batch)]
+        self._activity = network.buffers(weights, batch)
         self._delta = network.buffers(weights, batch)[:-1]
 
-    def __call__(self, y: Tensor, loss: Tensor | None = None) -> None:
+    def __call__(self, inputs: Inputs, y: Tensor, loss: Tensor | None = None) -> None:
         """Fill the gradients.
 
         Args:
+            inputs: Of the K networks.
             y: Labels, (K, B), int64.
             loss: The mean cross-entropy of each network is added to it, (K,); None when nobody needs it.
         """
         activity, last = self._activity, len(self._weights) - 1
-        _forward(self._weights, self._biases, activity)
+        _forward(self._weights, self._biases, inputs, activity)
         log_p = activity[-1].log_softmax(dim=-1)
         target = y[..., None]
         if loss is not None:
@@ -116,12 +119,14 @@ class Backprop:
         delta.scatter_add_(-1, target, torch.full_like(target, -1, dtype=delta.dtype))
         delta /= y.shape[1]
         for i in range(last, -1, -1):
-            torch.bmm(activity[i].transpose(1, 2), delta, out=self._grads[i])
             if self._bias_grads:
                 torch.sum(delta, dim=1, keepdim=True, out=self._bias_grads[i])
             if i:
+                torch.bmm(activity[i - 1].transpose(1, 2), delta, out=self._grads[i])
                 below = self._delta[i - 1]
                 torch.bmm(delta, self._weights[i].transpose(1, 2), out=below)
                 # The ReLU's gradient, in place.
-                torch.ops.aten.threshold_backward.grad_input(below, activity[i], 0, grad_input=below)
+                torch.ops.aten.threshold_backward.grad_input(below, activity[i - 1], 0, grad_input=below)
                 delta = below
+            else:
+                inputs.multiply_back(delta, out=self._grads[0])

@@ -25,6 +25,8 @@ class Patterns:
         y: int8, 1 or -1, (K, tasks, patterns), as likely either.
     """
 
+    arithmetic = ""  # inputs of 1 and -1, none of 0
+
     def __init__(self, benchmark: Benchmark, data: Dataset, seeds: Sequence[int], device: torch.device) -> None:
         self.benchmark, self.seeds, self.device, self.joint = benchmark, list(seeds), device, False
         self.schedule = Schedule.for_benchmark(benchmark, data, joint=False)
@@ -84,7 +86,7 @@ class PatternCohort(Cohort):
 
     minibatches: Patterns  # type: ignore[assignment]
 
-    def _make_minibatches(self, data: Dataset) -> Patterns:  # type: ignore[override]
+    def _make_minibatches(self, data: Dataset, arithmetic: str) -> Patterns:  # type: ignore[override]
         return Patterns(self.benchmark, data, [r.seed for r in self.runs], self.device)
 
     def make_steps(self, segment: int) -> PatternSteps:  # type: ignore[override]

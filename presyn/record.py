@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from presyn.errors import PresynError
+from presyn.inputs import ARITHMETICS
 
 LATEST = 1e11
 """Seconds of unix time, or of a segment, that no run reaches."""
@@ -28,6 +29,8 @@ class Record:
             list of them, for each segment; of what is measured at the end alone, one.
         seconds: How long each segment took by a clock that is never set, this run's share of its cohort's.
         ended: Unix time at which each segment ended, to be shown and not computed with: clocks are set back.
+        arithmetic: How the first layer multiplied (see `presyn.inputs`): dense, lit, or both with a comma, where a run went on
+            with the other one. Empty for patterns, and for what earlier versions trained, which was dense.
     """
 
     status: str = "training"
@@ -37,6 +40,14 @@ class Record:
     figures: dict[str, list[Any]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
+    arithmetic: str = ""
+
+    def add_arithmetic(self, name: str) -> None:
+        """Say how the first layer multiplied in one more segment, which `ended` has already."""
+        before = self.arithmetic or ("dense" if self.segments > 1 else name)
+        if name and name not in before.split(", "):
+            before += f", {name}"
+        self.arithmetic = before if name else ""
 
     @property
     def segments(self) -> int:
@@ -79,12 +90,19 @@ class Record:
             raise PresynError(f"A record is made of its fields and their values, not of {values!r}.")
         return cls(**{k: copy.deepcopy(v) for k, v in values.items() if k in cls.__dataclass_fields__})
 
+    @classmethod
+    def is_whole(cls, values: Mapping[str, Any]) -> bool:
+        """Whether values have all fields that a record has had since the first version."""
+        return cls.__dataclass_fields__.keys() - {"arithmetic"} <= values.keys()
+
     def check(self) -> None:
         """Check that it holds what training can give, as of a record that was read back.
 
         Raises:
             ValueError: it does not; in words that fit after "it is not a record".
         """
+        if not isinstance(self.arithmetic, str) or not {*filter(None, self.arithmetic.split(", "))} <= {*ARITHMETICS}:
+            raise ValueError(f"its arithmetic is not {' or '.join(ARITHMETICS)}")
         if self.status not in STATUSES or not isinstance(self.reason, str):
             raise ValueError(f"its status is not one of {', '.join(STATUSES)}, or its reason is no text")
         figures = list(self.figures.values()) if isinstance(self.figures, dict) else [None]

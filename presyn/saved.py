@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from presyn.errors import PresynError
+from presyn.inputs import ARITHMETICS
 from presyn.methods.base import State
 from presyn.record import Record
 from presyn.runs import Run
@@ -26,6 +27,17 @@ def save_states(run_ids: Sequence[str], records: Sequence[Record], state: State)
         {"run": run_id, "record": record.as_dict(), "state": {name: values[k] for name, values in on_host.items()}}
         for k, (run_id, record) in enumerate(zip(run_ids, records, strict=True))
     ]
+
+
+def saved_arithmetic(saved: Any) -> str | None:
+    """How the first layer multiplied in all of these saved states; None where there are none, or they differ.
+
+    States of earlier versions do not name it: they are dense. What is no saved state is left to `check_states`.
+    """
+    states = saved if isinstance(saved, Sequence) else ()
+    records = [s["record"] for s in states if isinstance(s, Mapping) and isinstance(s.get("record"), Mapping)]
+    names = {record.get("arithmetic") or "dense" for record in records if record.get("ended")}
+    return names.pop() if len(names) == 1 and names <= {*ARITHMETICS} else None
 
 
 def check_states(
@@ -60,7 +72,7 @@ def _check_state(saved: Mapping[str, Any], run: Run, run_id: str, segments: Segm
             f"{name} is one of another run, {saved['run']!r} and not {run_id!r}: give each run its own, in order."
         )
     try:
-        if not isinstance(saved["record"], Mapping) or not Record.__dataclass_fields__.keys() <= saved["record"].keys():
+        if not isinstance(saved["record"], Mapping) or not Record.is_whole(saved["record"]):
             raise ValueError("it is not whole")
         record = Record.from_dict(saved["record"])
         segments.check(record)

@@ -1,6 +1,7 @@
 """The training steps of a segment as one program on fixed buffers; on a GPU one captured graph, replayed for every step."""
 
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -9,10 +10,83 @@ from torch import Tensor
 
 from presyn.fuse import fused
 from presyn.graph import ReplayedFunction, weak_method
+from presyn.inputs import DenseImages, DenseInputs, Inputs, LitImages, LitInputs, make_inputs
 from presyn.methods.base import Method, State
-from presyn.minibatches import Minibatches, copy_to_device, make_inputs
+from presyn.minibatches import EpochOrder, Minibatches, copy_to_device
 from presyn.network import Backprop, Network
 from presyn.random_numbers import Purpose, keys
+
+STEPS_AHEAD = 16
+"""Minibatches whose lit pixels are sorted together: fewer calls for each, and what they make still fits a core's cache."""
+
+
+class DenseReader:
+    """Reads the minibatches of a loaded epoch into buffers that stay where they are.
+
+    Args:
+        minibatches: What the K members see.
+        task: The task of all images, where permutations do not mix in a minibatch.
+        networks: Sampled networks of each member, S.
+        fuse: Whether to compile the arithmetic.
+    """
+
+    def __init__(self, minibatches: Minibatches, task: int, networks: int, fuse: bool) -> None:
+        members, batch = len(minibatches.seeds), minibatches.benchmark.batch_size
+        self.minibatches, self._networks = minibatches, networks
+        self._index = minibatches.pixel_index(task)
+        # Images of the epoch and, where permutations mix, their tasks, (S, K, B).
+        self._images: Tensor | None = None
+        self._tasks: Tensor | None = None
+        self._x = torch.empty(members * networks, batch, minibatches.pixels, device=minibatches.device)
+        # The inputs of each member; where it has several sampled networks, all of them see the same ones.
+        self._member_x = self._x if networks == 1 else self._x.new_empty(members, *self._x.shape[1:])
+        self._write = fused(_write_inputs, fuse, minibatches.device)
+
+    def load(self, order: EpochOrder) -> None:
+        """Begin an epoch."""
+        self._images = _fill(self._images, order.images)
+        if isinstance(order.tasks, Tensor):
+            self._tasks = _fill(self._tasks, order.tasks)
+
+    def read(self, position: Tensor) -> tuple[Inputs, Tensor]:
+        """Inputs of the K·S networks, and rows of the images, (K, B), of the minibatch at a position, (1,)."""
+        m = self.minibatches
+        assert self._images is not None and isinstance(m.train, DenseImages)
+        rows = self._images.index_select(0, position)[0]
+        index = self._index if self._tasks is None else m.pixel_index(self._tasks.index_select(0, position)[0])
+        self._write(self._member_x, m.train.x, rows, index, m.train.scale, m.train.offset)
+        if self._networks > 1:
+            self._x.unflatten(0, (-1, self._networks)).copy_(self._member_x[:, None])
+        return DenseInputs(self._x), rows
+
+
+class LitReader:
+    """Reads the lit pixels of the minibatches of a loaded epoch, one after the other, some of them ahead.
+
+    Args:
+        minibatches: What the K members see.
+    """
+
+    def __init__(self, minibatches: Minibatches) -> None:
+        self.minibatches = minibatches
+        self._next: Iterator[tuple[LitInputs, Tensor]] = iter(())
+
+    def load(self, order: EpochOrder) -> None:
+        """Begin an epoch."""
+        self._next = self._read_ahead(order)
+
+    def _read_ahead(self, order: EpochOrder) -> Iterator[tuple[LitInputs, Tensor]]:
+        m = self.minibatches
+        assert isinstance(m.train, LitImages)
+        for start in range(0, len(order.images), STEPS_AHEAD):
+            ahead = slice(start, start + STEPS_AHEAD)
+            rows, tasks = order.images[ahead], order.tasks
+            index = m.pixel_index(tasks[ahead] if isinstance(tasks, Tensor) else tasks)
+            yield from zip(m.train.minibatches(rows, index), rows, strict=True)
+
+    def read(self, position: Tensor) -> tuple[Inputs, Tensor]:
+        """Inputs of the K members, and rows of the images, (K, B), of the next minibatch, which is the one at the position."""
+        return next(self._next)
 
 
 class Steps:
@@ -38,19 +112,16 @@ class Steps:
         self.count = minibatches.schedule.steps(task)
         traits = method.traits
         members, batch = len(minibatches.seeds), minibatches.benchmark.batch_size
-        self._pixel = minibatches.pixel_index(task)
-        # The loaded epoch: its images and, where permutations mix in a minibatch, their tasks, (S, K, B); keys, (S + 1, K, 2).
-        self._images: Tensor | None = None
-        self._tasks: Tensor | None = None
+        is_lit = isinstance(minibatches.train, LitImages)
+        self._reader: DenseReader | LitReader = (
+            LitReader(minibatches) if is_lit else DenseReader(minibatches, task, traits.networks_per_transmission, fuse)
+        )
+        # Keys of the loaded epoch, (S + 1, K, 2).
         self._keys = torch.zeros(self.count + 1, members, 2, dtype=torch.int32, device=minibatches.device)
         self._position = torch.zeros(1, dtype=torch.long, device=minibatches.device)
         self._loss = torch.zeros(members * traits.networks_per_transmission, device=minibatches.device)
-        self._inputs = fused(_write_inputs, fuse, minibatches.device)
         self._weights, self._biases = method.transmit(state, self._keys[0])
         self._backprop = Backprop(network, self._weights, self._biases, traits.trains_biases, batch)
-        # The inputs of each member; where it has several sampled networks, all of them see the same ones.
-        x = self._backprop.x
-        self._member_x = x if traits.networks_per_transmission == 1 else x.new_empty(members, *x.shape[1:])
         self._raises: Tensor | None = None  # steps that pushed a synapse to release more often, where they are counted
         # An epoch whose loss nobody reads does not compute it; so there are two programs.
         self._plain = ReplayedFunction(weak_method(self._step, False), minibatches.device)
@@ -63,10 +134,7 @@ class Steps:
 
     def load(self, epoch: int, first_step: int) -> None:
         """Get an epoch ready; first_step is the number of its first step, counted over all tasks."""
-        order = self.minibatches.order(self.task, epoch)
-        self._images = _fill(self._images, order.images)
-        if isinstance(order.tasks, Tensor):
-            self._tasks = _fill(self._tasks, order.tasks)
+        self._reader.load(self.minibatches.order(self.task, epoch))
         copy_to_device(
             self._keys, keys(self.minibatches.seeds, Purpose.RELEASE, np.arange(first_step, first_step + self.count + 1))
         )
@@ -82,20 +150,14 @@ class Steps:
         return self._loss.view(-1, self.method.traits.networks_per_transmission).mean(dim=1) / steps
 
     def _step(self, measure_loss: bool) -> None:
-        self._backprop(self._gather(), self._loss if measure_loss else None)
+        self._backprop(*self._read(), self._loss if measure_loss else None)
         self._update()
 
-    def _gather(self) -> Tensor:
-        """Read the inputs of the minibatch at the counter; returns its labels, (K·S, B)."""
-        m = self.minibatches
-        images = self._images.index_select(0, self._position)[0]  # type: ignore[union-attr]
-        pixel = self._pixel if self._tasks is None else m.pixel_index(self._tasks.index_select(0, self._position)[0])
-        self._inputs(self._member_x, m.train_x, images, pixel, m.scale, m.offset)
-        labels, networks = m.train_y[images], self.method.traits.networks_per_transmission
-        if networks > 1:
-            self._backprop.x.unflatten(0, (-1, networks)).copy_(self._member_x[:, None])
-            labels = labels.repeat_interleave(networks, dim=0)
-        return labels
+    def _read(self) -> tuple[Inputs, Tensor]:
+        """The inputs of the minibatch at the counter, and its labels, (K·S, B)."""
+        inputs, images = self._reader.read(self._position)
+        labels, networks = self.minibatches.train_y[images], self.method.traits.networks_per_transmission
+        return inputs, labels if networks == 1 else labels.repeat_interleave(networks, dim=0)
 
     def _update(self) -> None:
         self._position.add_(1)
@@ -106,16 +168,16 @@ class Steps:
         self.method.update(self.state, grad, bias_grad, self._weights, self._biases, next_key)
 
     def profile(self, steps: int) -> dict[str, float]:
-        """Make steps of the loaded epoch and time their phases; returns the seconds of a step by phase. For the CPU."""
+        """Make steps of the loaded epoch and time their phases; returns the seconds of a step by phase, of one core."""
         seconds = dict.fromkeys(("inputs", "forward and backward", "update"), 0.0)
         for _ in range(steps):
-            marks = [time.perf_counter()]
-            labels = self._gather()
-            marks.append(time.perf_counter())
-            self._backprop(labels)
-            marks.append(time.perf_counter())
+            marks = [time.thread_time()]
+            inputs, labels = self._read()
+            marks.append(time.thread_time())
+            self._backprop(inputs, labels)
+            marks.append(time.thread_time())
             self._update()
-            marks.append(time.perf_counter())
+            marks.append(time.thread_time())
             for phase, (start, end) in zip(seconds, pairwise(marks), strict=True):
                 seconds[phase] += (end - start) / steps
         return seconds

@@ -16,18 +16,19 @@ from presyn.datasets import Dataset
 from presyn.device import TEST_BATCH, choose_device, refuse_too_large
 from presyn.errors import PresynError
 from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
+from presyn.inputs import Inputs, choose_arithmetic
 from presyn.measures import MEASURES, Moment, refuse_unmeasurable
 from presyn.measures.overlap import MEMORY, blank_memory, remember_frozen
 from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
-from presyn.minibatches import Minibatches, make_inputs, to_device
+from presyn.minibatches import Minibatches, to_device
 from presyn.network import Network
 from presyn.plain import in_plain_torch
 from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
 from presyn.runs import Run, identify
-from presyn.saved import check_states, save_states
-from presyn.steps import Steps
+from presyn.saved import check_states, save_states, saved_arithmetic
+from presyn.steps import STEPS_AHEAD, Steps
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
 FUSE_FROM = 1e8
@@ -42,6 +43,8 @@ class Cohort:
         device: Where to train; None takes a GPU if there is one.
         saved: The state of each run as `save` gave it, all after the same number of segments; None to start afresh.
         fuse: Whether to compile the updates; by default when the work ahead is worth the compile time.
+        arithmetic: How the first layer multiplies, dense or lit (see `presyn.inputs`); None goes on as saved states began, and
+            else takes lit products on a CPU where most pixels of the data set are 0.
 
     Attributes:
         runs, records: The members that train or have finished, and what training gave of each so far.
@@ -60,16 +63,19 @@ class Cohort:
         device: torch.device | str | None,
         saved: Sequence[dict[str, Any]] | None = None,
         fuse: bool | None = None,
+        arithmetic: str | None = None,
     ) -> None:
         _refuse_unfit(runs, data)
         device = choose_device(device)
+        if arithmetic is None and device.type == "cpu":
+            arithmetic = saved_arithmetic(saved)
         self.runs = list(runs)
         self.run_ids = [identify(run.config(), data.sha256) for run in runs]
         self.records = [Record() for _ in runs]
         self.lost: list[tuple[Run, Record]] = []
         self.device = device
         self.benchmark = runs[0].benchmark
-        self.minibatches = self._make_minibatches(data)
+        self.minibatches = self._make_minibatches(data, choose_arithmetic(data, device, arithmetic))
         self.schedule = self.minibatches.schedule
         self.network = Network((self.minibatches.pixels, *self.benchmark.hidden, self.minibatches.classes))
         self.segments = self.schedule.segments
@@ -80,9 +86,9 @@ class Cohort:
         self._tests = BufferedFunction(weak_method(self._count_right), device)
         refuse_unmeasurable(self.benchmark.measures, self.runs[0].method, self.state)
 
-    def _make_minibatches(self, data: Dataset) -> Minibatches:
+    def _make_minibatches(self, data: Dataset, arithmetic: str) -> Minibatches:
         joint = method_class(self.runs[0].method).joint
-        return Minibatches(self.benchmark, data, [r.seed for r in self.runs], joint, self.device)
+        return Minibatches(self.benchmark, data, [r.seed for r in self.runs], joint, self.device, arithmetic)
 
     def _make_method(self) -> Method:
         options = [run.options for run in self.runs]
@@ -170,7 +176,7 @@ class Cohort:
         for i, images in enumerate(order.images):
             pixel = m.pixel_index(order.tasks[i] if isinstance(order.tasks, Tensor) else order.tasks)
             key = keys(m.seeds, Purpose.FISHER, task, i).to(self.device)
-            yield make_inputs(m.train_x, images, pixel, m.scale, m.offset), m.train_y[images], key
+            yield m.train.inputs(images, pixel, back=True), m.train_y[images], key
 
     def make_steps(self, segment: int) -> Steps:
         """The training steps of a segment, which change this cohort's state.
@@ -184,7 +190,7 @@ class Cohort:
         return Steps(self.minibatches, self.network, self.method, self.state, task, self.fuse)
 
     @in_plain_torch
-    def measure(self, steps: int = 30) -> tuple[float, float]:
+    def measure(self, steps: int = 2 * STEPS_AHEAD) -> tuple[float, float]:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away.
 
         Raises:
@@ -221,16 +227,16 @@ class Cohort:
         key = to_device(keys(self.minibatches.seeds, Purpose.TEST_RELEASE, counter, task, batch, transmissions), self.device)
         return self._tests(rows, self.minibatches.pixel_index(task), key)
 
-    def _count_right(self, rows: Tensor, pixel: Tensor | None, key: Tensor) -> Tensor:
+    def _count_right(self, rows: Tensor, pixel: Any, key: Tensor) -> Tensor:
         """How many test images each member gets right, (K,).
 
         Args:
             rows: Which images, (B,).
-            pixel: Which pixel each input is, (K, 1, pixels); None if as stored.
+            pixel: The `pixel_index` of the task.
             key: One for each transmission, (transmissions, K, 2).
         """
         m, transmissions = self.minibatches, range(len(key))
-        x = make_inputs(m.test_x, rows.expand(len(self.runs), -1), pixel, m.scale, m.offset)
+        x = m.test.inputs(rows.expand(len(self.runs), -1), pixel, self.method.traits.networks_per_transmission)
         labels = m.test_y[rows]
         if self.method.traits.averages == "accuracy":
             right = [(self._probabilities(x, key[i]).argmax(dim=-1) == labels).float() for i in transmissions]
@@ -239,11 +245,10 @@ class Cohort:
         p = sum(self._probabilities(x, key[i]).sum(dim=1) for i in transmissions)
         return (p.argmax(dim=-1) == labels).float().sum(dim=-1)  # type: ignore[union-attr]
 
-    def _probabilities(self, x: Tensor, key: Tensor) -> Tensor:
-        """Softmax of the S sampled networks of one transmission, (K, S, B, classes), for inputs (K, B, pixels)."""
+    def _probabilities(self, x: Inputs, key: Tensor) -> Tensor:
+        """Softmax of the S sampled networks of one transmission, (K, S, B, classes), for their inputs."""
         weights, biases = self.method.transmit(self.state, key)
         networks = self.method.traits.networks_per_transmission
-        x = x if networks == 1 else x.repeat_interleave(networks, dim=0)
         return self.network.forward(weights, biases, x).softmax(dim=-1).unflatten(0, (-1, networks))
 
     def _record(
@@ -259,6 +264,7 @@ class Cohort:
             record.loss.append(losses)
             for name, values in figures.items():
                 record.figures.setdefault(name, []).append(values[k])
+            record.add_arithmetic(self.minibatches.arithmetic)
             if accuracies:
                 tasks = range(self.benchmark.tasks)
                 record.accuracy.append([accuracies[j][k] if j in accuracies else None for j in tasks])

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import sys
 import uuid
 import zipfile
 import zlib
@@ -106,6 +107,20 @@ class Checkpoints:
         home = self.folder.parent if self.folder.name == STORE_FOLDER else self.folder
         return home / STATES / f"{run_id}.pt"
 
+    def kept_state(self, run_id: str) -> dict[str, torch.Tensor] | None:
+        """The final state that was kept of a run; None if there is none, or if it is damaged, which is said."""
+        path = self.state_path(run_id)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise NodeError(f"The kept state {path} cannot be read ({_reason(e)}).") from None
+        state = parse_state(content)
+        if state is None:
+            print(f"presyn: the kept state {path} is damaged, and counts as none.", file=sys.stderr)
+        return state
+
     def _write(self, path: Any, first_line: bytes, saved: dict[str, Any]) -> None:
         try:
             write_file(path, first_line, saved)
@@ -197,11 +212,13 @@ def _checksum(*pieces: Any) -> bytes:
 
 
 def write_file(path: Any, first_line: bytes, saved: dict[str, Any]) -> None:
-    """Write a checkpoint; or, without a first line, a file for people, which is torch's own and has no checksum either."""
+    """Write a checkpoint; or, without a first line, a file for people: torch's own, a zip file with its checksum as comment."""
     buffer = io.BytesIO()  # torch's own writer hides why a write failed
     torch.save(saved, buffer)
     content = buffer.getbuffer()
-    pieces = (first_line, content, _checksum(first_line, content)) if first_line else (content,)
+    if not first_line:
+        content[-2:] = CHECKSUM_LENGTH.to_bytes(2, "little")  # how long the zip file's comment is
+    pieces = (first_line, content, _checksum(first_line, content))
     if not isinstance(path, Path):  # an object store writes whole objects
         path.write_bytes(b"".join(pieces))
         return
@@ -293,6 +310,26 @@ def parse_file(content: bytes, segments: int) -> dict[str, dict[str, Any]] | Non
         return None
     whole = isinstance(saved, dict) and sorted(saved) == run_ids and all(_is_whole(s, segments) for s in saved.values())
     return saved if whole else None
+
+
+def parse_state(content: bytes) -> dict[str, torch.Tensor] | None:
+    """The tensors of a kept state; None if it is damaged. One of an earlier version has checksums of its tensors alone."""
+    try:
+        if CHECKSUM_MARK in content[-CHECKSUM_LENGTH:] and content[-CHECKSUM_LENGTH:] != _checksum(content[:-CHECKSUM_LENGTH]):
+            return None
+        packed = io.BytesIO(content)
+        _refuse_packed(packed)
+        with zipfile.ZipFile(packed) as archive:
+            if archive.testzip() is not None:
+                return None
+        packed.seek(0)
+        state = torch.load(packed, weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # a flipped bit can be any error at all in an unpickler
+        return None
+    whole = isinstance(state, dict) and state and all(_is_tensor(values) for values in state.values())
+    return state if whole else None
 
 
 def _refuse_packed(file: io.BytesIO) -> None:

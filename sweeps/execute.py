@@ -121,7 +121,13 @@ def train_in_process(
                 return ()
 
             failed |= train_members(
-                members, checkpoints, lambda benchmark: benchmark.load(cluster.data), device, report, cluster.gpu_share
+                members,
+                checkpoints,
+                lambda benchmark: benchmark.load(cluster.data),
+                device,
+                report,
+                cluster.gpu_share,
+                cluster.arithmetic,
             )
     finally:
         torch.set_num_threads(threads)

@@ -84,7 +84,8 @@ def _read(path: Path, space: Space) -> list[Trial]:
     """
     frozen = json.loads(read_file(path, MOST_BYTES))
     rows = frozen["trials"]
-    if frozen["space"] != json.loads(json.dumps(space.identity())) or frozen["sha256"] != _digest(rows):
+    is_whole = frozen.get("sha256", _digest(rows)) == _digest(rows)  # earlier versions wrote no digest
+    if frozen["space"] != json.loads(json.dumps(space.identity())) or not is_whole:
         raise ValueError("it is of another space, or was changed")
     trials = [Trial(row["number"], row["seed"], row["params"]) for row in rows]
     if [(t.number, t.seed, list(t.params)) for t in trials] != [

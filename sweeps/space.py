@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
-from presyn.measures import figure_names
+from presyn.measures import figure_names, series_names
 from presyn.options import reject_unknown
 from sweeps.files import read_benchmark, read_yaml
 
@@ -143,6 +143,8 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
             "validation is missing under fixed: a search chooses on held-out images, the test set is for the table."
         )
     reject_unknown([space.objective], ["mean_accuracy", "forgetting", *figure_names(benchmark.measures)], "objective")
+    if space.objective in series_names(benchmark.measures):
+        raise PresynError(f"objective {space.objective} is a series, and a search compares single numbers: choose another.")
     for corner in _corners(space):  # so that a range outside a field's limits is refused before anything runs
         make_run(space.method, space.benchmark, 0, {**space.fixed, **corner})
     return space

@@ -52,7 +52,7 @@ def _is_usable(values: dict[str, Any], run: Run) -> bool:
     """
     record = Record.from_dict(values)
     try:
-        if not Record.__dataclass_fields__.keys() <= values.keys():
+        if not Record.is_whole(values):
             raise ValueError("it is not whole")
         make_segments(run).check(record)
     except ValueError:
@@ -95,7 +95,13 @@ class _RuleError(Exception):
 
 
 def train_members(
-    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report, share: float = 1.0
+    members: Sequence[Member],
+    checkpoints: Checkpoints,
+    load: Load,
+    device: torch.device,
+    report: Report,
+    share: float = 1.0,
+    arithmetic: str | None = None,
 ) -> dict[str, str]:
     """Train one cohort to its end, checkpointing after each segment.
 
@@ -108,6 +114,7 @@ def train_members(
         device: Where to train.
         report: Hears of each segment.
         share: The share of a GPU that this process was given.
+        arithmetic: How the first layer multiplies, as of a `Cohort`.
 
     Returns:
         Run id -> the exception that its training raises, in one line with its configuration.
@@ -127,7 +134,7 @@ def train_members(
     while waiting:
         group = [m for m in waiting.pop() if m.run_id not in given_away]
         try:
-            outcome = _train_group(group, checkpoints, load, device, report_once) if group else Outcome.DONE
+            outcome = _train_group(group, checkpoints, load, device, report_once, arithmetic) if group else Outcome.DONE
         except _RuleError as e:
             outcome = Outcome.RAISED
             if len(group) == 1:
@@ -229,7 +236,12 @@ def _save(
 
 
 def _train_group(
-    members: Sequence[Member], checkpoints: Checkpoints, load: Load, device: torch.device, report: Report
+    members: Sequence[Member],
+    checkpoints: Checkpoints,
+    load: Load,
+    device: torch.device,
+    report: Report,
+    arithmetic: str | None,
 ) -> Outcome:
     """Train members as one program, to their end if the device has memory for that and none is left to another worker."""
     with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as thread:
@@ -244,7 +256,7 @@ def _train_group(
             saved = _read_saved(members)
             if saved is not None and len(saved) < len(runs):
                 return Outcome.GONE
-            cohort = make_cohort(runs, data, device, saved)
+            cohort = make_cohort(runs, data, device, saved, arithmetic)
             while not cohort.done:
                 cohort.train_segment(count_steps)
                 remaining = writer.write(cohort)

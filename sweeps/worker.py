@@ -60,8 +60,9 @@ def _train(cohort: Sequence[Member], setup: Setup, device: torch.device, report:
     members, ended = resume_cohort(cohort, setup.checkpoints)
     given_away = set(report(0, ended)) if ended else set()
     failed: dict[str, str] = {}
+    cluster = setup.cluster
     for group in group_by_segments([m for m in members if m.run_id not in given_away]):
-        failed |= train_members(group, setup.checkpoints, setup.load, device, report, setup.cluster.gpu_share)
+        failed |= train_members(group, setup.checkpoints, setup.load, device, report, cluster.gpu_share, cluster.arithmetic)
     return failed
 
 

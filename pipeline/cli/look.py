@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pipeline.cli.command import given_name
-from pipeline.cli.experiments import NO_STORE, StoreOptions
-from pipeline.cli.options import REAL_RESULTS, Words
+from pipeline.cli.command import given_command, given_name
+from pipeline.cli.experiments import NO_MLFLOW, NO_STORE, MLflowOptions, StoreOptions
+from pipeline.cli.options import REAL_RESULTS, Words, open_workspace
 from presyn.errors import PresynError
 
 Methods = Annotated[list[str] | None, Parameter(name="--method", consume_multiple=True, help="only runs of these methods")]
@@ -125,8 +125,8 @@ def compare(*ids: str, store: StoreOptions = NO_STORE) -> int:
     return 0
 
 
-def remove(*ids: str, yes: bool = False, store: StoreOptions = NO_STORE) -> int:
-    """Remove runs from the store; without --yes, only say what it would cost to make them again.
+def remove(*ids: str, yes: bool = False, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW) -> int:
+    """Remove runs from the store and from MLflow; without --yes, only say what it would cost to make them again.
 
     Parameters
     ----------
@@ -137,18 +137,25 @@ def remove(*ids: str, yes: bool = False, store: StoreOptions = NO_STORE) -> int:
     """
     from pipeline.cli.removal import describe_cost, remove_rows
     from pipeline.records.find import find_rows
+    from pipeline.records.mlflow.writer import delete_runs
 
     if not ids:
         raise PresynError("remove takes the ids of runs; presyn list has them.")
-    opened = _open(store)
+    workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
+    opened = workspace.store
     rows = find_rows(ids, opened)
     print(*describe_cost(rows, REAL_RESULTS), sep="\n")
     if not yes:
         print(f"Nothing is removed yet: say the same with --yes to remove {'it' if len(rows) == 1 else 'them'}.")
         return 0
     with opened.locked(given_name()):
+        try:  # first, so that what is killed in between is written there again and not left behind
+            deleted = delete_runs(opened, workspace.uri, [row.run_id for row in rows])
+            there = f"In MLflow {deleted} of their runs are deleted; `mlflow gc` takes them away for good."
+        except PresynError as e:
+            there = f"{e}: they stay there until somebody deletes them; their ids are in the tag run_id."
         remove_rows(rows, opened)
-    print(f"{len(rows)} removed from {opened.root}. In MLflow they stay until they are deleted there.")
+    print(f"{len(rows)} removed from {opened.root}. {there}")
     return 0
 
 

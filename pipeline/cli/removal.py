@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.plan import pretty
 from pipeline.records.csvs import holds_rows
+from pipeline.records.mlflow.notes import read_notes
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from sweeps.checkpoints import Checkpoints
@@ -34,10 +35,16 @@ def _files_with(run_id: str, results: Path) -> list[Path]:
 
 
 def remove_rows(rows: Sequence[Row], store: Store) -> None:
-    """Remove rows from the store, with what is kept of the states of their runs."""
+    """Remove rows from the store, with what is kept of the states of their runs; stages no longer name them in MLflow."""
     checkpoints = Checkpoints(store.checkpoints, "")
-    for row in rows:
-        checkpoints.state_path(row.run_id).unlink(missing_ok=True)
-        path = store.results / f"{row.run_id}.json"
+    removed = {row.run_id for row in rows}
+    for note in read_notes(store):
+        if removed & {*note.run_ids}:
+            note.run_ids = [run_id for run_id in note.run_ids if run_id not in removed]
+            note.labels = {run_id: labels for run_id, labels in note.labels.items() if run_id not in removed}
+            note.save(store)
+    for run_id in removed:
+        checkpoints.state_path(run_id).unlink(missing_ok=True)
+        path = store.results / f"{run_id}.json"
         path.with_suffix(".before").unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from pipeline.records.row import Row
 from pipeline.report.tables import grid
 from presyn import BENCHMARKS, METHODS, make_run
 from presyn.benchmarks import PATTERNS
+from presyn.inputs import ARITHMETICS
 from presyn.methods import PERCEPTRONS
 
 
@@ -38,7 +39,7 @@ def as_json(rows: Sequence[Row]) -> str:
             **{k: row.config[k] for k in ("method", "benchmark", "seed")},
             **{k: _finite(row.as_dict()[k]) for k in keys},
             "config": row.config,
-            "provenance": row.provenance,
+            "provenance": row.origin,
         }
         for row in rows
     ]
@@ -97,7 +98,7 @@ def print_comparison(rows: Sequence[Row]) -> None:
     for title, values in (
         ("options that differ", [all_options(row.config) for row in rows]),
         ("what came out", [_outcome(row) for row in rows]),
-        ("where and with what, where that differs", [row.provenance for row in rows]),
+        ("where and with what, where that differs", [row.origin for row in rows]),
     ):
         names = list(dict.fromkeys(name for value in values for name in value))
         if title != "what came out":
@@ -151,17 +152,21 @@ def nearest_benchmark(config: dict[str, Any]) -> str:
     return config["benchmark"] if config["benchmark"] in names else next(b.name for b in come_along if b.kind == config["kind"])
 
 
-def repeat_command(config: dict[str, Any]) -> str:
-    """The command that repeats a run; one of a benchmark of somebody's own, on the one that comes along and is the nearest."""
+def repeat_command(config: dict[str, Any], arithmetic: str = "") -> str:
+    """The command that repeats a run; one of a benchmark of somebody's own, on the one that comes along and is the nearest.
+
+    With the arithmetic of its row it repeats the run to the digit.
+    """
     run = ["--method", config["method"], "--benchmark", nearest_benchmark(config), "--seeds", str(config["seed"])]
     changed = changed_settings(config)
+    run += ["--arithmetic", arithmetic] if arithmetic in ARITHMETICS else []
     return shlex.join(["presyn", "run", *run] + (["--set", *changed] if changed else []))
 
 
 def print_row(row: Row) -> None:
     """Print a run's configuration, results, provenance, and the command that repeats it."""
     print_rows([row])
-    for title, values in (("config", row.config), ("provenance", row.provenance)):
+    for title, values in (("config", row.config), ("provenance", row.origin)):
         console.print(title, style="bold")
         for k, v in values.items():
             console.print(f"  {k}: {v}", highlight=False)
@@ -174,4 +179,4 @@ def print_row(row: Row) -> None:
     for line in row.record.accuracy:
         console.print("  " + " ".join("  –  " if a is None else f"{a:.3f}" for a in line), highlight=False)
     console.print("repeat it", style="bold")
-    print(repeat_command(row.config) + " --fresh")
+    print(repeat_command(row.config, row.arithmetic) + " --fresh")

@@ -33,6 +33,7 @@ def import_(*files: Path, store: StoreOptions = NO_STORE) -> int:
         CSVs of rows; without one, all under results/
     """
     from pipeline.records.csvs import holds_rows, import_rows
+    from pipeline.records.find import MOST_NAMED
     from pipeline.workspace import open_store
 
     paths = list(files) or [path for path in sorted(REAL_RESULTS.rglob("*.csv")) if holds_rows(path)]
@@ -40,8 +41,15 @@ def import_(*files: Path, store: StoreOptions = NO_STORE) -> int:
         raise PresynError("There is no results/ here: name the CSVs to import.")
     opened = open_store(store.store, store.checkpoints)
     with opened.locked(given_name()):
-        new, present = import_rows(paths, opened)
+        new, present, others = import_rows(paths, opened)
     print(f"{new} runs imported into {opened.root}, {present} were there. Stages read them instead of training.")
+    if others:
+        named = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
+        print(
+            f"presyn: of {len(others)} runs there are rows from different machines, with other numbers ({named}); "
+            "the first one counts, and the one in the store before any.",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -72,6 +80,7 @@ def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_ML
         if not sync(workspace.store, workspace.uri, workspace.prefix):
             return 1
     print(f"MLflow at {hide_passwords(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
+    print("Compared: parameters, tags, data sets, the last value of each metric. Not looked at: earlier values, times, files.")
     return 0
 
 

@@ -1,6 +1,7 @@
 """The printed numbers and claims in results/paper, checked when they are read: a bad cell is named by its file and line."""
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ _CHECKOUT = Path(__file__).parents[2] / "results"
 COME_ALONG = _CHECKOUT if (_CHECKOUT / "paper").is_dir() else Path(__file__).parents[1] / "come_along"
 """Results that come along: of a checkout those committed; of a wheel the printed numbers and the winners (see setup.py)."""
 PAPER = COME_ALONG / "paper"
+
+SUMS, SUMMED = "SHA256SUMS", (".csv", ".yaml")
+"""A file beside the printed numbers that says what they are, so that a changed digit is told; and which files it names."""
 
 KINDS = ("above", "similar", "no worse", "mean", "size")
 """Of printed statements: an order, a likeness, one that may also be better, a mean, or the size of a difference."""
@@ -274,6 +278,17 @@ def _lines(path: Path, columns: tuple[str, ...]) -> list[_Line]:
             raise PresynError(f"{path}, line {number} has {len(row)} cells, but the header has {len(head)}.")
         lines.append(_Line(path, number, dict(zip(head, row, strict=True))))
     return lines
+
+
+def changed_files(folder: Path = PAPER) -> list[str]:
+    """Names of files whose content is not the one that SHA256SUMS, a list as `sha256sum` writes it, says they have."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return [SUMS]
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix in SUMMED}
+    return sorted(name for name in sums.keys() | there.keys() if sums.get(name) != there.get(name))
 
 
 Reader = Callable[[Path], Any]

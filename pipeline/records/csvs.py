@@ -5,6 +5,7 @@ earlier versions have none; they are read, and their lines get one when they are
 """
 
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.records.row import COLUMNS, LABELS, PROVENANCE, Row, digest
+from pipeline.records.row import COLUMNS, LABELS, PROVENANCE, ROUNDED, Row, digest
 from pipeline.records.store import Store
 from presyn import PresynError
 
 TEXT = {
-    "method", "benchmark", "status", "accuracy", "run_id", "config", "series", "digest", *PROVENANCE,
+    "method", "benchmark", "status", "accuracy", "run_id", "config", "series", "digest", *PROVENANCE, "arithmetic",
     *LABELS, "model", "setting", "part",
 } - {"trial", "rules_version", "git_dirty"}  # fmt: skip
 """Columns whose cells are words, even if they look like numbers: a benchmark may be called 2024, 1e3 or null."""
@@ -56,7 +57,7 @@ def rows_csv(rows: Sequence[tuple[dict[str, Any], Row]], kept: pd.DataFrame | No
     if kept is not None and len(kept):
         cells = pd.concat([kept, cells], ignore_index=True).fillna("")
     cells = cells.drop(columns=[c for c in ("digest",) if c in cells])
-    cells = cells.drop(columns=[c for c in ("series", "code") if c in cells and (cells[c] == "").all()])
+    cells = cells.drop(columns=[c for c in ("series", "code", "arithmetic") if c in cells and (cells[c] == "").all()])
     return cells.assign(digest=[line_digest(line) for line in cells.to_dict("records")]).to_csv(index=False)
 
 
@@ -199,34 +200,67 @@ def holds_rows(path: Path) -> bool:
         return {"run_id", "config"} <= set(f.readline().strip().split(","))
 
 
-def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int]:
+def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int, list[str]]:
     """Put the runs of such CSVs into the store; one that is there stays as it is.
 
     Returns:
-        Runs added, and runs that were there.
+        Runs added, runs that were there, and the ids of runs of which another row than the one that is in the store now was
+        given: one that was trained elsewhere, where the numbers come out a little otherwise.
 
     Raises:
         PresynError: a line is not a run, was changed, or says something else of a run than another one; nothing is added then.
     """
-    rows: dict[str, tuple[Row, Path]] = {}
-    for file in files:
-        try:
+    rows: dict[str, tuple[Row, str]] = {}
+    others: set[str] = set()
+    try:
+        for file in files:
             for row in read_file(file).rows:
-                other = rows.setdefault(row.run_id, (row, file))
-                if not same_result(row, other[0]):
-                    raise PresynError(f"{file} and {other[1]} say different things of run {row.run_id}: leave one of them out.")
-        except PresynError as e:
-            raise PresynError(f"{e} Nothing was imported.") from None
+                first, where = rows.setdefault(row.run_id, _stored(row.run_id, store) or (row, str(file)))
+                if not says_the_same(row, first):
+                    if same_machine(row, first):
+                        raise PresynError(
+                            f"{file} and {where} say different things of run {row.run_id}: leave one of them out."
+                        )
+                    others.add(row.run_id)
+    except PresynError as e:
+        raise PresynError(f"{e} Nothing was imported.") from None
     new = [row for run_id, (row, _) in rows.items() if store.get(run_id) is None]
     for row in new:
         store.keep(row)
-    return len(new), len(rows) - len(new)
+    return len(new), len(rows) - len(new), sorted(others)
 
 
-def same_result(row: Row, other: Row) -> bool:
-    """Whether two rows of one run can both be believed: the same end, on the same kind of machine the same accuracies."""
-    if (row.provenance["device"], row.provenance["torch"], row.provenance["host"]) != (
-        other.provenance["device"], other.provenance["torch"], other.provenance["host"],
-    ):  # fmt: skip
-        return True  # on other machines whole runs agree statistically alone
-    return (row.status, row.record.accuracy) == (other.status, other.record.accuracy)
+def _stored(run_id: str, store: Store) -> tuple[Row, str] | None:
+    row = store.get(run_id)
+    return None if row is None else (row, f"the store {store.root}")
+
+
+def same_machine(row: Row, other: Row) -> bool:
+    """Whether two rows were trained where a run comes out the same to every digit, as far as they say: on one CPU, in the same
+    arithmetic."""
+    places = [[r.origin.get(name) for name in ("device", "torch", "host", "arithmetic")] for r in (row, other)]
+    return places[0] == places[1] and places[0][0] == "cpu"
+
+
+def says_the_same(row: Row, other: Row) -> bool:
+    """Whether two rows of one run have the same results, as far as both say them: a line of a CSV rounds, or has no series."""
+    ours, theirs = row.record, other.record
+    common = ours.figures.keys() & theirs.figures.keys()
+    if row.status != other.status or not are_near(ours.accuracy, theirs.accuracy, ROUNDED):
+        return False
+    if not are_near([row.mean_accuracy, row.forgetting], [other.mean_accuracy, other.forgetting], 1e-9):
+        return False
+    if not all(are_near(ours.figures[name][-1], theirs.figures[name][-1], ROUNDED) for name in common):
+        return False
+    have_series = not any(all(map(math.isnan, record.loss)) for record in (ours, theirs))
+    series = [[record.loss, *(record.figures[name] for name in sorted(common))] for record in (ours, theirs)]
+    return not have_series or are_near(series[0], series[1], 0.0)
+
+
+def are_near(values: Any, others: Any, slack: float) -> bool:
+    """Whether two numbers, or lists of them, are the same but for rounding: to a slack, or to eight digits."""
+    if isinstance(values, list) and isinstance(others, list):
+        return len(values) == len(others) and all(are_near(*pair, slack) for pair in zip(values, others, strict=True))
+    if isinstance(values, int | float) and isinstance(others, int | float):
+        return math.isclose(values, others, rel_tol=1e-8, abs_tol=slack) or values != values and others != others
+    return values is None and others is None

@@ -72,20 +72,25 @@ def lock_folder(folder: Path, files: Sequence[Path | None] = ()) -> Iterator[Non
     Raises:
         PresynError: another presyn holds it; two that write one folder would lose each other's rows.
     """
-    single = [file for file in files if file is not None and not file.is_relative_to(folder)]
-    targets = [folder] if not single else [file.parent for file in single]
+    folder = folder.resolve()
+    single = [file.resolve() for file in files if file is not None]
+    single = [file for file in single if not file.is_relative_to(folder)]
+    paths = {file.with_name(f".{file.name}.lock") for file in single} or {folder / ".presyn.lock"}
     with contextlib.ExitStack() as locks:
-        for target in sorted(set(targets)):
-            name = ".presyn.lock" if target == folder else f".{single[0].name}.lock"
+        for path in sorted(paths):
             try:
-                target.mkdir(parents=True, exist_ok=True)
-                locks.enter_context(file_lock(target / name, timeout=0))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = file_lock(path, timeout=0)
             except filelock.Timeout:
                 raise PresynError(
-                    f"{target} is being written by another presyn. Wait for it, or write elsewhere with --results."
+                    f"{path.parent} is being written by another presyn. Wait for it, or write elsewhere with --results "
+                    "(or --rows of presyn run)."
                 ) from None
             except OSError as e:
-                raise PresynError(f"{target} cannot be written ({e.strerror}). Name another with --results.") from None
+                raise PresynError(f"{path.parent} cannot be written ({e.strerror}). Name another with --results.") from None
+            locks.callback(lock.release)
+            # While it is held: who has opened it already finds it gone, and opens it anew.
+            locks.callback(path.unlink, missing_ok=True)
         yield
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from presyn import MEASURES, Benchmark, Record, Run
 from presyn.measures import figure_names
-from presyn.methods import method_class
+from presyn.methods import PERCEPTRONS, method_class
 from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
@@ -19,11 +19,13 @@ ROUNDED = 1e-4
 """How far a mean may be from that of accuracies which were rounded."""
 COLUMNS = (
     "method", "benchmark", "seed", "status", "mean_accuracy", "forgetting", "seconds", "accuracy", "run_id",
-    *PROVENANCE, "config", "series", "digest",
+    *PROVENANCE, "arithmetic", "config", "series", "digest",
 )  # fmt: skip
 """Columns that every line of a CSV of rows has, besides the labels of its stage and the figures that were measured."""
 LABELS = ("stage", "trial", "parameters", "ablation")
 """Labels of stages that wrote CSVs before labels and figures could be told apart by a line itself."""
+DESCRIBED = ("mean_p", "frozen", "mean_sigma", "penalty")
+"""Figures that methods describe, besides what is measured: those that a line without series can have."""
 
 
 def digest(values: dict[str, Any]) -> str:
@@ -86,6 +88,17 @@ class Row:
         return None if plain == self.run_id else self.provenance.get("code")
 
     @property
+    def arithmetic(self) -> str:
+        """How the first layer multiplied (see `presyn.inputs`): dense, as in all rows of earlier versions, or lit; empty for
+        perceptrons."""
+        return self.record.arithmetic or ("" if self.config["method"] in PERCEPTRONS else "dense")
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The provenance, and the arithmetic."""
+        return {**self.provenance, **({"arithmetic": self.arithmetic} if self.arithmetic else {})}
+
+    @property
     def status(self) -> str:
         return self.record.status
 
@@ -133,6 +146,7 @@ class Row:
             **{k: round(v, 4) for k, v in figures.items()},
             "run_id": self.run_id,
             **{k: self.provenance.get(k) for k in PROVENANCE},
+            "arithmetic": record.arithmetic,
             "config": json.dumps(self.config, sort_keys=True),
             "series": self._series(),
         }
@@ -169,7 +183,10 @@ class Row:
         reason = "" if finished else "said where it was trained"
         forgetting = None if line["forgetting"] != line["forgetting"] else line["forgetting"]
         mean = line["mean_accuracy"] if finished else None
-        record = Record(line["status"], reason, accuracy, **series)
+        arithmetic = line.get("arithmetic")
+        record = Record(
+            line["status"], reason, accuracy, **series, arithmetic=arithmetic if isinstance(arithmetic, str) else ""
+        )
         row = cls(line["run_id"], config, _provenance_of_line(line), record, mean, forgetting)
         if row.run_id != row.identity():
             raise ValueError("its run_id is not that of its configuration")
@@ -269,8 +286,8 @@ def _series_of_last_values(line: dict[str, Any], tests: int) -> dict[str, Any]:
     """Fields of a record from a line without series, in which only the last value of each figure stands."""
     segments = max(1, tests)
     diverged = line["status"] == "diverged"  # its figures are nan, and are its own all the same
-    others = {*COLUMNS, *LABELS}
-    figures = {k: v for k, v in line.items() if k not in others and isinstance(v, float) and (diverged or v == v)}
+    names = {*DESCRIBED, *figure_names(MEASURES)}  # any other column is a label, such as the l2 of an experiment
+    figures = {k: v for k, v in line.items() if k in names and isinstance(v, float) and (diverged or v == v)}
     return {
         "loss": [math.nan] * segments,
         "figures": {k: [*[math.nan] * (segments - 1), v] for k, v in figures.items()},

@@ -17,6 +17,8 @@ from presyn.measures.synapses import fisher, raises, synapses
 from presyn.methods.base import State
 
 _WITH_P = ("weights", "biases", "p")
+_LESIONS = tuple(f"lesion_{name}" for name in ("p", "weight", "product", "random"))
+_NEURONS = tuple(f"{side}_from_{threshold}" for threshold in THRESHOLDS for side in ("inputs", "outputs"))
 
 MEASURES: dict[str, Measurement] = {
     "energy": Measurement(energy, ("energy",), every=True),
@@ -33,17 +35,21 @@ MEASURES: dict[str, Measurement] = {
             "energy_by_p",
             "pearson_weight_p",
         ),
+        series=("histogram_p", "energy_by_p"),
         needs=_WITH_P,
     ),
-    "fisher": Measurement(fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), needs=_WITH_P),
-    "lesion": Measurement(
-        lesion, tuple(f"lesion_{n}" for n in ("p", "weight", "product", "random")), needs=_WITH_P, tests=LESIONS
+    "fisher": Measurement(
+        fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), ("fisher_by_p",), needs=_WITH_P
     ),
-    "neurons": Measurement(
-        neurons, tuple(f"{side}_from_{t}" for t in THRESHOLDS for side in ("inputs", "outputs")), needs=_WITH_P
+    "lesion": Measurement(lesion, _LESIONS, _LESIONS, needs=_WITH_P, tests=LESIONS),
+    "neurons": Measurement(neurons, _NEURONS, _NEURONS, needs=_WITH_P),
+    "raises": Measurement(
+        raises,
+        ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"),
+        ("fisher_of_group", "raised_of_group"),
+        needs=_WITH_P,
     ),
-    "raises": Measurement(raises, ("fisher_of_group", "raised_of_group", "spearman_fisher_raised"), needs=_WITH_P),
-    "overlap": Measurement(overlap, ("frozen_by_task", "frozen_by_both"), needs=_WITH_P),
+    "overlap": Measurement(overlap, ("frozen_by_task", "frozen_by_both"), ("frozen_by_task", "frozen_by_both"), needs=_WITH_P),
 }
 assert tuple(MEASURES) == MEASUREMENT_NAMES
 
@@ -61,4 +67,9 @@ def figure_names(names: Iterable[str]) -> set[str]:
     return {figure for name in names for figure in MEASURES[name].figures}
 
 
-__all__ = ["MEASURES", "Measurement", "Moment", "figure_names", "refuse_unmeasurable"]
+def series_names(names: Iterable[str]) -> set[str]:
+    """The names of those figures of these measurements that are series and not single numbers."""
+    return {figure for name in names for figure in MEASURES[name].series}
+
+
+__all__ = ["MEASURES", "Measurement", "Moment", "figure_names", "refuse_unmeasurable", "series_names"]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from presyn.device import TEST_BATCH
+from presyn.inputs import Inputs
 from presyn.methods.base import Method, State
-from presyn.minibatches import Minibatches, make_inputs
+from presyn.minibatches import Minibatches
 from presyn.network import Network
 from presyn.random_numbers import Purpose, keys
 
@@ -22,6 +23,7 @@ class Measurement:
     Attributes:
         measure: The function that measures: from a moment, figure -> values, (K,), or (K, n) for a short series.
         figures: The names of the figures that it gives.
+        series: Those of them that are short series.
         every: Whether it measures after every segment; else at the end alone.
         needs: Tensors of a method's state that it reads.
         tests: How long it takes, in tests of a task.
@@ -29,6 +31,7 @@ class Measurement:
 
     measure: Callable[["Moment"], dict[str, Tensor]]
     figures: tuple[str, ...]
+    series: tuple[str, ...] = ()
     every: bool = False
     needs: tuple[str, ...] = ("weights", "biases")
     tests: float = 0.0
@@ -109,7 +112,7 @@ def compute_outputs(moment: Moment, state: State, transmissions: int, purpose: P
     activity = torch.zeros(k, dtype=torch.float64, device=m.device)  # float64: no trace of the packing is left in the result
     tables = {name: torch.zeros(k, m.classes, m.classes, dtype=torch.float64, device=m.device) for name in READINGS}
     for batch, rows in enumerate(images.split(TEST_BATCH)):
-        x = make_inputs(m.test_x, rows.expand(k, -1), pixel, m.scale, m.offset)
+        x = m.test.inputs(rows.expand(k, -1), pixel, moment.method.traits.networks_per_transmission)
         key = keys(m.seeds, purpose, moment.segment, batch, np.arange(transmissions)).to(m.device)
         first, mean = None, torch.zeros(k, len(rows), m.classes, device=m.device)
         for i in range(transmissions):
@@ -127,15 +130,15 @@ def compute_outputs(moment: Moment, state: State, transmissions: int, purpose: P
     return Outputs(right, tables, (activity / len(images)).float(), len(images))
 
 
-def _answer(moment: Moment, state: State, key: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The answer of one transmission to a minibatch x (K, B, pixels).
+def _answer(moment: Moment, state: State, key: Tensor, x: Inputs) -> tuple[Tensor, Tensor]:
+    """The answer of one transmission to a minibatch.
 
     Returns:
         The softmax, (K, B, units), and the activity summed over images, (K,); each the mean over sampled networks.
     """
     networks = moment.method.traits.networks_per_transmission
     weights, biases = moment.method.transmit(state, key)
-    layers = moment.network.activities(weights, biases, x if networks == 1 else x.repeat_interleave(networks, dim=0))
+    layers = moment.network.activities(weights, biases, x)
     p = layers[-1].softmax(dim=-1).unflatten(0, (-1, networks)).mean(dim=1)
-    active = sum(layer.double().sum(dim=(1, 2)) for layer in layers[1:-1])
+    active = sum(layer.double().sum(dim=(1, 2)) for layer in layers[:-1])
     return p, active.unflatten(0, (-1, networks)).mean(dim=1)  # type: ignore[union-attr]

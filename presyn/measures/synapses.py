@@ -6,7 +6,6 @@ from torch import Tensor
 from presyn.device import TEST_BATCH
 from presyn.measures.moment import Moment
 from presyn.methods.ewc import fisher_information
-from presyn.minibatches import make_inputs
 
 LOW, HIGH = 0.3, 0.9  # the text calls p from HIGH on important
 BINS, LEAST_P = 15, 0.25  # equal bins of p, from its usual minimum to 1
@@ -91,7 +90,7 @@ def observed_fisher_information(moment: Moment) -> Tensor:
     images, pixel = m.test_images(task), m.pixel_index(task)
     no_key = torch.zeros(k, 2, dtype=torch.int32, device=m.device)  # labels are observed, so nothing is drawn
     examples = (
-        (make_inputs(m.test_x, rows.expand(k, -1), pixel, m.scale, m.offset), m.test_y[rows].expand(k, -1), no_key)
+        (m.test.inputs(rows.expand(k, -1), pixel, back=True), m.test_y[rows].expand(k, -1), no_key)
         for rows in images.split(TEST_BATCH)
     )
     return fisher_information(moment.network, moment.mean_weights, moment.state["biases"], examples, len(images), False)[0]

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from presyn.inputs import Inputs
 from presyn.network import Network
 from presyn.options import Options, option
 
 State = dict[str, Tensor]
 """What a rule remembers, by name; the first dimension of every tensor is the members of the cohort, K."""
-Examples = tuple[Tensor, Tensor, Tensor]
-"""A minibatch: inputs (K, B, pixels), labels (K, B), and a key of random numbers (K, 2)."""
+Examples = tuple[Inputs, Tensor, Tensor]
+"""A minibatch: inputs of B images, labels (K, B), and a key of random numbers (K, 2)."""
 
 
 @dataclass(frozen=True)

@@ -140,17 +140,19 @@ def fisher_information(
         activity = network.activities(weights, biases, x)
         p = activity[-1].softmax(dim=-1)
         if sampled:
-            u = uniform(key, x.shape[1])[..., None]
+            u = uniform(key, x.batch)[..., None]
             y = (p.cumsum(dim=-1) < u).sum(dim=-1).clamp(max=p.shape[-1] - 1)
         d = -p
         d.scatter_add_(-1, y[..., None], torch.ones_like(y[..., None], dtype=d.dtype))
         for i in reversed(range(len(layers))):
             d2 = d.square()
-            weights_by_layer[i].baddbmm_(activity[i].square().transpose(1, 2), d2)
             biases_by_layer[i].add_(d2.sum(dim=1, keepdim=True))
             if i:
-                d = torch.bmm(d, layers[i].transpose(1, 2)) * (activity[i] > 0)
-        seen += x.shape[1]
+                weights_by_layer[i].baddbmm_(activity[i - 1].square().transpose(1, 2), d2)
+                d = torch.bmm(d, layers[i].transpose(1, 2)) * (activity[i - 1] > 0)
+            else:
+                x.squared().multiply_back(d2, weights_by_layer[0], add=True)
+        seen += x.batch
         if seen >= images:
             break
     return weights_fisher / seen, biases_fisher / seen

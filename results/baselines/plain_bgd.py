@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from presyn import Cohort, load, make_run
-from presyn.minibatches import make_inputs
+from presyn.inputs import make_inputs
 from presyn.random_numbers import Purpose, keys, normal, quantiles
 
 DRAWS, BATCH, ETA, SIGMA0, SIZES = 10, 128, 1.0, 0.05, (784, 200, 200, 10)
@@ -47,7 +47,7 @@ def main(seed, own, epochs):
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     run = make_run("bgd", "permuted-mnist", seed, {"tasks": 2})
-    cohort = Cohort([run], load("mnist"), torch.device("cpu"))
+    cohort = Cohort([run], load("mnist"), torch.device("cpu"), arithmetic="dense")
     s = cohort.minibatches
     weights, biases = cohort.network.initial([seed], torch.device("cpu"))
     layers = [torch.nn.Linear(a, b) for a, b in pairwise(SIZES)]
@@ -58,16 +58,16 @@ def main(seed, own, epochs):
     pixels = [torch.randperm(784) if own else s.permutations[0, t] for t in range(2)]
 
     def images(x, rows, task):
-        return make_inputs(x, rows[None], pixels[task][None, None], s.scale, s.offset)[0].expand(DRAWS, -1, -1)
+        return make_inputs(x, rows[None], pixels[task][None, None], s.train.scale, s.train.offset)[0].expand(DRAWS, -1, -1)
 
     step = 0
     for task in range(2):
         for epoch in range(epochs):
-            order = torch.randperm(60000) if own else s.epoch(task, epoch).image[:, 0].flatten()
+            order = torch.randperm(60000) if own else s.order(task, epoch).images[:, 0].flatten()
             for rows in order.split(BATCH)[: 60000 // BATCH]:
                 epsilon = noise(seed, step, own)
                 theta = [(m + w * e).requires_grad_() for m, w, e in zip(mu, sigma, epsilon, strict=True)]
-                logits = forward(theta, images(s.train_x, rows, task))
+                logits = forward(theta, images(s.train.x, rows, task))
                 loss = cross_entropy(logits.flatten(0, 1), s.train_y[rows].repeat(DRAWS), reduction="sum")
                 for m, w, e, g in zip(mu, sigma, epsilon, torch.autograd.grad(loss, theta), strict=True):
                     half = w * (g * e).mean(0) / 2
@@ -79,7 +79,7 @@ def main(seed, own, epochs):
             right = 0.0
             for rows in torch.arange(10000).split(500):
                 theta = [m + w * torch.randn(DRAWS, *m.shape) for m, w in zip(mu, sigma, strict=True)]
-                guess = forward(theta, images(s.test_x, rows, tested)).argmax(-1)
+                guess = forward(theta, images(s.test.x, rows, tested)).argmax(-1)
                 right += float((guess == s.test_y[rows]).float().mean()) / 20
             found.append(round(right, 4))
         mean_sigma = np.mean(torch.cat([w.flatten() for w in sigma[::2]]).tolist())

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from presyn.errors import PresynError
 
@@ -28,6 +28,9 @@ class Cluster:
     """cpu, cuda, … (PRESYN_DEVICE; default the GPUs that there are, and cores beside them where that is worth it)"""
     tf32: bool = False
     """let a GPU multiply in TF32, with 10 bits of mantissa: faster, less exact"""
+    arithmetic: Literal["dense", "lit"] | None = None
+    """whether the first layer multiplies by all pixels or by those that are not 0, which rounds in another way; rows say which
+    (default: lit on a core where most pixels of a data set are 0, else dense)"""
     ray_address: str | None = None
     """a Ray cluster, or local to start Ray here (RAY_ADDRESS; default one that runs on this node, else Ray is started here)"""
     cpus: int = 1
@@ -53,7 +56,7 @@ class Cluster:
         """What cohorts train on in a cluster of so many GPUs: gpu, cpu, or both."""
         if self.device:
             return ("gpu",) if self.device.startswith("cuda") else ("cpu",)
-        return ("gpu", "cpu") if gpus else ("cpu",)
+        return ("gpu", "cpu") if gpus and self.arithmetic != "lit" else ("cpu",)
 
     def slots(self, kind: str, resources: Mapping[str, float]) -> int:
         """Cohorts of a kind that a node with these resources trains at the same time."""

@@ -82,6 +82,9 @@ def test_the_whole_benchmark_on_small_noise(noise, monkeypatch, tmp_path, capsys
     assert {"inputs", "forward and backward", "update", "products alone"} <= set(found["parts"])
     text = (tmp_path / "bench" / "cpu.md").read_text()
     assert text.strip() == capsys.readouterr().out.strip()
+    assert {line["networks"][:7] for line in found["arithmetic"]} >= {"3 × pre", "1 × bgd"}
+    assert all(line[name] > 0 for line in found["arithmetic"] for name in ("step_ratio", "test_ratio"))
+    assert {"dense_ms", "lit_products_ms"} <= set(found["step"][0]) & set(found["test"][0])
     assert {line["width"] for line in found["growth"]} == {100, 200, 400, 800}
     assert (tmp_path / "bench" / "cpu.png").stat().st_size > 5000
     step = pd.DataFrame(found["step"])

@@ -6,29 +6,53 @@ import random
 import signal
 import time
 
+import psutil
 import pytest
 from conftest import COMMAND
 from nodes import until
 
-KILLS = int(os.environ.get("PRESYN_KILLS", "20"))
+KILLS = int(os.environ.get("PRESYN_KILLS", "8"))
+SECOND = {"one store": COMMAND, "one results folder": f"{COMMAND} --store second"}
+"""What a second driver is given at the same time, which shares a store or a folder of results with the first."""
+
+
+def left_behind(folder):
+    """What only a process that was killed leaves: half written files, locks of results, folders of checkpoints."""
+    patterns = ("*partial*", ".probe-*", ".id-*", ".mlflow.db.*", "out/**/.*.lock", "out/.presyn.lock")
+    odd = [path for pattern in patterns for path in folder.rglob(pattern)]
+    return odd + [path for store in (".presyn", "second") for path in folder.glob(f"{store}/checkpoints/*/*")]
 
 
 @pytest.mark.parametrize("home", [(2, 150)], indirect=True)
 def test_a_driver_killed_at_random_moments_goes_on_each_time(machine, home):
+    """Half of the kills strike two drivers, each time both of them or one."""
     machine.cluster(2)
-    rng, before = random.Random(), {}
-    for _ in range(KILLS):
-        driver = machine.presyn(COMMAND)
+    rng, before, second = random.Random(), {}, home.folder / "second"
+    for number in range(KILLS):
+        drivers = [machine.presyn(COMMAND)]
+        if number % 2:
+            drivers.append(machine.presyn(SECOND[("one store", "one results folder")[number // 2 % 2]], "other"))
+            rng.shuffle(drivers)
         time.sleep(rng.uniform(5, 22))
+        processes = machine.processes("pipeline.cli")
+        for process in processes if rng.random() < 0.5 else processes[:1]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(rng.uniform(0, 2))
         for process in machine.processes("pipeline.cli"):
-            process.kill()
-        driver.wait()
-        after = {i: r["ended"] for i, r in home.rows().items()}
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        for driver in drivers:
+            driver.wait()
+        after = {i: r["ended"] for store in (home.store, second) for i, r in home.rows(store).items()}
         assert all(after[i] == ended for i, ended in before.items()), "what is finished stays as it is"
-        before = after
-    assert machine.presyn(COMMAND).wait(timeout=300) == 0, machine.said("driver")
-    assert "Traceback" not in machine.said("driver")
+        before = {i: r["ended"] for i, r in home.rows().items()}
+    assert machine.presyn(COMMAND).wait(timeout=600) == 0, machine.said("driver")
+    assert machine.presyn(SECOND["one results folder"], "other").wait(timeout=600) == 0, machine.said("other")
+    assert "Traceback" not in machine.said("driver") + machine.said("other")
     home.check()
+    home.check(second)
+    assert not left_behind(home.folder)
 
 
 @pytest.mark.parametrize("what", ["gcs_server", "the head"])

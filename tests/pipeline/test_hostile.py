@@ -3,31 +3,37 @@
 A minute here; PRESYN_HOSTILE_SECONDS=1200 goes on for twenty.
 """
 
+import ast
 import contextlib
 import io
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import pipeline.perform
 from pipeline.cli import COMMANDS, main, make_app
+from pipeline.records.store import Store
 from presyn import METHODS, PresynError, make_run
 from presyn.benchmarks import Benchmark
+from presyn.code_digest import PACKAGE, _plain
 from presyn.methods import PERCEPTRONS, method_class
 from sweeps.files import read_benchmark
 from sweeps.space import read_space
 
 SECONDS = float(os.environ.get("PRESYN_HOSTILE_SECONDS", "0"))
 SLOWEST = 60.0  # of a case; most take milliseconds
+RULES = sorted((PACKAGE / "methods").glob("*.py"))
 SERVERS = {"mlflow-ui", "optuna-dashboard", "bench"}  # what they start is not tried here
 
 odd_words = st.one_of(
@@ -279,21 +285,13 @@ def yaml_files(home, data):
 
 def files_of_the_store(home, data):
     """Every kind of file that is read back, damaged in any way: set aside, made again or refused, and never believed."""
-    whole = home.folder / "whole"
-    if not whole.exists():
-        _make_whole(home, whole)
-    for old in home.folder.glob("damaged-*"):
-        shutil.rmtree(old)
-    store = shutil.copytree(whole, home.folder / f"damaged-{TALLY['store files']}")  # MLflow knows a path once in a process
+    store = _copied(home)
     kinds = sorted(p for p in store.rglob("*") if p.is_file() and p.suffix in (".json", ".yaml", ".csv", ".db"))
     path = data.draw(st.sampled_from(kinds))
     content = path.read_bytes()
-    how = data.draw(st.sampled_from(["cut", "flip", "noise", "empty", "value"]))
+    how = data.draw(st.sampled_from(["cut", "noise", "empty", "value"]))
     if how == "cut":
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    elif how == "flip":
-        at = data.draw(st.integers(0, len(content) - 1))
-        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << data.draw(st.integers(0, 7)))]) + content[at + 1 :])
     elif how == "value" and path.suffix == ".json":
         told = json.loads(content)
         if isinstance(told, dict) and told:
@@ -301,27 +299,85 @@ def files_of_the_store(home, data):
         path.write_text(json.dumps(told))
     else:
         path.write_bytes(b"" if how == "empty" else data.draw(st.binary(max_size=80)))
-    results = str(store / "out")
+    _use(home, store, path)
+    TALLY["store files"] += 1
+
+
+def bytes_of_a_store(home, data):
+    """A random change of a random byte in any file of a store and of results: rows, notes, databases, kept states, pictures."""
+    store = _copied(home)
+    files = sorted(p for p in store.rglob("*") if p.is_file() and p.stat().st_size)
+    path = data.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    _use(home, store, path)
+    TALLY["bytes"] += 1
+
+
+def _copied(home):
+    """A copy of a store and results of a small search, in a folder of its own: MLflow knows a path once in a process."""
+    whole = home.folder / "whole"
+    if not whole.exists():
+        _make_whole(home, whole)
+    for old in home.folder.glob("damaged-*"):
+        shutil.rmtree(old)
+    store = shutil.copytree(whole, home.folder / f"damaged-{TALLY['store files'] + TALLY['bytes']}")
+    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as database:  # else it is made again as that of a moved store
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(whole), str(store)))
+        database.commit()
+    return store
+
+
+def _use(home, store, damaged):
+    """Give commands that read a store and results; a row, a winner or a kept state that is believed is the one that was."""
+    whole, results = home.folder / "whole", str(store / "out")
+    space = str(home.folder / "space.yaml")
     for words in (
-        ["search", "--space", str(home.folder / "space.yaml"), "--results", results, "--store", str(store)],
-        [
-            "search",
-            "--space",
-            str(home.folder / "space.yaml"),
-            "--results",
-            str(store / "new"),
-            "--store",
-            str(store),
-            "--dry-run",
-        ],
+        ["search", "--space", space, "--results", results, "--store", str(store)],
+        ["search", "--space", space, "--results", str(store / "new"), "--store", str(store), "--dry-run"],
         ["show", "a", "--store", str(store)],
+        ["sync-mlflow", "--store", str(store)],
         ["import", str(store / "out" / "search" / "space" / "runs.csv"), "--store", str(store)],
     ):
         code, _ = home.tries(words)
         best = Path(results, "search", "space", "best.yaml")
         if words[0] == "search" and code == 0 and "--dry-run" not in words:
-            assert best.read_bytes() == (whole / "out" / "search" / "space" / "best.yaml").read_bytes(), path
-    TALLY["store files"] += 1
+            assert best.read_bytes() == (whole / "out" / "search" / "space" / "best.yaml").read_bytes(), damaged
+    for path in (whole / "results").glob("*.json"):
+        row = Store(store).get(path.stem)
+        told = {k: v for k, v in json.loads(path.read_text()).items() if k in ("run_id", "config", "accuracy", "status")}
+        believed = None if row is None else {k: row.as_dict()[k] for k in told}
+        rounded = believed and {**told, "accuracy": [[round(a, 4) for a in tested] for tested in told["accuracy"]]}
+        assert believed in (None, told, rounded), damaged
+    for path in (whole / "states").glob("*.pt"):
+        state, original = (Store(place).session_checkpoints().kept_state(path.stem) for place in (store, whole))
+        assert state is None or all(torch.equal(state[name], original[name]) for name in original), damaged
+
+
+def edits_of_a_rule(home, data):
+    """A random edit of a random byte of a rule's source: other code has another digest, or it is no code at all."""
+    path = data.draw(st.sampled_from(RULES))
+    content = bytearray(path.read_bytes())
+    place, new = data.draw(st.integers(0, len(content) - 1)), data.draw(st.binary(min_size=0, max_size=2))
+    content[place : place + data.draw(st.integers(0, 2))] = new
+    try:
+        compiled = compile(bytes(content), "rule", "exec", dont_inherit=True, optimize=2)
+        tree = ast.parse(bytes(content))
+    except (SyntaxError, ValueError):
+        TALLY["edits that are no code"] += 1
+        return
+    was = path.read_bytes()
+    same_code = _code(compiled) == _code(compile(was, "rule", "exec", dont_inherit=True, optimize=2))
+    assert same_code or _plain(tree) != _plain(ast.parse(was)), bytes(content[place - 40 : place + 40])
+    TALLY["edits of a rule"] += 1
+
+
+def _code(compiled):
+    """What compiled code does, without the places where it stands."""
+    constants = tuple(_code(c) if hasattr(c, "co_code") else repr(c) for c in compiled.co_consts)
+    return compiled.co_code, constants, compiled.co_names, compiled.co_varnames
 
 
 def _make_whole(home, whole):
@@ -329,7 +385,7 @@ def _make_whole(home, whole):
     from pipeline.train import train
 
     (home.folder / "space.yaml").write_text(
-        yaml.safe_dump({**SPACE, "fixed": {"validation": 300, "epochs": 1, "tasks": 1, "hidden": [8]}})
+        yaml.safe_dump({**SPACE, "fixed": {"validation": 300, "epochs": 1, "tasks": 1, "hidden": [8], "keep": True}})
     )
     before, pipeline.perform.train = (
         pipeline.perform.train,
@@ -349,7 +405,9 @@ PARTS = {
     "variables": (variables, 150),
     "fields": (fields_of_runs, 1000),
     "yaml files": (yaml_files, 2000),
-    "files of the store": (files_of_the_store, 30),
+    "files of the store": (files_of_the_store, 12),
+    "bytes of a store": (bytes_of_a_store, 12),
+    "edits of a rule": (edits_of_a_rule, 300),
 }
 """What is tried, and in how many cases at a time."""
 

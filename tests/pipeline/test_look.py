@@ -160,6 +160,24 @@ def test_two_runs_are_compared_by_what_differs(store, capsys):
     assert cli.main(["compare", first.run_id]) == 1 and "two different runs" in capsys.readouterr().err
 
 
+def test_runs_are_removed_from_mlflow_too_and_their_parent_stays_finished(store, client, capsys):
+    row, other = make_row("sgd", 1, level=0.7), make_row("presynaptic", 1, p_freeze=0.9, level=0.8)
+    Note("search", "s", "a search", [row.run_id, other.run_id]).save(store)
+    run(capsys, "sync-mlflow")
+    theirs = client.create_run(
+        client.get_experiment_by_name("run").experiment_id, tags={"run_id": row.run_id, "presyn_store": "x"}
+    )
+    assert "In MLflow 1 of their runs are deleted" in run(capsys, "remove", row.run_id, "--yes")
+    for _ in range(2):
+        runs = client.search_runs([client.get_experiment_by_name("search").experiment_id])
+        assert sorted(r.data.tags.get("run_id", "parent") for r in runs) == sorted([other.run_id, "parent"])
+        assert {r.info.status for r in runs} == {"FINISHED"}
+        run(capsys, "sync-mlflow")
+    assert client.get_run(theirs.info.run_id).info.lifecycle_stage == "active", "another store's is left alone"
+    told = run(capsys, "remove", other.run_id, "--yes", "--mlflow", "http://127.0.0.1:9")
+    assert "did not answer within 3 s: they stay there" in told and other.run_id not in store.ids()
+
+
 def test_runs_are_removed_only_with_yes_and_the_cost_is_said_before(store, home, capsys):
     row = make_row("sgd", 1, level=0.7)
     state = Checkpoints(store.checkpoints, "").state_path(row.run_id)

@@ -1,10 +1,15 @@
 """What MLflow's users rely on: what others and people wrote stays, no password is shown, each trouble has its remedy."""
 
+import contextlib
+import datetime
+import ipaddress
 import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,9 +20,12 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pipeline.cli import main
 from pipeline.cli.pages import latest_table
+from pipeline.records.mlflow import server
+from pipeline.records.mlflow.background import BackgroundWriter
 from pipeline.records.mlflow.database import what_is_wrong
 from pipeline.records.mlflow.notes import Note
 from pipeline.records.mlflow.server import address
@@ -168,6 +176,10 @@ def test_a_prefix_comes_from_the_environment_too(home, own, monkeypatch):
         ("http://", "names no host"),
         ("http://host:port", "is no address"),
         (f"ftp://ada:{SECRET}@host/x", "ftp://***@host/x is no tracking server"),
+        (f"ada:{SECRET}@host:5000", "is no tracking server"),
+        (f"http:/ada:{SECRET}@host:5000", "is no address"),
+        (f"//ada:{SECRET}@host:5000", "is no tracking server"),
+        (f"hostname?api_key={SECRET}", "is no tracking server"),
         (f"http://ada:{SECRET}/pa@host:5000", "in a password as %2F"),
         (f"http://ada:{SECRET}#pa@host:5000", "in a password as %2F"),
         (f"http://ada:{SECRET}?pa@host:5000", "in a password as %2F"),
@@ -210,6 +222,17 @@ def test_addresses_are_shown_without_their_users():
     assert hide_passwords("s3://k:s@b/f?endpoint_override=http://u:p@h") == "s3://***@b/f?endpoint_override=http://***@h"
     assert hide_passwords("postgresql://h/db?user=u&password=se&x=1") == "postgresql://h/db?user=u&password=***&x=1"
     assert hide_passwords("mail a@b, see http://c/d") == "mail a@b, see http://c/d"
+    for word in (
+        "ann:PW@host:5000",
+        "http:/ann:PW@host",
+        "//ann:PW@host/x",
+        "http//ann:P/W@host",
+        "http:ann:PW@host",
+        "x?api_key=PW",
+    ):
+        assert "PW" not in hide_passwords(f"--mlflow {word} is none") and "P/W" not in hide_passwords(word), hide_passwords(
+            word
+        )
     assert address("http://c:1/x") == "http://c:1/x"
 
 
@@ -231,6 +254,124 @@ def test_what_answers_is_named_with_the_remedy_that_fits(home, web, capsys, stat
     assert words in told and "is back" not in told and told.count("is not written") == 1
 
 
+DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK"
+BUSY = b"HTTP/1.1 %d Wait\r\nRetry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+ODD = {
+    "503": (BUSY % 503, BUSY % 503, "too many 503"),
+    "429": (BUSY % 429, BUSY % 429, "too many 429"),
+    "503 to its calls": (HEALTHY, BUSY % 503, "too many 503"),
+    "drips": (DRIP, DRIP, "no whole answer within"),
+    "drips to its calls": (HEALTHY, DRIP, "no whole answer within"),
+    "drips headers": (DRIP[:20], DRIP[:20], "did not answer"),
+    "drips headers to its calls": (HEALTHY, DRIP[:20], "no whole answer within"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "did not answer"),
+    "no HTTP to its calls": (HEALTHY, b"\x00\xff\x15\x03\x01 no\r\n\r\n", "not MLflow"),
+    "closes": (b"", b"", "did not answer"),
+    "closes on its calls": (HEALTHY, b"", ""),
+    "leads in a circle": (HEALTHY, b"HTTP/1.1 302 No\r\nLocation: /api\r\nContent-Length: 0\r\n\r\n", ""),
+}
+"""What a server answers when it is asked for its health, what to the calls of MLflow, and what is said of it."""
+
+
+@pytest.fixture
+def odd(request):
+    """A server that misbehaves; answers that do not end are sent a byte at a time."""
+    health, calls, _ = ODD[request.param]
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def answer(connection):
+        with connection, contextlib.suppress(OSError):
+            asked = connection.recv(65536)
+            connection.sendall(reply := health if b" /health" in asked else calls)
+            while reply in (DRIP, DRIP[:20]) and not ended.wait(0.1):
+                connection.sendall(b" " if reply == DRIP else b"x")
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", ODD[request.param][2]
+    ended.set()
+    listener.close()
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Waits that are short."""
+    monkeypatch.setattr(server, "CALL_SECONDS", 2.0)
+    monkeypatch.setattr(server, "PROBE_SECONDS", 1.0)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+
+
+@pytest.mark.parametrize("odd", ODD, indirect=True)
+def test_every_wait_for_a_server_that_misbehaves_has_an_end_and_a_line(home, odd, soon, capsys):
+    uri, words = odd
+    row_of(Store(home / ".presyn"))
+    began = time.monotonic()
+    for command in (["sync-mlflow"], ["remove", RUN.run_id("sha"), "--yes"]):
+        assert main([*command, "--mlflow", uri]) == (command == ["sync-mlflow"])
+        said = capsys.readouterr()
+        told = said.err if command == ["sync-mlflow"] else said.out.splitlines()[-1]
+        assert told.count("\n") <= 1 and words in told and "Traceback" not in told, told
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("odd", ["429", "drips to its calls"], indirect=True)
+def test_results_are_printed_before_a_server_that_misbehaves_is_waited_for(home, odd, soon, capsys, monkeypatch):
+    said, close = [], BackgroundWriter.close
+    monkeypatch.setattr(BackgroundWriter, "close", lambda self: (said.append(capsys.readouterr()), close(self))[1])
+    assert main([*ONE, "--json", "--mlflow", odd[0]]) == 0
+    said.append(capsys.readouterr())
+    assert len(json.loads(said[0].out)["runs"]) == 1 and not said[1].out
+    told = said[0].err + said[1].err
+    assert told.count("is not written") == 1 and odd[1] in told and "Traceback" not in told, told
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1 that nobody signed, and its key, as files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.datetime.now(datetime.UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    for extension in (
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+        x509.BasicConstraints(ca=True, path_length=None),
+    ):
+        built = built.add_extension(extension, critical=extension.oid == x509.BasicConstraints.oid)
+    signed = built.sign(key, hashes.SHA256())
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "own.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "own.key").write_bytes(key.private_bytes(*form))
+    return folder / "own.pem", folder / "own.key"
+
+
+@pytest.mark.parametrize(
+    "trust", ["MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", ""]
+)
+def test_a_server_with_a_certificate_of_its_own_is_reached(home, web, certificate, trust, monkeypatch, capsys):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    web.status, web.body = 401, b"You are not authenticated."
+    if trust:
+        monkeypatch.setenv(trust, "true" if "INSECURE" in trust else str(certificate[0]))
+    row_of(Store(home / ".presyn"))
+    assert main(["sync-mlflow", "--mlflow", f"https://127.0.0.1:{web.server_port}"]) == 1
+    told = capsys.readouterr().err
+    words = "it wants a user and a password" if trust else "its certificate or its protocol is not what https expects"
+    assert words in told and told.count("\n") == 1, told
+    assert any("api" in path for path, _ in web.asked) == bool(trust)
+
+
 def test_a_deleted_experiment_is_named_and_the_remedy_works(home, own, capsys):
     assert main(ONE) == 0
     client = MlflowClient(own)
@@ -242,6 +383,73 @@ def test_a_deleted_experiment_is_named_and_the_remedy_works(home, own, capsys):
     command = ["experiments", "restore", "--experiment-id", number]
     subprocess.run([sys.executable, "-m", "mlflow", *command], env={**os.environ, "MLFLOW_TRACKING_URI": own}, check=True)
     assert main(["sync-mlflow"]) == 0 and len(runs_of(own)) == 1
+
+
+LOST = [
+    *[f"DELETE FROM {table}" for table in ("params", "latest_metrics", "inputs", "datasets")],
+    *[f"DELETE FROM {table} WHERE rowid = (SELECT max(rowid) FROM {table})" for table in ("params", "latest_metrics", "runs")],
+    "UPDATE params SET value = 'changed' WHERE key = 'eta0'",
+    "UPDATE params SET key = 'changed' WHERE key = 'eta0'",
+    "UPDATE latest_metrics SET value = 0.9 WHERE key = 'mean_accuracy'",
+    "UPDATE latest_metrics SET key = 'changed' WHERE key = 'mean_accuracy'",
+    "UPDATE tags SET value = 'changed' WHERE key = 'seed'",
+    "DELETE FROM tags WHERE key = 'git_commit'",
+    "UPDATE runs SET status = 'FAILED'",
+    "UPDATE datasets SET digest = 'changed'",
+]
+
+
+def content_of(uri):
+    """What the runs of an experiment hold, by their rows; without times and courses."""
+    return {
+        run.data.tags["run_id"]: (
+            run.info.status,
+            run.data.params,
+            run.data.metrics,
+            {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
+            "sha" in {entry.dataset.digest for entry in run.inputs.dataset_inputs},
+        )
+        for run in runs_of(uri, "search")
+        if "run_id" in run.data.tags
+    }
+
+
+def test_sync_writes_again_what_a_database_has_lost_and_says_what_it_did_not_look_at(home, own, capsys):
+    store = Store(home / ".presyn")
+    row = row_of(store)
+    Note("search", "s", "a sweep", [row.run_id]).save(store)
+    assert main(["sync-mlflow"]) == 0
+    whole = content_of(own)
+    assert len(whole) == 1 and whole[row.run_id][4] and whole[row.run_id][2]["mean_accuracy"] == 0.8
+    for damage in LOST:
+        with contextlib.closing(sqlite3.connect(home / ".presyn" / "mlflow.db")) as database:
+            database.execute(damage)
+            database.commit()
+        assert content_of(own) != whole, damage
+        capsys.readouterr()
+        assert main(["sync-mlflow"]) == 0
+        assert content_of(own) == whole, damage
+        assert "Not looked at: earlier values, times, files." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("statements", ["DROP TABLE {}", "DELETE FROM {}"])
+def test_a_database_that_lost_tables_is_named_and_made_again(home, own, capsys, statements):
+    store, path = Store(home / ".presyn"), home / ".presyn" / "mlflow.db"
+    Note("search", "s", "a sweep", [row_of(store).run_id]).save(store)
+    assert main(["sync-mlflow"]) == 0
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    content = path.read_bytes()
+    for table in ("tags", "metrics") if "DELETE" in statements else sorted(set(tables) - {"sqlite_sequence"}):
+        path.write_bytes(content)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA foreign_keys = OFF")
+            database.execute(statements.format(f'"{table}"'))
+            database.commit()
+        assert what_is_wrong(path), table
+    capsys.readouterr()
+    assert main(["sync-mlflow"]) == 0
+    assert "set aside as mlflow.damaged" in capsys.readouterr().err and len(runs_of(own, "search")) == 2
 
 
 @pytest.mark.parametrize("damage", ["noise", "half", "cut"])
@@ -333,6 +541,52 @@ def test_an_id_that_was_left_empty_is_made_again(home):
     store = Store(home / "x")
     (home / "x" / "id").write_text("")
     assert len(store.id) == 12 and not list((home / "x").glob(".id-*"))
+
+
+def test_a_file_that_mlflow_does_not_take_holds_up_no_other_and_its_parent_ends(home, own, capsys, monkeypatch):
+    """As with a server that passes no artifacts on, or a file that is not what it was."""
+    from mlflow import MlflowClient as Client
+
+    store, log = Store(home / ".presyn"), Client.log_artifact
+    for name in ("a.csv", "b.csv", "c.csv"):
+        Path(name).write_text("a\n1\n")
+    files = [str(Path(name).absolute()) for name in ("a.csv", "b.csv", "c.csv")]
+
+    def refuse_b(self, run_id, path, folder=None):
+        if path.endswith("b.csv"):
+            raise MlflowException("The artifact service is disabled")
+        log(self, run_id, path, folder)
+
+    monkeypatch.setattr(Client, "log_artifact", refuse_b)
+    Path("t.csv").write_bytes(b"\xff\xfe")
+    for name, table in (("first", "t.csv"), ("second", None)):
+        note = Note("table1", name, name, [], metrics={"m": 1.0}, files=files, table=table and str(Path(table).absolute()))
+        note.save(store)
+    assert main(["sync-mlflow"]) == 0
+    told = capsys.readouterr().err
+    assert "b.csv, t.csv of first not put into MLflow (The artifact service is disabled); its numbers are there." in told
+    runs = runs_of(own, "table1")
+    assert {r.info.status for r in runs} == {"FINISHED"} and all(r.data.metrics == {"m": 1.0} for r in runs)
+    assert all({a.path for a in MlflowClient(own).list_artifacts(r.info.run_id)} == {"a.csv", "c.csv"} for r in runs)
+
+
+def test_what_mlflow_has_against_one_stage_holds_up_no_other(home, own, capsys):
+    store = Store(home / ".presyn")
+    row = row_of(store)
+    Note("odd", "odd", "odd", [row.run_id], params={"a(b)": 1}, labels={row.run_id: {"p (drop)": "x"}}).save(store)
+    Note("whole", "whole", "whole", [row.run_id]).save(store)
+    MlflowClient(own).create_experiment("gone")
+    MlflowClient(own).delete_experiment(MlflowClient(own).get_experiment_by_name("gone").experiment_id)
+    Note("gone", "gone", "gone", [row.run_id]).save(store)
+    for _ in range(2):
+        assert main(["sync-mlflow"]) == 1
+        told = capsys.readouterr().err
+        assert (
+            told.count("is not written to MLflow") == 2
+            and "its experiment gone was deleted" in told
+            and "Traceback" not in told
+        )
+        assert [r.info.status for r in runs_of(own, "whole")] == ["FINISHED"] * 2
 
 
 def test_names_with_an_apostrophe_and_numbers_that_fall_are_written(home, own):

@@ -15,7 +15,7 @@ from pipeline.experiments.catalogue import CLAIMING, report, shown_stages
 from pipeline.experiments.report.content import forest_of
 from pipeline.experiments.report.page import render
 from pipeline.experiments.verdicts.by_claim import by_claim
-from pipeline.experiments.verdicts.conclusions import TABLE_BLOCK, as_markdown, fill_blocks, sentence
+from pipeline.experiments.verdicts.conclusions import BEGIN, END, TABLE_BLOCK, as_markdown, fill_blocks, sentence
 from pipeline.experiments.verdicts.stage import all_verdicts
 from pipeline.paper.published import claim_list
 from pipeline.records.files import content_bytes
@@ -81,6 +81,22 @@ def test_verify_names_tables_figures_and_pages_that_are_not_what_the_rows_make(h
         path.write_text(kept[path])
     table.write_text("nonsense")
     assert main(["report"]) == 0 and table.read_text() == kept[table] and main(["verify"]) == 0
+
+
+def test_the_page_is_made_twice_and_its_parent_in_mlflow_ends(home, client, capsys):
+    """Its files lie outside its own folder as well: beside it, above it, and in the README."""
+    for folder in ("perceptron", "paper"):
+        shutil.copytree(RESULTS / folder, Path("results") / folder)
+    Path("README.md").write_text(f"{BEGIN}\n{END}\n")
+    for words in (["report"], ["report"], ["sync-mlflow"]):
+        assert main(words) == 0
+        said = capsys.readouterr().err
+        assert "not put into MLflow" not in said and "is not written" not in said
+        runs = {r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])}
+        assert {r.info.status for r in runs} == {"FINISHED"} and len(runs) == 2, "verdicts and the page"
+    (page,) = client.search_runs([client.get_experiment_by_name("report").experiment_id])
+    names = {entry.path for entry in client.list_artifacts(page.info.run_id)}
+    assert {"index.html", "README.md", "ro-crate-metadata.json", "figures"} <= names
 
 
 def test_it_is_small_and_asks_no_other_host_for_anything(made):

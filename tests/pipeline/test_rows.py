@@ -22,8 +22,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 @pytest.mark.parametrize("name", ["seeds/runs.csv", "search/presynaptic-permuted-mnist/runs.csv"])
 def test_the_committed_rows_come_back_as_they_were(tmp_path, name):
     store, before = Store(tmp_path), pd.read_csv(RESULTS / name)
-    assert import_rows([RESULTS / name], store) == (len(before), 0)
-    assert import_rows([RESULTS / name], store) == (0, len(before))
+    assert import_rows([RESULTS / name], store) == (len(before), 0, [])
+    assert import_rows([RESULTS / name], store) == (0, len(before), [])
     kept = [c for c in before if c not in ("stage", "trial", "digest")]  # the digest is of a line with its labels
     after = text_frame(rows_csv([({}, store.get(i)) for i in before.run_id]))
     pd.testing.assert_frame_equal(after[kept], before[kept], check_dtype=False)
@@ -55,7 +55,7 @@ def test_other_columns_and_runs_without_a_test_come_along(tmp_path):
     frame.loc[1, ["mean_accuracy", "forgetting"]] = float("nan")
     frame.to_csv(tmp_path / "mine.csv", index=False)
     store = Store(tmp_path / "store")
-    assert import_rows([tmp_path / "mine.csv"], store) == (2, 0)
+    assert import_rows([tmp_path / "mine.csv"], store) == (2, 0, [])
     assert all("note" not in store.get(i).record.figures for i in frame.run_id)
     assert len(store.get(frame.run_id[1]).record.ended) == 1
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
@@ -226,14 +226,50 @@ def test_provenance_must_be_some(tmp_path, column, value, said):
         import_rows([tmp_path / "x.csv"], Store(tmp_path / "s"))
 
 
-def test_two_files_that_contradict_each_other_are_refused(tmp_path):
-    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
-    one.write_text(rows_csv([({}, a_row(tmp_path / "a"))]))
-    other.write_text(rows_csv([({}, a_row(tmp_path / "b", record=replace(FINISHED, accuracy=[[0.5, 0.6]])))]))
-    store = Store(tmp_path / "store")
-    with pytest.raises(PresynError, match="say different things of run"):
-        import_rows([one, other], store)
-    assert store.ids() == []
+@pytest.mark.parametrize(
+    "change",
+    [{"accuracy": [[0.5, 0.6]]}, {"loss": [1.001]}, {"figures": {"mean_p": [0.31]}}, {"accuracy": [[0.4, 0.6]]}],
+    ids=["accuracy", "loss", "figure", "the same mean"],
+)
+@pytest.mark.parametrize("where", ["files", "one file", "file and store"])
+def test_rows_of_one_run_that_contradict_each_other_are_refused(tmp_path, change, where):
+    row, other = a_row(tmp_path / "a"), a_row(tmp_path / "b", record=replace(FINISHED, **change))
+    store, (one, two) = Store(tmp_path / "store"), (tmp_path / "one.csv", tmp_path / "two.csv")
+    one.write_text(rows_csv([({}, row), ({}, other)] if where == "one file" else [({}, row)]))
+    two.write_text(rows_csv([({}, other)]))
+    if where == "file and store":
+        store.keep(row)
+    with pytest.raises(PresynError, match=f"say different things of run {row.run_id}.* Nothing was imported"):
+        import_rows([two] if where == "file and store" else [one] if where == "one file" else [one, two], store)
+    assert store.ids() == ([row.run_id] if where == "file and store" else [])
+
+
+def test_rows_of_one_run_from_two_machines_are_told_and_the_first_counts(tmp_path, home, capsys):
+    row = a_row(tmp_path / "a")
+    other = replace(row, provenance={**row.provenance, "host": "elsewhere"}, record=replace(FINISHED, accuracy=[[0.4, 0.6]]))
+    for name, rows in (("one.csv", [row]), ("two.csv", [other])):
+        Path(name).write_text(rows_csv([({}, r) for r in rows]))
+    assert main(["import", "one.csv", "two.csv"]) == 0
+    said = capsys.readouterr()
+    assert "1 runs imported" in said.out and f"with other numbers ({row.run_id}); the first one counts" in said.err
+    assert Store(home / ".presyn").get(row.run_id).record.accuracy == [[0.5, 0.5]]
+    assert main(["import", "one.csv"]) == 0 and not capsys.readouterr().err
+
+
+def test_labels_of_a_line_without_series_are_no_figures(tmp_path):
+    """A run that diverged at once has no loss, and earlier versions kept no series: its columns are labels and figures."""
+    nan = float("nan")
+    diverged = Record("diverged", "loss", loss=[nan], seconds=[1.0], ended=[2.0], figures={"mean_p": [nan], "energy": [nan]})
+    labels = {"l2": 0.05, "eta0": 0.1, "release": 0.25, "patterns": 20, "dose": 3.5, "part": "p"}
+    path, store = tmp_path / "rows.csv", Store(tmp_path / "store")
+    path.write_text(rows_csv([(labels, a_row(tmp_path / "a", record=diverged))]))
+    for text in (path.read_text(), pd.read_csv(path).drop(columns="digest").to_csv(index=False)):
+        path.write_text(text)
+        file = read_file(path)
+        assert {"l2", "eta0", "release", "patterns", "dose"} <= set(file.frame)
+        assert file.rows[0].record.figures.keys() == {"mean_p", "energy"}
+    import_rows([path], store)
+    assert store.get(file.rows[0].run_id).record.figures.keys() == {"mean_p", "energy"}
 
 
 def test_a_row_of_changed_code_is_another_run_and_says_so(home, here, capsys, monkeypatch):
@@ -253,7 +289,7 @@ def test_a_row_of_changed_code_is_another_run_and_says_so(home, here, capsys, mo
     assert main(["show", second.run_id[0]]) == 0
     assert "0123456789abcdef, was not known to give the numbers of version 1" in " ".join(capsys.readouterr().out.split())
     other = Store(Path("other"))
-    assert import_rows([Path("first.csv"), Path("second.csv")], other) == (2, 0)
+    assert import_rows([Path("first.csv"), Path("second.csv")], other) == (2, 0, [])
     assert other.get(second.run_id[0]).changed_code == "0123456789abcdef" and other.get(first.run_id[0]).changed_code is None
     line = Path("second.csv").read_text().replace("0123456789abcdef", "0123456789abcde0")
     Path("second.csv").write_text(line)

@@ -93,7 +93,7 @@ def test_rows_carry_every_series_and_come_back_with_them(at):
     assert back.record.figures["energy"] == pytest.approx(row.record.figures["energy"], rel=1e-5)
     assert back.record.loss == pytest.approx(row.record.loss, rel=1e-5) and back.mean_accuracy == row.mean_accuracy
     other = Store(Path("other"))
-    assert import_rows([Path("out/learning/runs.csv")], other) == (1, 0)
+    assert import_rows([Path("out/learning/runs.csv")], other) == (1, 0, [])
     assert other.get(row.run_id).line({}) == row.line({})
 
 

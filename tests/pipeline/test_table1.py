@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -254,3 +255,31 @@ def test_a_search_of_another_space_is_not_written_over(home, here, capsys):
     assert main(["search", "--space", "mine.yaml", "--results", "out"]) == 1
     assert "is the winner of another search" in capsys.readouterr().err
     assert before == {p: p.read_bytes() for p in Path("out").rglob("*.*")}
+
+
+SPACE = "method: sgd\nbenchmark: permuted-digits\ntrials: 2\nfixed: {validation: 300, epochs: 1, tasks: 1, hidden: [8]}\n"
+
+
+def test_a_search_whose_ranges_were_changed_replaces_nothing(home, here, capsys):
+    def give(ranges, *words):
+        Path("s.yaml").write_text(f"{SPACE}search: {{eta0: {ranges}}}\n")
+        return main(["search", "--space", "s.yaml", *words])
+
+    same = "{low: 0.01, high: 0.1}"
+    assert give(same, "--results", "out") == 0
+    rows = sorted(Path(".presyn/results").iterdir())
+    for name in ("runs.csv", "best.yaml"):  # either of them is enough to tell
+        shutil.copytree("out", name)
+        for path in set(Path(name).rglob("*.*")) - set(Path(name).rglob(name)):
+            path.unlink()
+    for ranges in ("{low: 0.01, high: 0.2}", "{low: 0.01, high: 0.1, log: true}", "{choices: [0.01, 0.1]}"):
+        for folder in ("out", "runs.csv", "best.yaml"):
+            before = {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+            for dry in ([], ["--dry-run"]):
+                assert give(ranges, "--results", folder, *dry) == 1
+                said = capsys.readouterr().err.splitlines()[-1]
+                assert said.startswith(f"presyn: {folder}/search/s has the results of another search: its ranges were others")
+            after = {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+            assert after.items() - {Path(folder, ".presyn.lock"): b""}.items() <= before.items()
+    assert sorted(Path(".presyn/results").iterdir()) == rows, "nothing was trained"
+    assert give(same, "--results", "out", "--trials", "3") == 0, "more trials of the same space go on"

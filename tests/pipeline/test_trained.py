@@ -52,7 +52,14 @@ def test_what_cannot_be_had_is_named(home, capsys):
         network(images)
     with pytest.raises(PresynError, match="64 pixels"):
         network(images[:, :10], task=0)
-    (home / ".presyn" / "states" / f"{run['run_id']}.pt").unlink()
+    path = home / ".presyn" / "states" / f"{run['run_id']}.pt"
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], content[:900] + bytes([content[900] ^ 1]) + content[901:], b"", b"x" * 99):
+        path.write_bytes(damaged)
+        with pytest.raises(PresynError, match="was not kept, or is damaged"):
+            trained(run["run_id"])
+    assert train_one(capsys, "sgd", "permuted-digits")["run_id"] == run["run_id"] and path.read_bytes() == content
+    path.unlink()
     with pytest.raises(PresynError, match="was not kept"):
         trained(run["run_id"])
     with pytest.raises(PresynError, match="no run"):

@@ -1,4 +1,4 @@
-"""Short runs of each method on each kind of tasks, and what they came to under RULES_VERSION: golden.json.
+"""Short runs of each method on each kind of tasks, in both arithmetics, and what they came to under RULES_VERSION: golden.json.
 
 python tests/presyn/golden.py [--accept | --rewrite]
 
@@ -19,6 +19,7 @@ import torch
 from presyn import BENCHMARKS, MEASURES, METHODS, RULES_VERSION, Dataset, PresynError, make_run, train
 from presyn.benchmarks import PATTERNS
 from presyn.code_digest import accept
+from presyn.inputs import ARITHMETICS
 from presyn.methods import PERCEPTRONS
 
 FILE = Path(__file__).with_name("golden.json")
@@ -41,7 +42,7 @@ CLOSE = 1e-3
 """How far a loss may be from the golden one, relatively, on another processor or version of torch than that of golden.json."""
 
 
-def data() -> Dataset:
+def make_data() -> Dataset:
     """Ten noisy prototypes of 36 pixels."""
     rng = np.random.default_rng(0)
     prototypes = rng.integers(0, 17, (10, 36))
@@ -71,15 +72,18 @@ def runs() -> dict[str, list]:
 
 def results() -> dict[str, dict]:
     """Name -> the digest of all numbers of a case, and its loss by segment."""
-    cases, images = {}, data()
+    cases, images = {}, make_data()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for name, members in runs().items():
-        benchmark = members[0].benchmark
-        records = train(members, benchmark.load(None) if benchmark.kind == "patterns" else images, torch.device("cpu"))
-        numbers = [[r.status, r.loss, r.accuracy, r.figures] for r in records]
-        text = json.dumps(numbers, sort_keys=True)
-        cases[name] = {"digest": hashlib.sha256(text.encode()).hexdigest()[:16], "loss": records[0].loss}
+        of_patterns = members[0].benchmark.kind == "patterns"
+        data = members[0].benchmark.load(None) if of_patterns else images
+        for arithmetic in ("dense",) if of_patterns else ARITHMETICS:
+            records = train(members, data, torch.device("cpu"), arithmetic=arithmetic)
+            numbers = [[r.status, r.loss, r.accuracy, r.figures] for r in records]
+            text = json.dumps(numbers, sort_keys=True)
+            case = name if arithmetic == "dense" else f"{name}, {arithmetic}"
+            cases[case] = {"digest": hashlib.sha256(text.encode()).hexdigest()[:16], "loss": records[0].loss}
     torch.set_num_threads(threads)
     return cases
 

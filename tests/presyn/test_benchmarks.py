@@ -8,7 +8,7 @@ import torch
 
 from presyn import BENCHMARKS, Benchmark, PresynError
 from presyn.benchmarks import hold_out
-from presyn.minibatches import Minibatches, make_inputs
+from presyn.minibatches import Minibatches
 
 CPU = torch.device("cpu")
 BASE = Benchmark(name="b", dataset="digits", kind="permuted", tasks=5, epochs=4, batch_size=20, hidden=(8,))
@@ -56,7 +56,7 @@ def test_split_tasks_hold_two_classes_with_parity_as_label(tiny):
 def test_inputs_are_permuted_scaled_pixels(tiny):
     s = minibatches(tiny)
     batch = s.order(3, 0).images[0]
-    fast = make_inputs(s.train_x, batch, s.pixel_index(3), s.scale, s.offset)
+    fast = s.train.inputs(batch, s.pixel_index(3)).x
     for k in range(2):
         for b in range(3):
             slow = tiny.train_x[batch[k, b]][s.permutations[k, 3].numpy()] / 16
@@ -102,8 +102,8 @@ def test_validation_images_are_held_out_of_training_and_replace_the_test_set(tin
     train, validation = hold_out(benchmark, tiny)
     assert len(train) == 400 and len(validation) == 100 and not set(train) & set(validation)
     s = minibatches(tiny, validation=100)
-    assert torch.equal(s.test_x, torch.from_numpy(tiny.train_x[validation]))
-    assert torch.equal(s.train_x, torch.from_numpy(tiny.train_x[train]))
+    assert torch.equal(s.test.x, torch.from_numpy(tiny.train_x[validation]))
+    assert torch.equal(s.train.x, torch.from_numpy(tiny.train_x[train]))
     again = hold_out(benchmark, tiny)[1]
     assert (again == validation).all(), "all runs share the held-out images"
 

@@ -5,6 +5,7 @@ import torch
 from reference import BGDTwin
 
 from presyn import Benchmark, Cohort, make_run
+from presyn.inputs import DenseInputs
 from presyn.methods.bgd import BGD, BGDOptions, _mean
 from presyn.network import Backprop, Network
 from presyn.random_numbers import Purpose, keys, normal, quantiles
@@ -25,13 +26,13 @@ def test_follows_the_equations_step_for_step(fuse):
     key = keys([5], Purpose.RELEASE, torch.arange(21).numpy())
     sampled = method.transmit(state, key[0])
     backprop = Backprop(NET, *sampled, True, 20)
-    backprop.x.copy_(x.expand(3, -1, -1))
+    inputs = DenseInputs(x.expand(3, -1, -1))
     n, m, table = NET.n_weights, NET.n_biases, quantiles(CPU)
     for step in range(20):
         epsilon = torch.cat(
             [normal(key[step], 3 * n, table).view(3, n), normal(key[step], 3 * m, table, first=3 * n).view(3, m)], dim=1
         )
-        backprop(y.expand(3, -1))
+        backprop(inputs, y.expand(3, -1))
         method.update(state, backprop.grad, backprop.bias_grad, *sampled, key[step + 1])
         twin.step(x[0], y[0], epsilon)
     for ours, theirs in (("", twin.mu), ("_sigma", twin.sigma)):
@@ -57,11 +58,9 @@ def test_its_test_averages_the_accuracy_of_sampled_networks(tiny):
     weights, biases = cohort.method.transmit(
         cohort.state, keys([1, 2], Purpose.TEST_RELEASE, 0, 0, 0, torch.arange(1).numpy())[0]
     )
-    from presyn.minibatches import make_inputs
-
     s = cohort.minibatches
     for k in range(2):
-        x = make_inputs(s.test_x, rows.expand(2, -1), s.pixel_index(0), s.scale, s.offset)[k]
+        x = s.test.inputs(rows.expand(2, -1), s.pixel_index(0)).x[k]
         right = 0.0
         for i in range(4 * k, 4 * k + 4):
             logits = cohort.network.forward(weights[i : i + 1], biases[i : i + 1], x[None])[0]

@@ -5,6 +5,7 @@ import torch
 from reference import EWCTwin
 
 from presyn import Benchmark, Cohort, make_run
+from presyn.inputs import DenseInputs
 from presyn.methods.ewc import EWC, EWCOptions, fisher_information
 from presyn.network import Backprop, Network
 from presyn.random_numbers import Purpose, keys
@@ -30,13 +31,12 @@ def test_follows_the_equations_over_three_tasks(settings, fuse):
     key = torch.zeros(1, 2, dtype=torch.int32)
     for task in range(3):
         x, y = data(task)
-        backprop.x.copy_(x)
         for _ in range(10):
-            backprop(y)
+            backprop(DenseInputs(x), y)
             method.update(state, backprop.grad, backprop.bias_grad, state["weights"], state["biases"], key)
             twin.step(x[0], y[0])
         expected = float(twin.penalty(twin.theta))
-        method.end_task(state, NET, iter([(x, y, key)]))
+        method.end_task(state, NET, iter([(DenseInputs(x), y, key)]))
         twin.end_task(x[0], y[0])
         assert method.describe(state)["penalty"].item() == pytest.approx(expected, rel=1e-3, abs=1e-7)
     flat = torch.cat([t.flatten() for t in twin.theta])
@@ -74,10 +74,15 @@ def test_members_of_a_cohort_have_fishers_of_their_own():
     y = torch.cat([data(0)[1], data(1)[1]])
     weights, biases = NET.initial([5, 6], CPU)
     key = keys([5, 6], Purpose.FISHER, 0)
-    both = fisher_information(NET, weights, biases, iter([(x, y, key)]), 40, False)
+    both = fisher_information(NET, weights, biases, iter([(DenseInputs(x), y, key)]), 40, False)
     for k in range(2):
         one = fisher_information(
-            NET, weights[k : k + 1], biases[k : k + 1], iter([(x[k : k + 1], y[k : k + 1], key[k : k + 1])]), 40, False
+            NET,
+            weights[k : k + 1],
+            biases[k : k + 1],
+            iter([(DenseInputs(x[k : k + 1]), y[k : k + 1], key[k : k + 1])]),
+            40,
+            False,
         )
         assert all(torch.equal(a[k], b[0]) for a, b in zip(both, one, strict=True))
 
@@ -91,11 +96,15 @@ def test_sampled_labels_give_the_fisher_information_of_the_model():
     exact = 0.0
     for label in range(4):
         for n in range(40):
-            one = fisher_information(NET, weights, biases, iter([(x[:, n : n + 1], torch.full((1, 1), label), None)]), 1, False)
+            one = fisher_information(
+                NET, weights, biases, iter([(DenseInputs(x[:, n : n + 1]), torch.full((1, 1), label), None)]), 1, False
+            )
             exact += float(p[0, n, label] * one[0].mean()) / 40
     drawn = torch.tensor(
         [
-            fisher_information(NET, weights, biases, iter([(x, data(0)[1], keys([s], Purpose.FISHER, 0))]), 40, True)[0].mean()
+            fisher_information(
+                NET, weights, biases, iter([(DenseInputs(x), data(0)[1], keys([s], Purpose.FISHER, 0))]), 40, True
+            )[0].mean()
             for s in range(100)
         ]
     )
@@ -105,6 +114,8 @@ def test_sampled_labels_give_the_fisher_information_of_the_model():
 def test_only_so_many_images_are_used():
     batches = [(*data(i), None) for i in range(3)]
     weights, biases = NET.initial([5], CPU)
-    few = fisher_information(NET, weights, biases, iter(batches), 41, False)
+    few = fisher_information(NET, weights, biases, ((DenseInputs(x), y, key) for x, y, key in batches), 41, False)
     x, y = (torch.cat([b[i] for b in batches[:2]], dim=1) for i in range(2))
-    torch.testing.assert_close(few[0], fisher_information(NET, weights, biases, iter([(x, y, None)]), 80, False)[0])
+    torch.testing.assert_close(
+        few[0], fisher_information(NET, weights, biases, iter([(DenseInputs(x), y, None)]), 80, False)[0]
+    )

@@ -79,9 +79,9 @@ def watched(cohort, steps):
         steps._position,
         steps._weights,
         steps._biases,
-        steps._backprop.x,
+        steps._reader._x,
         steps._backprop.grad,
-        steps._member_x,
+        steps._reader._member_x,
     ]
     return [t for t in (*cohort.state.values(), *buffers, *steps._backprop._activity, *steps._backprop._delta) if t is not None]
 
@@ -278,7 +278,9 @@ def test_steps_and_tests_on_a_gpu_hold_no_tensor_of_the_host(method, kind, tiny,
             assert steps.advance(2, measure_loss=measured).device.type == "cuda"
         rows = cohort.minibatches.test_images(0)[:TEST_BATCH]
         assert cohort._test_batch(0, 0, 0, rows).device.type == "cuda"
-    held = tree_map(lambda t: t.device.type, [*cohort.state.values(), *watched(cohort, steps), steps._keys, steps._images])
+    held = tree_map(
+        lambda t: t.device.type, [*cohort.state.values(), *watched(cohort, steps), steps._keys, steps._reader._images]
+    )
     assert set(held) == {"cuda"}
 
 

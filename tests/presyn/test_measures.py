@@ -12,13 +12,12 @@ from torch.nn.functional import log_softmax, relu
 
 from presyn import MEASURES, Benchmark, Cohort, PresynError, make_run
 from presyn.device import TEST_BATCH
-from presyn.measures import Moment, figure_names
+from presyn.measures import Moment, figure_names, series_names
 from presyn.measures.lesion import SHARES, ranking
 from presyn.measures.moment import compute_outputs
 from presyn.measures.neurons import THRESHOLDS
 from presyn.measures.output import information
 from presyn.measures.synapses import BINS, observed_fisher_information, ranks
-from presyn.minibatches import make_inputs
 from presyn.random_numbers import Purpose, keys
 
 CPU = torch.device("cpu")
@@ -57,7 +56,7 @@ def slow_passes(at, cohort, k, state, passes, purpose):
     s = cohort.minibatches
     rows = s.test_images(0)
     assert len(rows) <= TEST_BATCH
-    x = make_inputs(s.test_x, rows[None], None, s.scale, s.offset)[0]
+    x = s.test.inputs(rows[None], None).x[0]
     p, activity = [], []
     for i in range(passes):
         key = keys(s.seeds, purpose, at.segment, 0, np.arange(passes))[i]
@@ -111,6 +110,7 @@ def test_series_have_a_value_for_every_epoch_and_the_rest_one_at_the_end(trained
     assert set(figures) == {"mean_p", "frozen"} | figure_names(OURS)
     every = {"mean_p", "frozen"} | {f for m in MEASURES.values() if m.every for f in m.figures}
     assert {name for name, values in figures.items() if len(values) == 3} == every
+    assert {name for name, values in figures.items() if isinstance(values[-1], list)} == series_names(OURS)
     assert figures["passes"] == [3, 3, 4], "between epochs fewer sampled networks, and the row says so"
     assert len(cohort.records[0].accuracy) == 1 and cohort.records[0].status == "finished"
     assert len(cohort.records[0].loss) == 3
@@ -121,7 +121,7 @@ def test_fisher_information_equals_one_image_at_a_time(trained):
     s, fast = cohort.minibatches, observed_fisher_information(at)
     for k in range(2):
         total = torch.zeros(cohort.network.n_weights)
-        x = make_inputs(s.test_x, s.test_images(0)[None], None, s.scale, s.offset)[0]
+        x = s.test.inputs(s.test_images(0)[None], None).x[0]
         for image, label in zip(x, s.test_y, strict=True):
             w = cohort.state["weights"][k].clone().requires_grad_()
             layers = one_network(cohort, k, w, cohort.state["biases"][k], image)

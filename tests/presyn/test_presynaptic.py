@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import PresynapticTwin, uniforms
 
+from presyn.inputs import DenseInputs
 from presyn.methods.presynaptic import Presynaptic, PresynapticOptions
 from presyn.network import Backprop, Network
 from presyn.random_numbers import Purpose, keys, uniform
@@ -41,10 +42,9 @@ def steps(method, state, seeds, n, x, y):
     key = keys(list(seeds), Purpose.RELEASE, torch.arange(n + 1).numpy())
     weights, biases = method.transmit(state, key[0])
     backprop = Backprop(NET, weights, biases, method.traits.trains_biases, x.shape[1])
-    backprop.x.copy_(x)
     losses = torch.zeros(n, len(x))
     for i in range(n):
-        backprop(y, losses[i])
+        backprop(DenseInputs(x), y, losses[i])
         method.update(state, backprop.grad, backprop.bias_grad, weights, biases, key[i + 1])
     return losses
 

@@ -5,6 +5,7 @@ import torch
 from reference import SITwin
 
 from presyn import Benchmark, Cohort, make_run
+from presyn.inputs import DenseInputs
 from presyn.methods.si import SI, SIOptions
 from presyn.network import Backprop, Network
 
@@ -24,9 +25,8 @@ def test_follows_the_equations_over_three_tasks(fuse):
     for task in range(3):
         generator = torch.Generator().manual_seed(task)
         x, y = torch.randn(1, 40, 12, generator=generator), torch.randint(0, 4, (1, 40), generator=generator)
-        backprop.x.copy_(x)
         for _ in range(10):
-            backprop(y)
+            backprop(DenseInputs(x), y)
             method.update(state, backprop.grad, backprop.bias_grad, state["weights"], state["biases"], key)
             twin.step(x[0], y[0])
         method.end_task(state, NET, iter(()))

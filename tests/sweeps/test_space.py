@@ -212,6 +212,8 @@ def test_a_search_may_name_another_objective(write):
     ).identity()
     with pytest.raises(PresynError, match="Unknown objective 'energie'"):
         read_space(write(GOOD + "objective: energie\n"))
+    with pytest.raises(PresynError, match="objective lesion_p is a series"):
+        read_space(write(GOOD.replace("epochs: 1", "epochs: 1, measures: [lesion]") + "objective: lesion_p\n"))
     with pytest.raises(PresynError, match="direction must be one of maximize, minimize"):
         read_space(write(GOOD + "direction: up\n"))
 

@@ -120,10 +120,15 @@ def stale_files(report: Report, found: AllVerdicts, results: Results) -> tuple[l
     Pictures in PNG are left out, for which the figures in SVG speak; so are files that were never made.
     """
     made = report.make(pd.DataFrame(), Known(values={report.verdicts_stage.name: found}, results=results))
+    return stale_among(made.files, report.folder(results.folder))
+
+
+def stale_among(files: Mapping[str, Any], folder: Path) -> tuple[list[Path], list[Path]]:
+    """The same of the files that the page makes, by their names relative to its folder."""
     changed: list[Path] = []
     outdated: list[Path] = []
-    for name, content in made.files.items():
-        path = Path(os.path.normpath(report.folder(results.folder) / name))
+    for name, content in files.items():
+        path = Path(os.path.normpath(folder / name))
         if path.suffix != ".png" and path.exists() and path.read_bytes() != content_bytes(content, path):
             is_of_the_page = not name.startswith("..") or path.name == CRATE
             (outdated if is_of_the_page else changed).append(path)

@@ -1,5 +1,6 @@
 """A search as a stage: it asks for the configurations of a manifest and makes the best of them on validation data."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import optuna
 import pandas as pd
 
 from pipeline.experiments.search.winner import Winner, best_yaml, read_best
+from pipeline.records.csvs import read_rows
 from pipeline.records.row import ENDS, Row
 from pipeline.report.drawing import parallel_coordinates
 from pipeline.stage import Known, Made, Stage, Wish
@@ -115,10 +117,29 @@ class Search(Stage):
 
     def refuse(self, results: Path) -> None:
         # A search of another space is not written over.
-        read_best(self.folder(results) / "best.yaml", self.space.method, self.space)
+        folder = self.folder(results)
+        winner = read_best(folder / "best.yaml", self.space.method, self.space)
+        drawn = {trial.number: trial.params for trial in self.trials}
+        exported = _exported_params(folder / "runs.csv", list(self.space.search))
+        if any(drawn.get(number, params) != params for number, params in exported.items()) or (
+            winner is not None and not exported and winner.params not in drawn.values()
+        ):
+            raise PresynError(
+                f"{folder} has the results of another search: its ranges were others than those of {self.space.name} now. "
+                "Give the space another name, or write elsewhere with --results."
+            )
 
     def recall(self, results: Path) -> Winner | None:
         return read_best(self.folder(results) / "best.yaml", self.space.method, self.space)
+
+
+def _exported_params(path: Path, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Number of a trial -> the values of what is searched, by the rows that a search has exported; of none, nothing."""
+    if not path.exists():
+        return {}
+    lines = read_rows(path, ["trial"]).to_dict("records")
+    configs = {int(line["trial"]): json.loads(line["config"]) for line in lines}
+    return {number: {name: config.get(name) for name in names} for number, config in configs.items()}
 
 
 def search(space: Space, manifests: Path | None = None, parent: str = "") -> Search:

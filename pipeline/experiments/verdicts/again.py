@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.records.store import Store, code_version
 from pipeline.train import reach, train
 from presyn import BENCHMARKS, PresynError
 from presyn.benchmarks import PATTERNS
+from presyn.inputs import ARITHMETICS
 from sweeps.cluster import Cluster
 
 FILE = "again.csv"
@@ -91,15 +93,31 @@ def train_again(rows: Sequence[Row], store: Path, cluster: Cluster, here: bool =
         here: In this process.
     """
     separate = Store(store / "again")
+    repeated: dict[str, Row] = {}
     with separate.locked("presyn verify --again"):
-        plan = Plan(separate, cluster)
-        ids = [plan.add(row.run()) for row in rows]
-        if not here:
-            reach(plan)
-        describe(plan, "committed runs again")
-        train(plan, lambda row: None, "committed runs again", here)
+        for arithmetic in dict.fromkeys(row.arithmetic for row in rows):
+            plan = Plan(separate, repeating_cluster(cluster, arithmetic))
+            for row in rows:
+                if row.arithmetic == arithmetic:
+                    plan.add(row.run())
+            if not here:
+                reach(plan)
+            title = " in ".join(filter(None, ["committed runs again", arithmetic and f"{arithmetic} arithmetic"]))
+            describe(plan, title)
+            train(plan, lambda row: None, title, here)
+            repeated |= plan.rows
     shutil.rmtree(separate.root)
-    return [plan.rows[run_id] for run_id in ids]
+    return [repeated[row.run_id] for row in rows]
+
+
+def repeating_cluster(cluster: Cluster, arithmetic: str) -> Cluster:
+    """Where to train rows of an arithmetic again: with the same one, unless the user named one, or a GPU, which has no lit one.
+
+    Rows that began in one and went on in the other cannot be repeated to the digit.
+    """
+    if cluster.arithmetic or (cluster.device or "").startswith("cuda"):
+        return cluster
+    return replace(cluster, arithmetic=arithmetic if arithmetic in ARITHMETICS else None)  # type: ignore[arg-type]
 
 
 def compare(rows: Sequence[Row], again: Sequence[Row]) -> pd.DataFrame:
@@ -177,9 +195,11 @@ def refuse_different(table: pd.DataFrame) -> None:
 
 
 def is_same_machine(row: Row, other: Row) -> bool:
-    """Whether two rows are of one kind of device and processor under one version of torch, as far as both say so."""
+    """Whether two rows are of one kind of device and processor under one version of torch, as far as both say so, and multiply
+    alike."""
     names = ("device", "torch", "processor")
-    return all(name in row.provenance and row.provenance[name] == other.provenance.get(name) for name in names)
+    same = all(name in row.provenance and row.provenance[name] == other.provenance.get(name) for name in names)
+    return same and row.arithmetic == other.arithmetic
 
 
 def write(table: pd.DataFrame, results: Path) -> Path:

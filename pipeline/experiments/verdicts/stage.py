@@ -1,5 +1,6 @@
 """Verdicts as a stage: it asks for no runs and reads the rows that other stages have exported."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -11,7 +12,7 @@ import pandas as pd
 from pipeline.experiments.table1.rows import require_as_published
 from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, by_claim, claim_table, claims_as_markdown, count, in_short
-from pipeline.paper.published import PAPER, READERS, claim_list
+from pipeline.paper.published import PAPER, READERS, SUMS, changed_files, claim_list
 from pipeline.records.results import Results
 from pipeline.report.old_rule import with_old_verdicts
 from pipeline.report.rule import NOTE, decide
@@ -66,6 +67,7 @@ class Verdicts(Stage):
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         assert known.results is not None
+        _say_changed_paper()
         found = all_verdicts(known.results, self.stages)
         table = verdict_table(found.verdicts)
         files: dict[str, Any] = {
@@ -87,6 +89,17 @@ class Verdicts(Stage):
 
     def folder(self, results: Path) -> Path:
         return results
+
+
+def _say_changed_paper() -> None:
+    """Say which of the printed numbers and claims are not those that came along."""
+    changed = changed_files(PAPER)
+    if changed:
+        print(
+            f"presyn: {', '.join(changed)} in {PAPER} is not what {SUMS} there says, so verdicts may be others. If it was "
+            f"changed on purpose: (cd {PAPER} && sha256sum *.csv *.yaml > {SUMS})",
+            file=sys.stderr,
+        )
 
 
 def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts:

@@ -156,6 +156,7 @@ class BackgroundWriter:
             self._last_try = time.monotonic()
             self._writer = Writer(self.uri, self.store, prefix=self.prefix, quiet=before is not None)
             if self._writer.client is None:
+                self._last_try = time.monotonic()  # a try can take longer than the time between two
                 return None
             if before is not None:
                 print(f"presyn: MLflow at {hide_passwords(self.uri)} is written again.", file=sys.stderr)

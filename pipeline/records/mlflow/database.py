@@ -21,6 +21,8 @@ from sweeps.files import set_aside, sqlite_address
 
 WAIT_SECONDS = 120.0
 """For another process that makes the database."""
+DEFAULT_EXPERIMENT = "0"
+"""The id of the experiment that MLflow makes by itself."""
 TABLES = {"alembic_version", "runs", "experiments", "params", "metrics", "latest_metrics", "tags", "experiment_tags"}
 
 
@@ -70,7 +72,11 @@ def _make(path: Path, artifacts: Path) -> None:
 
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        SqlAlchemyStore(sqlite_address(partial), str(artifacts)).engine.dispose()
+        # MLflow writes this place into a statement as it stands, which a quote would end.
+        SqlAlchemyStore(sqlite_address(partial), "mlflow-artifacts:/").engine.dispose()
+        with contextlib.closing(sqlite3.connect(partial)) as database:
+            database.execute("UPDATE experiments SET artifact_location = ?", ((artifacts / DEFAULT_EXPERIMENT).as_uri(),))
+            database.commit()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -81,8 +87,17 @@ def what_is_wrong(path: Path) -> str:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not tables >= TABLES or not database.execute("SELECT version_num FROM alembic_version").fetchone():
+            version = database.execute("SELECT version_num FROM alembic_version").fetchone() if tables >= TABLES else None
+            if version is None:
                 return "half made"
+            missing = sorted(_all_tables(version[0]) - tables)
+            if missing:
+                return f"damaged (it has no table {missing[0]})"
+            for table, other in (("tags", "runs"), ("metrics", "latest_metrics")):
+                if database.execute(f"SELECT NOT EXISTS (SELECT * FROM {table}) AND EXISTS (SELECT * FROM {other})").fetchone()[
+                    0
+                ]:
+                    return f"damaged (its table {table} is empty)"
             database.execute("SELECT experiment_id, artifact_location FROM experiments").fetchone()
             database.execute("SELECT run_uuid, artifact_uri FROM runs").fetchone()
             return ""
@@ -90,6 +105,14 @@ def what_is_wrong(path: Path) -> str:
         return "" if "lock" in str(e) or "unable to open" in str(e) else f"damaged ({e})"
     except sqlite3.DatabaseError as e:
         return f"damaged ({e})"
+
+
+def _all_tables(version: str) -> set[str]:
+    """The tables of a database of this MLflow; none of one of another version, which has others."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+    from mlflow.store.tracking.dbmodels.models import Base
+
+    return set(Base.metadata.tables) if version == _get_latest_schema_revision() else set()
 
 
 def _was_moved(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,24 @@ class Note:
 def digest_words(words: Iterable[str]) -> str:
     """Twelve letters that stand for these words, such as the ids of the runs of a stage."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+
+
+def note_identity(experiment: str, stage: str, first: Sequence[str], notes: Iterable[Note]) -> str:
+    """The identity of a stage's note, by the runs that it asks for first.
+
+    Earlier versions put the same runs in another order, and so gave the stage another identity. A note that holds just these
+    runs is that of the same stage, whose parent in MLflow goes on.
+
+    Args:
+        experiment: The MLflow experiment.
+        stage: What tells the stage from others, besides its runs.
+        first: Ids of the runs.
+        notes: All notes of the store.
+    """
+    identity = f"{stage}/{digest_words(first)}"
+    earlier = [note for note in notes if note.experiment == experiment and note.name]
+    same_runs = [note.identity for note in earlier if set(note.run_ids) == set(first) and note.identity.startswith(f"{stage}/")]
+    return identity if not same_runs or any(note.identity == identity for note in earlier) else same_runs[0]
 
 
 def read_notes(store: Store) -> list[Note]:

@@ -4,6 +4,9 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -15,6 +18,9 @@ from presyn.errors import hide_passwords
 from sweeps.files import sqlite_address
 
 PROBE_SECONDS = 3.0
+CALL_SECONDS = 60.0
+"""For a call of a server, whose answer may come a byte at a time for ever; a file that is put there takes longer."""
+FILE_SECONDS = 120.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SCHEMES = ("http", "https", *DATABASES, "databricks")
 
@@ -75,8 +81,11 @@ def answers(uri: str) -> bool:
 
 def _ask(uri: str, heard: threading.Event) -> None:
     import requests
+    import urllib3
 
     insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() == "true"
+    if insecure:  # who asked for it is not told again with every call
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     certificates = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
     try:
         requests.get(
@@ -84,9 +93,52 @@ def _ask(uri: str, heard: threading.Event) -> None:
         ).close()
     except requests.exceptions.SSLError:
         pass  # it is there; MLflow says what is wrong with its certificate
-    except (OSError, ValueError):
+    except Exception:  # whatever requests raises: nothing answers, or what answers speaks no HTTP
         return
     heard.set()  # of any status: it is there, and a proxy may hide /health
+
+
+class PatientClient:
+    """A client of a tracking server whose calls end in time: MLflow waits for a byte only so long, and for an answer for ever.
+
+    A call that did not end is left to a thread that ends with the process.
+
+    Args:
+        client: MLflow's own.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if not callable(call):
+            return call
+        seconds = FILE_SECONDS if name.startswith(("log_artifact", "log_table", "log_dict")) else CALL_SECONDS
+        return lambda *arguments, **named: _within(seconds, partial(call, *arguments, **named))
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call gives or raises.
+
+    Raises:
+        TimeoutError: it did not end in time.
+    """
+    outcome: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as e:
+            outcome.set_exception(e)
+
+    threading.Thread(target=work, daemon=True, name="call of MLflow").start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError:
+        if outcome.done():  # its own
+            raise
+        raise TimeoutError(f"timed out: no whole answer within {seconds:.0f} s") from None
 
 
 def connect(uri: str, store: Store) -> Any:
@@ -108,6 +160,8 @@ def connect(uri: str, store: Store) -> Any:
     for name in ("mlflow", "mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
     path = store.root / "mlflow.db"
+    if uri.startswith("http"):
+        return PatientClient(MlflowClient(uri))
     if uri != sqlite_address(path):
         return MlflowClient(uri)
     client = database.open_own(store, path)
@@ -200,3 +254,11 @@ def is_away(error: Exception) -> bool:
     """Whether the server could not be reached, so that waiting for it helps."""
     text = f"{type(error).__name__} {error}".lower()
     return any(sign in text for sign in _GONE) and not any(sign in text for sign in ("sslerror", "ssl:", "proxyerror"))
+
+
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE", "BAD_REQUEST")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow works and does not take just this: a name that it has no place for, an experiment that was deleted."""
+    return isinstance(error, PresynError) or getattr(error, "error_code", "") in _REFUSALS

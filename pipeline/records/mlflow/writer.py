@@ -2,284 +2,19 @@
 
 import contextlib
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from pipeline.records.mlflow.content import (
-    DESCRIPTION,
-    NAME,
-    STATUS,
-    common_tags,
-    complete,
-    data_set,
-    description,
-    is_our_description,
-    metric_name,
-    name_by_people,
-    row_metrics,
-    row_params,
-    row_tags,
-    run_name,
-    written_by_people,
-)
+from pipeline.records.mlflow.note_writer import NoteWriter, all_pages
 from pipeline.records.mlflow.notes import Note, read_notes
-from pipeline.records.mlflow.projected import ProjectedRun, content, read_run
-from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect, is_away, remedy
-from pipeline.records.mlflow.views import tags as experiment_tags
+from pipeline.records.mlflow.server import AWAY, PROBE_SECONDS, answers, connect, is_away, is_refusal, remedy
 from pipeline.records.row import Row
 from pipeline.records.store import Store
 from presyn import PresynError
 from presyn.errors import hide_passwords
 from sweeps.files import sqlite_address
-
-KIND = ("mlflow.experimentKind", "custom_model_development")
-"""Without this tag MLflow's pages open an experiment as if it were of traces of language models."""
-BATCH = 900
-"""Metrics that are sent at once; MLflow takes at most 1000 entries."""
-
-
-class NoteWriter:
-    """Writes what belongs to one note: its parent run, and a run for each network. Raises whatever MLflow raises.
-
-    A run belongs to the store that wrote it (tag presyn_store), so stores that share a server leave each other's runs alone.
-
-    Args:
-        client: Of the tracking server.
-        note: Its experiment and parent run are made if they are missing.
-        store: Whose note it is.
-        prefix: Before the experiment's name.
-        artifacts: The folder for artifacts of a new experiment; None leaves them to the server.
-        is_own_database: Whether the database is the store's own.
-    """
-
-    def __init__(
-        self, client: Any, note: Note, store: Store, prefix: str, artifacts: Path | None, is_own_database: bool = False
-    ) -> None:
-        self.client, self.store, self.is_own_database = client, store, is_own_database
-        self.note = complete(note, partial(_rows, note, store))
-        self.parent_id: str | None = None
-        self._children: dict[str, ProjectedRun] = {}
-        self._run_ids: tuple[list[str], frozenset[str]] = ([], frozenset())
-        self.experiment_id = self._find_or_make_experiment(
-            f"{prefix}/{note.experiment}" if prefix else note.experiment, artifacts
-        )
-        if note.name:
-            self.parent_id = self._find_or_make_parent()
-        children = f"tags.`mlflow.parentRunId` = '{self.parent_id}'" if self.parent_id else "tags.run_id != ''"
-        for run in self._search(children):
-            if self.parent_id or "mlflow.parentRunId" not in run.data.tags:
-                self._remember(run)
-
-    def _find_or_make_experiment(self, name: str, artifacts: Path | None) -> str:
-        experiment = self.client.get_experiment_by_name(name)
-        if experiment is None:
-            place = (artifacts / metric_name(name)).as_uri() if artifacts else None
-            new = self.client.create_experiment(name, place)
-            self.client.set_experiment_tag(new, *KIND)
-            self._show_experiment(new, {})
-            return new
-        if experiment.lifecycle_stage == "deleted":
-            raise PresynError(
-                f"its experiment {name} was deleted there; bring it back with: mlflow experiments restore --experiment-id "
-                f"{experiment.experiment_id} (MLFLOW_TRACKING_URI says where), or choose another prefix with --mlflow-prefix"
-            )
-        if KIND[0] not in experiment.tags:
-            self.client.set_experiment_tag(experiment.experiment_id, *KIND)
-        self._show_experiment(experiment.experiment_id, experiment.tags)
-        return experiment.experiment_id
-
-    def _show_experiment(self, id: str, before: Mapping[str, str]) -> None:
-        """Give an experiment its description and its saved views."""
-        name, identity = self.note.experiment, self.note.identity
-        others = [note for note in read_notes(self.store) if note.experiment == name and note.identity != identity]
-        notes = [*(complete(note, partial(_rows, note, self.store)) for note in others), self.note]
-        renewed = experiment_tags(name, notes, before, int(time.time() * 1000))
-        for name, value in renewed.items():
-            self.client.set_experiment_tag(id, name, value)
-
-    def _find_or_make_parent(self) -> str:
-        # Compared here: a name with an apostrophe would end the text of a search.
-        parents = [run for run in self._search("tags.presyn_parent != ''") if self._is_parent(run)]
-        if parents:
-            parent = parents[0].info
-            if parent.status == "FAILED" and not self.note.failed:  # the same command was given again
-                self.client.update_run(parent.run_id, status="RUNNING")
-            if not name_by_people(parents[0]) and parents[0].data.tags.get(NAME) != self.note.name:
-                self.client.update_run(parent.run_id, name=self.note.name)
-                self.client.set_tag(parent.run_id, NAME, self.note.name)
-            return parent.run_id
-        tags = {"presyn_parent": self.note.identity, NAME: self.note.name, **common_tags(self.note, self.store)}
-        tags[DESCRIPTION] = description(self.note, self.store)
-        return self.client.create_run(self.experiment_id, run_name=self.note.name, tags=tags).info.run_id
-
-    def _is_parent(self, run: Any) -> bool:
-        return run.data.tags["presyn_parent"] == self.note.identity
-
-    def _search(self, where: str) -> list[Any]:
-        """Runs of this store; those that were written before stores had names are everybody's."""
-        runs, token = [], None
-        while True:
-            page = self.client.search_runs([self.experiment_id], where, max_results=1000, page_token=token)
-            runs += [run for run in page if run.data.tags.get("presyn_store", self.store.id) == self.store.id]
-            token = page.token
-            if not token:
-                return runs
-
-    def _remember(self, run: Any) -> None:
-        """Remember a run that is there; of two of one row, of which a killed process did not remove the older, the newer."""
-        run_id = run.data.tags.get("run_id", "")
-        new = read_run(run)
-        old = self._children.setdefault(run_id, new)
-        if old is not new:
-            kept = max(old, new, key=lambda r: (not r.complete, r.ended or 0))
-            self._children[run_id] = kept
-            self._delete((new if kept is old else old).id)
-
-    def _delete(self, id: str) -> None:
-        """Delete a run of this store; one that does not say whose it is stays on a server, where it may be somebody's."""
-        if self.is_own_database or "presyn_store" in self.client.get_run(id).data.tags:
-            self.client.delete_run(id)
-
-    def _belongs(self, run_id: str) -> bool:
-        """Whether a run is one of the note's, which may have got more runs since the last call."""
-        if self._run_ids[0] is not self.note.run_ids:
-            self._run_ids = (self.note.run_ids, frozenset(self.note.run_ids))
-        return run_id in self._run_ids[1]
-
-    def write(self, row: Row) -> None:
-        """Write a row as a run, if it is not there in full."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        if not self._belongs(row.run_id):
-            return
-        ends = row.record.ended or [time.time()]
-        child, ended = self._find_or_make_child(row, ends), int(ends[-1] * 1000)
-        if child.complete:
-            self._renew(child, row)
-            return
-        own_tags = row_tags(row, self.note, self.store)
-        tags = [RunTag(k, v) for k, v in own_tags.items()]
-        params = [Param(k, v) for k, v in row_params(row).items()]
-        metrics = [Metric(name, value, int(t * 1000), step) for name, value, t, step in row_metrics(row, self.note.objective)]
-        for i in range(0, max(1, len(metrics)), BATCH):
-            self.client.log_batch(child.id, metrics[i : i + BATCH], params if i == 0 else [], tags)
-        self.client.log_inputs(child.id, [data_set(row)])
-        self.client.set_terminated(child.id, STATUS[row.status], ended)
-        self._children[row.run_id] = ProjectedRun(
-            child.id, STATUS[row.status], ended, *content(row, self.note.objective), own_tags, child.name
-        )
-
-    def _renew(self, child: ProjectedRun, row: Row) -> None:
-        """Say again what has changed of the tags and the name of a run that is complete; who wrote it when stays."""
-        from mlflow.entities import RunTag
-
-        tags = {k: v for k, v in row_tags(row, self.note, self.store).items() if not k.startswith("mlflow.")}
-        changed = {k: v for k, v in tags.items() if child.tags.get(k) != v}
-        if not changed:
-            return
-        if child.name and child.name != tags[NAME]:
-            self.client.update_run(child.id, name=tags[NAME])
-        self.client.log_batch(child.id, tags=[RunTag(k, v) for k, v in changed.items()])
-        name = tags[NAME] if child.name else ""
-        self._children[row.run_id] = replace(child, tags={**child.tags, **changed}, name=name)
-
-    def _find_or_make_child(self, row: Row, ends: list[float]) -> ProjectedRun:
-        """The MLflow run of a row. One that was trained afresh, or that has lost something, is made anew.
-
-        What people wrote there stays: name, description and tags are carried over. A row with less in it, such as one that
-        came from a CSV, or an older one, replaces nothing.
-        """
-        child = self._children.get(row.run_id)
-        before = None
-        if child is not None and child.complete and child.is_outdated(row, self.note.objective):
-            before = self.client.get_run(child.id)
-            child = None
-        if child is None:
-            labels = self.note.labels.get(row.run_id, {})
-            started = ends[0] - (row.record.seconds or [0])[0]
-            name = run_name(row, self.note)
-            tags = {**(written_by_people(before, labels) if before else {}), **row_tags(row, self.note, self.store)}
-            tags |= {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
-            given = name_by_people(before) if before else ""
-            new = self.client.create_run(self.experiment_id, int(started * 1000), tags, given or name)
-            own_name = "" if given else name
-            child = self._children[row.run_id] = ProjectedRun(new.info.run_id, new.info.status, tags=tags, name=own_name)
-            if before is not None:
-                self._delete(before.info.run_id)
-        return child
-
-    def finish(self) -> None:
-        """Complete the parent, when all its runs are there; or end it as failed."""
-        parent, note = self.parent_id, self.note
-        if parent is not None and note.failed:
-            self.client.set_tag(parent, "reason", note.failed[:5000])
-            self.client.set_terminated(parent, "FAILED")
-            return
-        if parent is None or set(note.run_ids) - self._children.keys():
-            return
-        data = self.client.get_run(parent).data
-        winner, tags = self._winner()
-        if is_our_description(data.tags.get(DESCRIPTION, "")):  # unless somebody wrote another
-            tags[DESCRIPTION] = description(note, self.store, winner)
-        for name, text in tags.items():
-            if data.tags.get(name) != text:
-                self.client.set_tag(parent, name, text)
-        for name, value in note.params.items():
-            if name not in data.params:
-                self.client.log_param(parent, name, value)
-        for name, value in note.metrics.items():
-            if value == value and data.metrics.get(metric_name(name)) != value:  # of several at a step the latest counts
-                self.client.log_metric(parent, metric_name(name), value, step=0)
-        self._log_artifacts(parent)
-        self.client.set_terminated(parent, "FINISHED")
-
-    def _winner(self) -> tuple[str, dict[str, str]]:
-        """What a parent says of the run that it chose, and its tags of it; nothing where none was chosen."""
-        child = self._children.get(self.note.winner)
-        if child is None:
-            return "", {}
-        value = dict(child.metrics).get(self.note.objective)
-        name = child.tags.get(NAME, self.note.winner)
-        link = f"[{name}](#/experiments/{self.experiment_id}/runs/{child.id})"
-        text = f"**Winner**: {link}" + ("" if value is None else f", with {self.note.objective} {value:.4g}")
-        return text, {"winner": name, "winner_run_id": self.note.winner}
-
-    def _log_artifacts(self, parent: str) -> None:
-        """Log files and the table; one that MLflow does not take is said, and holds up nothing."""
-        note = self.note
-        try:
-            for file in (Path(name) for name in note.files):
-                if file.exists():
-                    self.client.log_artifact(parent, str(file), artifact_folder(file, Path(note.folder)))
-            if note.table and Path(note.table).exists():
-                self._log_table(parent, pd.read_csv(note.table).astype(object))
-        except Exception as e:  # a server may pass no artifacts on, or not these
-            why = hide_passwords(str(e) or type(e).__name__).splitlines()[0]
-            print(f"presyn: files of {note.name} are not in MLflow ({why}); its numbers are.", file=sys.stderr)
-
-    def _log_table(self, parent: str, table: pd.DataFrame) -> None:
-        if "table.json" not in {a.path for a in self.client.list_artifacts(parent)}:
-            self.client.log_table(parent, table, "table.json")
-            return
-        table = table.where(table.notna(), None)  # log_table would append
-        self.client.log_dict(parent, {"columns": list(table), "data": table.to_numpy().tolist()}, "table.json")
-
-
-def artifact_folder(file: Path, folder: Path) -> str | None:
-    """The folder among the artifacts for a file: as it lies under the stage's own folder; None for the top."""
-    inside = folder != Path() and file.parent != folder and file.parent.is_relative_to(folder)
-    return file.parent.relative_to(folder).as_posix() if inside and ".." not in file.parts else None
-
-
-def _rows(note: Note, store: Store) -> list[Row]:
-    """The rows of a note that are in the store."""
-    return [row for row in map(store.get, note.run_ids) if row is not None]
 
 
 class Writer:
@@ -296,7 +31,7 @@ class Writer:
     def __init__(self, uri: str, store: Store, *notes: Note, prefix: str = "", quiet: bool = False) -> None:
         self.uri, self.store, self.prefix, self.quiet = uri, store, prefix, quiet
         self.client: Any = None
-        self._writers: dict[str, NoteWriter] = {}
+        self._writers: dict[str, NoteWriter | None] = {}
         self._is_own_database = uri == sqlite_address(store.root / "mlflow.db")
         self._artifacts = None if uri.startswith("http") else store.root / "mlartifacts"
         if not answers(uri):
@@ -311,20 +46,32 @@ class Writer:
         """Track a note from now on; or, if it is tracked, the runs that it has by now."""
         if self.client is None:
             return
-        with self._guarded():
-            key = f"{note.experiment} {note.identity}"
-            if key not in self._writers:
+        key = _key(note)
+        if key not in self._writers:
+            with self._guarded(note):
                 self._writers[key] = NoteWriter(
                     self.client, note, self.store, self.prefix, self._artifacts, self._is_own_database
                 )
 
+    @property
+    def refused(self) -> int:
+        """Notes that MLflow does not take."""
+        return sum(writer is None for writer in self._writers.values())
+
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, note: Note | None = None) -> Iterator[None]:
+        """Say what MLflow or its backend raises, and go on without it; what it has against one note holds up no other."""
         try:
             yield
-        except Exception as e:  # whatever MLflow or its backend raises must not stop training
+        except Exception as e:  # whatever is raised must not stop training
             why, fix = remedy(e, self.uri)
-            self._go_silent(why, AWAY[1] if is_away(e) else fix)
+            if note is None or not is_refusal(e):
+                self._go_silent(why, AWAY[1] if is_away(e) else fix)
+                return
+            self._writers[_key(note)] = None
+            print(
+                f"presyn: {note.name or note.experiment} is not written to MLflow ({why.rstrip('.')}). {fix}", file=sys.stderr
+            )
 
     def _go_silent(self, why: str, fix: str) -> None:
         self.client = None
@@ -334,35 +81,75 @@ class Writer:
 
     def write(self, row: Row) -> None:
         """Write a row as one MLflow run under each of its notes, or complete one that is half there; doubles nothing."""
-        if self.client is None:
-            return
-        with self._guarded():
-            for writer in self._writers.values():
-                writer.write(row)
+        self._for_each_note(lambda writer: writer.write(row))
+
+    def _for_each_note(self, act: Callable[[NoteWriter], None]) -> None:
+        for writer in [writer for writer in self._writers.values() if writer is not None]:
+            if self.client is None:
+                return
+            with self._guarded(writer.note):
+                act(writer)
 
     def finish(self, *notes: Note) -> None:
         """Complete the parents of these notes, or of all, whose runs are there: parameters, metrics, artifacts and table."""
-        if self.client is None:
-            return
-        with self._guarded():
-            for writer in self._writers.values():
-                if not notes or writer.note in notes:
-                    writer.finish()
+        self._for_each_note(lambda writer: writer.finish() if not notes or writer.note in notes else None)
+
+
+LOOSE = Note("run", "run", about="Runs of the command presyn run, and runs that were imported.")
+"""The note of runs that belong to no other."""
+
+
+def _key(note: Note) -> str:
+    """What tells a note from others of a writer."""
+    return f"{note.experiment} {note.identity}"
 
 
 def sync(store: Store, uri: str, prefix: str = "") -> bool:
     """Write to MLflow what it lacks of the store: every note with its runs, and runs that belong to none; True if it could."""
-    return write_everything(store, lambda *notes: Writer(uri, store, *notes, prefix=prefix)).client is not None
+    writer = write_everything(store, lambda *notes: Writer(uri, store, *notes, prefix=prefix))
+    return writer.client is not None and not writer.refused
 
 
 def write_everything(store: Store, make_writer: Any) -> Writer:
     """Write all that the store holds by a writer that is made for its notes; returns the writer."""
     notes, ids = read_notes(store), store.ids()
     loose = set(ids) - {run_id for note in notes for run_id in note.run_ids}
-    writer: Writer = make_writer(*notes, Note("run", "run", run_ids=sorted(loose)))
+    of_runs = next((note for note in notes if _key(note) == _key(LOOSE)), LOOSE)
+    others = [note for note in notes if note is not of_runs]
+    writer: Writer = make_writer(*others, replace(of_runs, run_ids=sorted({*of_runs.run_ids, *loose})))
     for run_id in ids:
         row = store.get(run_id)
         if row:
             writer.write(row)
     writer.finish()
     return writer
+
+
+def delete_runs(store: Store, uri: str, run_ids: Iterable[str]) -> int:
+    """Delete the runs that this store has in MLflow of some rows, from whatever experiment; returns how many.
+
+    MLflow keeps what is deleted until `mlflow gc`.
+
+    Raises:
+        PresynError: MLflow cannot be reached or written.
+    """
+    own = store.root / "mlflow.db"
+    is_own = uri == sqlite_address(own)
+    if is_own and not own.exists():
+        return 0
+    where = f"MLflow at {hide_passwords(uri)}"
+    if not answers(uri):
+        raise PresynError(f"{where} {AWAY[0]} within {PROBE_SECONDS:.0f} s")
+    try:
+        client = connect(uri, store)
+        experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
+        deleted = 0
+        for run_id in run_ids:
+            search = partial(client.search_runs, experiments, f"tags.run_id = '{run_id}'")
+            for run in all_pages(search):
+                if run.data.tags.get("presyn_store", store.id if is_own else "") == store.id:
+                    client.delete_run(run.info.run_id)
+                    deleted += 1
+        return deleted
+    except Exception as e:  # whatever MLflow or its backend raises
+        raise PresynError(f"{where} cannot be written ({remedy(e, uri)[0].rstrip('.')})") from None
