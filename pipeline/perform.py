@@ -237,13 +237,20 @@ class _Performance:
         identity = stage.identity
         if stage.title and stage.name not in self.notes:
             identity = note_identity(stage.mlflow_experiment, stage.identity, asked.first, read_notes(store))
-        note = self.notes.setdefault(stage.name, Note(stage.mlflow_experiment, identity, stage.title))
+        note = self.notes.setdefault(stage.name, self._new_note(stage, identity))
         if not stage.title:  # loose runs gather in one note
             ids = sorted({*ids, *(i for other in read_notes(store) if other.identity == identity for i in other.run_ids)})
         note.run_ids = ids
         note.labels |= asked.labels()
         self._say_where(note, stage)
         note.save(store)
+
+    def _new_note(self, stage: Stage, identity: str) -> Note:
+        columns = [column for column in stage.columns if column != "run_id"]
+        return Note(
+            stage.mlflow_experiment, identity, stage.mlflow_name, about=stage.about, columns=columns,
+            searched=list(stage.searched), objective=stage.objective, minimize=stage.minimize,
+        )  # fmt: skip
 
     def _say_where(self, note: Note, stage: Stage) -> None:
         note.command, note.folder = self.workspace.command, str(stage.folder(self.workspace.results).absolute())
@@ -260,10 +267,10 @@ class _Performance:
         if stage.name not in self.notes:  # it has no runs, so its table says what it is
             text = made.files[made.table].to_csv() if made.table else stage.name
             identity = f"{stage.identity}/{digest_words([text])}"
-            self.notes[stage.name] = Note(stage.mlflow_experiment, identity, stage.title)
+            self.notes[stage.name] = self._new_note(stage, identity)
         note = self.notes[stage.name]
         if stage.title:
-            note.params, note.metrics = dict(made.params), dict(made.metrics)
+            note.params, note.metrics, note.winner = dict(made.params), dict(made.metrics), made.winner
             self._say_where(note, stage)
             note.files = [str(file.absolute()) for file in files]
             note.table = str((stage.folder(workspace.results) / made.table).absolute()) if made.table else None

@@ -59,6 +59,7 @@ class Made:
         files: Name in the stage's folder -> its content.
         table: The one of the files that becomes a table in MLflow.
         params, metrics: Of the stage's parent run in MLflow.
+        winner: The id of the run that it chose, if it chose one.
         message: A line for the terminal as soon as it is made.
         shown: What the terminal shows at the end: a frame, or something that rich prints.
         study: An Optuna study, for the store's optuna.db.
@@ -70,6 +71,7 @@ class Made:
     table: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    winner: str = ""
     message: str = ""
     shown: Any = None
     study: Any = None
@@ -119,6 +121,10 @@ class Stage(ABC):
         shows_lost: Whether `make` can be given rows of which every run was lost; else a table of the lost ones is made instead.
         figures: Name -> what the page says of the figures that it makes.
         page_table: What the page says of its table.csv; None where it shows none.
+        about: What it is, in a sentence, for its experiment's page in MLflow.
+        objective: The metric in MLflow by which its runs are compared.
+        minimize: Whether less of it is better.
+        searched: Parameters that it draws and compares.
     """
 
     name: str
@@ -131,6 +137,10 @@ class Stage(ABC):
     shows_lost: bool = False
     figures: ClassVar[Mapping[str, Figure]] = {}
     page_table: ClassVar[PageTable | None] = None
+    about: str = ""
+    objective: str = "accuracy"
+    minimize: bool = False
+    searched: tuple[str, ...] = ()
 
     @abstractmethod
     def ask(self, known: Known) -> list[Wish]:
@@ -166,6 +176,11 @@ class Stage(ABC):
     def mlflow_experiment(self) -> str:
         """The MLflow experiment that its runs go to."""
         return self.name
+
+    @property
+    def mlflow_name(self) -> str:
+        """The name of its parent run in MLflow; empty for runs that have no parent."""
+        return self.title
 
     @property
     def identity(self) -> str:

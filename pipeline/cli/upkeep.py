@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -14,7 +14,14 @@ from pipeline.cli.experiments import NO_MLFLOW, NO_STORE, MLflowOptions, StoreOp
 from pipeline.cli.options import REAL_RESULTS, open_workspace
 from presyn.errors import PresynError
 
+if TYPE_CHECKING:
+    from pipeline.records.store import Store
+
 Host = Annotated[str, Parameter(help="address to listen on; 127.0.0.1 is this machine alone")]
+Names = Annotated[
+    tuple[str, ...],
+    Parameter(consume_multiple=True, help="further names that the server is called by, such as that of a proxy before it"),
+]
 
 
 def import_(*files: Path, store: StoreOptions = NO_STORE) -> int:
@@ -69,6 +76,7 @@ def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_ML
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
     with workspace.store.locked(given_name()):
+        _say_what_experiments_are(workspace.store)
         if not sync(workspace.store, workspace.uri, workspace.prefix):
             return 1
     print(f"MLflow at {hide_passwords(workspace.uri)} holds the {len(workspace.store.ids())} runs of {workspace.store.root}.")
@@ -76,8 +84,30 @@ def sync_mlflow(*, store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_ML
     return 0
 
 
+def _say_what_experiments_are(store: "Store") -> None:
+    """Give notes of earlier versions what they did not keep: what their experiments are."""
+    from pipeline.experiments.catalogue import EXPERIMENTS, Choice, shown_stages
+    from pipeline.experiments.run import Runs
+    from pipeline.records.mlflow.notes import read_notes
+
+    bare = [note for note in read_notes(store) if not note.objective and not note.about]
+    if not bare:
+        return
+    stages = [*EXPERIMENTS["searches"].stages(Choice(REAL_RESULTS)), *shown_stages()]
+    about = {stage.mlflow_experiment: stage.about for stage in reversed(stages)} | {Runs.name: Runs.about}
+    for note in bare:
+        if about.get(note.experiment):
+            note.about = about[note.experiment]
+            note.save(store)
+
+
 def mlflow_ui(
-    *, port: int = 5000, host: Host = "127.0.0.1", store: StoreOptions = NO_STORE, mlflow: MLflowOptions = NO_MLFLOW
+    *,
+    port: int = 5000,
+    host: Host = "127.0.0.1",
+    allowed_hosts: Names = (),
+    store: StoreOptions = NO_STORE,
+    mlflow: MLflowOptions = NO_MLFLOW,
 ) -> int:
     """Open MLflow on the store.
 
@@ -86,12 +116,13 @@ def mlflow_ui(
     port
         port to listen on
     """
-    from pipeline.cli.pages import latest_table, serve
+    from pipeline.cli.pages import latest_table, security_options, serve
     from pipeline.records.mlflow.server import connect, remedy
     from presyn.errors import hide_passwords
 
     workspace = open_workspace(REAL_RESULTS, given_command.get(), store, mlflow)
-    path = f"/#/experiments{latest_table(workspace)}?workflowType=machine_learning"
+    latest = latest_table(workspace)
+    path = f"/#/experiments{latest}{'&' if '?' in latest else '?'}workflowType=machine_learning"
     if workspace.uri.startswith("http"):
         print(f"{hide_passwords(workspace.uri).rstrip('/')}{path}")
         return 0
@@ -100,8 +131,9 @@ def mlflow_ui(
     except Exception as e:  # whatever MLflow or its backend raises
         why, fix = remedy(e, workspace.uri)
         raise PresynError(f"MLflow at {hide_passwords(workspace.uri)} cannot be opened ({why}). {fix}") from None
-    words = ["mlflow", "ui", "--backend-store-uri", workspace.uri, "--host", host, "--port", str(port)]
-    return serve(words, host, port, path)
+    words = ["mlflow", "ui", "--backend-store-uri", workspace.uri, *security_options(host, port, allowed_hosts)]
+    words += ["--host", host, "--port", str(port)]
+    return serve(words, host, port, path, workspace.store.root / f"mlflow-ui-{port}.log")
 
 
 def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: StoreOptions = NO_STORE) -> int:
@@ -116,13 +148,14 @@ def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: Store
     from pipeline.workspace import open_store
     from sweeps.files import sqlite_address
 
-    path = open_store(store.store, store.checkpoints).root / "optuna.db"
+    root = open_store(store.store, store.checkpoints).root
+    path = root / "optuna.db"
     if not path.exists():
         raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise PresynError("optuna-dashboard is not installed here: pip install optuna-dashboard")
     words = ["optuna_dashboard._cli", sqlite_address(path), "--host", host, "--port", str(port)]
-    return serve(words, host, port, "/dashboard")
+    return serve(words, host, port, "/dashboard", root / f"optuna-dashboard-{port}.log")
 
 
 def bench(*, device: str = "cpu", quick: bool = False, runs: int = 100, results: Path = REAL_RESULTS) -> int:

@@ -31,6 +31,7 @@ class Runs(Stage):
     rows: Path | None = None
     name = "run"
     title = ""
+    about = "Runs of the command presyn run."
     shows_lost = True
 
     def __post_init__(self) -> None:

@@ -235,7 +235,7 @@ def test_the_address_of_the_pages_is_printed(home, capsys, monkeypatch):
         port = str(s.getsockname()[1])
 
     class Server:
-        def __init__(self, words):
+        def __init__(self, words, **_):
             called.append(words)
 
         def wait(self):

@@ -100,7 +100,7 @@ def test_a_run_that_was_cut_off_half_way_is_completed(store, client):
     runs = everything(client)
     assert len(runs) == 2
     run, history = runs["search", IDS[0]]
-    assert run.info.status == "FINISHED" and history["loss"] == [(1, 1.0), (2, 0.5)]
+    assert run.info.status == "FINISHED" and history["loss_task_02"] == [(2, 0.5)]
 
 
 def test_dropped_and_diverged_runs_show_as_such(store, client):

@@ -66,6 +66,21 @@ def test_options_that_recipes_use_exist():
     assert options and all(o in server for o in options)
 
 
+def test_the_server_of_a_group_answers_to_the_name_that_is_set():
+    """By the rules of MLflow's server: by other names than those it was told it refuses (403) requests, and pages that ask."""
+    from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
+
+    words = yaml.safe_load((RECIPES / "mlflow" / "compose.yaml").read_text())["services"]["mlflow"]["command"].split()
+    words = [re.sub(r"\$\{MLFLOW_NAME[^}]*\}", "mlflow.lab.org", word) for word in " ".join(words).split(" --")]
+    options = dict(word.split(" ", 1) for word in words if " " in word)
+    hosts, origins = (options[name].split(",") for name in ("allowed-hosts", "cors-allowed-origins"))
+    assert all(is_allowed_host_header(hosts, name) for name in ("mlflow.lab.org:5000", "mlflow.lab.org", "localhost:5000"))
+    assert not is_allowed_host_header(hosts, "elsewhere.org:5000")
+    assert not should_block_cors_request("http://mlflow.lab.org:5000", "POST", origins)
+    assert should_block_cors_request("http://elsewhere.org", "POST", origins)
+    assert "MLFLOW_NAME=" in (RECIPES / "mlflow" / ".env.example").read_text()
+
+
 def test_the_image_plans_what_a_clone_plans(tmp_path):
     """The Dockerfile's copies into an empty folder, from which the command runs."""
     root = RECIPES.parents[1]

@@ -75,6 +75,7 @@ class Ablations(Stage):
     heading: str = "Ablations"
     space: Space | None = None
     shows_lost = True
+    about = "The rule beside variants of it, each with a part switched off or done otherwise."
     columns = ("ablation", "benchmark", "seed")
     extends = "benchmark"
 

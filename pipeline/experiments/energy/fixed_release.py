@@ -41,6 +41,7 @@ class FixedRelease(SingleTask):
     rates: tuple[float, ...] = RATES
     name = "fixed-release"
     title = "fixed release probabilities"
+    about = "Release with a fixed probability; a learning rate is chosen for each on held-out images."
     columns = ("part", "release", "eta0", "seed")
     swept = (*SWEPT, "p_min", "p_up", "p_down", "eta0", "validation")
     models = ("fixed",)

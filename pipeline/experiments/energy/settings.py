@@ -31,6 +31,7 @@ class EnergySettings(SingleTask):
 
     name = "energy-settings"
     title = "p_up and p_down ± 25 %"
+    about = "The plastic model with p_up, p_down or both a quarter smaller or larger."
     columns = ("setting", "l2", "seed")
     swept = (*SWEPT, "p_up", "p_down")
 

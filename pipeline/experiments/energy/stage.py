@@ -46,6 +46,7 @@ class SingleTask(Stage):
     settings: Mapping[str, Any] = field(default_factory=dict)
     swept: ClassVar[tuple[str, ...]] = SWEPT
     models: ClassVar[tuple[str, ...]] = ("plastic",)
+    objective = "information_per_energy"
 
     def __post_init__(self) -> None:
         refuse_search_seeds(self.seeds)
@@ -91,6 +92,7 @@ class Energy(SingleTask):
     strengths: tuple[float, ...] = L2
     name = "energy"
     title = "energy"
+    about = "Information, energy and accuracy of three models, against the strength of the ℓ2 penalty."
     columns = ("model", "l2", "seed")
     models = tuple(MODELS)
     figures = {

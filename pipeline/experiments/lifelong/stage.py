@@ -28,6 +28,7 @@ class Lifelong(Stage):
     seeds: tuple[int, ...] = SEEDS
     name = "lifelong"
     title = "lifelong learning"
+    about = "How release probabilities change over ten permuted tasks."
     columns = ("method", "benchmark", "seed")
     reads_results = True
     figures = {

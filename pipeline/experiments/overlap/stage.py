@@ -34,6 +34,7 @@ class Overlap(Stage):
     benchmarks: tuple[Benchmark, ...] = tuple(BENCHMARKS[name] for name in COMPARED_ON)
     name = "overlap"
     title = "overlap of tasks"
+    about = "Which synapses tasks freeze when each is learned from the same start."
     columns = ("variant", "benchmark", "seed")
     figures = {"overlap": Figure("Ours", "Synapses that two tasks freeze, each by itself, over what chance would give (M1)")}
     page_table = PageTable("Overlap of tasks", CAPTION)

@@ -38,6 +38,7 @@ class Perceptrons(Stage):
     settings: Mapping[str, Any] = field(default_factory=dict)
     name = "perceptron"
     title = "perceptrons"
+    about = "Two perceptrons that learn random patterns in five tasks, with and without consolidation."
     columns = ("model", "patterns", "seed")
     figures = {
         "fig5b": Figure("Fig. 5b", "Perceptrons: accuracy on the first task as further tasks are learned"),

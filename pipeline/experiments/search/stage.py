@@ -41,6 +41,7 @@ class Search(Stage):
     draw: Draw = field(repr=False)
     parent: str = ""
     shows_lost = True
+    about = "Searches: configurations drawn from a space and compared on images that are held out of training."
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -53,6 +54,22 @@ class Search(Stage):
     @property
     def title(self) -> str:  # type: ignore[override]
         return f"Search {self.space.name}"
+
+    @property
+    def mlflow_name(self) -> str:
+        return f"{self.space.name.removeprefix(f'{self.space.method}-')}, search of {self.space.method}"
+
+    @property
+    def objective(self) -> str:  # type: ignore[override]
+        return "validation_accuracy" if self.space.objective == "mean_accuracy" else self.space.objective
+
+    @property
+    def minimize(self) -> bool:  # type: ignore[override]
+        return self.space.direction == "minimize"
+
+    @property
+    def searched(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self.space.search)
 
     @property
     def identity(self) -> str:
@@ -183,7 +200,8 @@ class Search(Stage):
         files |= self._more_files(course, study, front)
         params = {f"best_{k}": v for k, v in winner.params.items()}
         message = self._message(outcomes, winner, expected, front)
-        return Made(winner, files, params=params, metrics=metrics, message=message, study=study)
+        chosen = next(row.run_id for labels, row in reversed(known.rows) if labels["trial"] == winner.trial)
+        return Made(winner, files, params=params, metrics=metrics, winner=chosen, message=message, study=study)
 
     def _more_files(self, course: Course, study: optuna.Study, front: set[int] | None) -> dict[str, Any]:
         """Tables of trials and their pictures, as far as there are enough that finished."""

@@ -27,6 +27,7 @@ class Sparsity(SingleTask):
     strengths: tuple[float, ...] = L2
     name = "sparsity"
     title = "sparsity"
+    about = "Which synapses of the plastic model are important, and how they are spread over neurons."
     columns = ("model", "l2", "seed")
     figures = {
         "fig2a": Figure("Fig. 2a", "Release probabilities after learning: most low, few near one"),

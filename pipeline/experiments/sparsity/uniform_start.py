@@ -22,6 +22,7 @@ class UniformStart(SingleTask):
 
     name = "uniform-start"
     title = "p from a uniform start"
+    about = "The plastic model whose release probabilities are spread uniformly at the start."
     columns = ("l2", "seed")
     swept = (*SWEPT, "p_init")
     figures = {"appendix1d": Figure("Appendix 1d", "Release probabilities from a uniform start")}

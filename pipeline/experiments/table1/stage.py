@@ -46,6 +46,7 @@ class Table1(Stage):
     benchmarks: tuple[Benchmark, ...]
     tuned: Mapping[str, Winner] = field(default_factory=dict)
     name = "table1"
+    about = "Table 1: each method on each benchmark, with the published settings and with those that a search found."
     shows_lost = True
     columns = ("method", "benchmark", "parameters", "seed")
 

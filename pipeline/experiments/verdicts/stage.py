@@ -57,6 +57,7 @@ class Verdicts(Stage):
     """
 
     stages: tuple[type[Stage], ...]
+    about = "Verdicts on the claims of the paper, made of rows."
     name = "verify"
     title = "verdicts"
     reads_results = True

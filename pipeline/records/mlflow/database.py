@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import filelock
 
 from pipeline.records.files import file_lock
-from pipeline.records.mlflow.content import written_by_people
+from pipeline.records.mlflow.content import name_by_people, written_by_people
 from pipeline.records.store import Store
 from presyn import PresynError
 from sweeps.files import set_aside, sqlite_address
@@ -164,7 +164,8 @@ def _carry_over(old: Any, new: Any, artifacts: Path) -> None:
                 continue
             for name, value in written_by_people(predecessor, dict(run.data.tags)).items():
                 new.set_tag(run.info.run_id, name, value)
-            new.update_run(run.info.run_id, name=predecessor.info.run_name)
+            if name := name_by_people(predecessor):
+                new.update_run(run.info.run_id, name=name)
             place = unquote(urlsplit(predecessor.info.artifact_uri).path).partition("/mlartifacts/")[2]
             if place and (artifacts / place).is_dir():
                 target = Path(unquote(urlsplit(run.info.artifact_uri).path))

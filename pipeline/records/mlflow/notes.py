@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from pipeline.records.store import Store
@@ -27,6 +28,12 @@ class Note:
         folder: Where its rows and tables are.
         failed: Why nothing came of it; empty as long as it has not failed.
         steps: How far a stage that asks again has come: a message, and metrics, for each step.
+        about: What it is, for the page of its experiment.
+        columns: What tells its runs apart, in order: labels, or method, benchmark and seed.
+        searched: Parameters that a search draws.
+        objective: The metric by which runs are compared; empty in notes of earlier versions (see `content.complete`).
+        minimize: Whether less of it is better.
+        winner: The id of the run that a search chose; empty as long as there is none.
     """
 
     experiment: str
@@ -42,14 +49,24 @@ class Note:
     folder: str = ""
     failed: str = ""
     steps: list[dict[str, Any]] = field(default_factory=list)
+    about: str = ""
+    columns: list[str] = field(default_factory=list)
+    searched: list[str] = field(default_factory=list)
+    objective: str = ""
+    minimize: bool = False
+    winner: str = ""
 
     def __post_init__(self) -> None:
         """Raises TypeError for values of other types than these, as a damaged file may hold."""
-        kinds = {"run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict, "steps": list}
+        kinds: dict[str, type] = {
+            "run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict, "columns": list, "searched": list,
+            "minimize": bool, "steps": list,
+        }  # fmt: skip
         for name in (f.name for f in fields(self) if f.name != "table"):
             if not isinstance(getattr(self, name), kinds.get(name, str)):
                 raise TypeError(f"{name} is not what it should be")
-        texts = [*self.run_ids, *self.files, *self.labels, *([] if self.table is None else [self.table])]
+        texts = [*self.run_ids, *self.files, *self.labels, *self.columns, *self.searched]
+        texts += [] if self.table is None else [self.table]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(v, dict) for v in self.labels.values()):
             raise TypeError("it holds other things than text")
         if not all(isinstance(step, dict) and isinstance(step.get("message"), str) for step in self.steps):
@@ -58,10 +75,18 @@ class Note:
         if not all(isinstance(v, int | float) for v in (*self.metrics.values(), *measured)):
             raise TypeError("it has metrics that are no numbers")
 
+    @property
+    def part(self) -> str:
+        """The part of its experiment that it is, whatever runs it asked for, such as search/presynaptic-permuted-mnist."""
+        return self.identity.rpartition("/")[0] or self.identity
+
+    def path(self, store: Store) -> Path:
+        """Its file in a store."""
+        return store.stages / f"{self.experiment}-{digest_words([self.identity])}.json"
+
     def save(self, store: Store) -> None:
         """Keep it in the store."""
-        path = store.stages / f"{self.experiment}-{digest_words([self.identity])}.json"
-        store.write(path, json.dumps(asdict(self), indent=1))
+        store.write(self.path(store), json.dumps(asdict(self), indent=1))
 
 
 def digest_words(words: Iterable[str]) -> str:

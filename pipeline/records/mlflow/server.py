@@ -179,12 +179,16 @@ def remedy(error: Exception, uri: str) -> tuple[str, str]:
     sync = "; then write what is missing with: presyn sync-mlflow"
     for signs, why, fix in _REMEDIES:
         if any(sign.lower() in f"{type(error).__name__} {text}".lower() for sign in signs):
-            return why or text.splitlines()[0], fix.format(uri=hide_passwords(uri)) + sync
+            shown = hide_passwords(uri)
+            parts = urlsplit(shown)
+            names = {"uri": shown, "host": parts.hostname or shown, "origin": f"{parts.scheme}://{parts.netloc}"}
+            return why or text.splitlines()[0], fix.format(**names) + sync
     return text.splitlines()[0], "When that is mended, write what is missing with: presyn sync-mlflow"
 
 
 AWAY = ("did not answer", "What is missing is written when the server is back, by this command or by: presyn sync-mlflow")
 _BEHIND = "Check the address, and that no proxy stands before it (NO_PROXY names hosts that are reached without one)"
+_ASK = "Ask for permission, or name another server with --mlflow"
 _REMEDIES: list[tuple[tuple[str, ...], str, str]] = [
     (
         ("error code 401", "not authenticated", "401 unauthorized"),
@@ -193,13 +197,20 @@ _REMEDIES: list[tuple[tuple[str, ...], str, str]] = [
     ),
     (
         ("invalid host header", "dns rebinding"),
-        "it does not answer to this name of its host",
-        "Start the server with --allowed-hosts and this name, or use its address in numbers",
+        "it does not answer to this name of its host, which --allowed-hosts of the server does not have",
+        "Start the server with --allowed-hosts {host},{host}:* and --cors-allowed-origins {origin} (presyn mlflow-ui: "
+        "--allowed-hosts {host}), or use its address in numbers",
     ),
     (
-        ("error code 403", "permission_denied"),
-        "this user may not write there",
-        "Ask for permission, or name another server with --mlflow",
+        ("cross-origin request blocked",),
+        "it takes nothing from pages of this name, which --cors-allowed-origins of the server does not have",
+        "Start the server with --cors-allowed-origins {origin}",
+    ),
+    (("permission_denied", "permission denied"), "this user may not write there", _ASK),
+    (
+        ("error code 403",),
+        "it refuses this (403): this user may not write there, or a proxy or a list of allowed hosts does not let it through",
+        f"{_ASK}; see also --allowed-hosts of MLflow's server",
     ),
     (("error code 407", "proxyerror"), "a proxy stands in the way", _BEHIND),
     (
