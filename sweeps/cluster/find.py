@@ -102,10 +102,22 @@ def _raylets(processes: Path = Path("/proc")) -> Iterator[_Raylet]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
             if not words[0].endswith(b"raylet"):
                 continue
+            if not _shares_network(folder):
+                continue
             address = _gcs_address(words)
             parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
             if address:
                 yield _Raylet(address, folder.stat().st_uid, _is_ray_start(processes / parent))
+
+
+def _shares_network(process: Path) -> bool:
+    """Whether a process has the network of this one; a container on this machine has another, in which its Ray is."""
+    try:
+        return (process / "ns" / "net").readlink() == Path("/proc/self/ns/net").readlink()
+    except PermissionError:  # another user's
+        return True
+    except OSError:
+        return not process.is_relative_to("/proc")
 
 
 def _gcs_address(words: list[bytes]) -> str:
