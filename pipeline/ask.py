@@ -219,8 +219,8 @@ def _say_arithmetics(stage: Stage, rows: Sequence[Row], wanted: str | None) -> N
         return
     parts = " and ".join(f"{count} in {name}" for name, count in counts.items())
     print(
-        f"presyn: of the runs of {stage.title or stage.name}, {parts} arithmetic were there or trained. Runs in either agree "
-        "statistically, not to the last digit; --fresh trains all of them in one.",
+        f"presyn: the runs of {stage.title or stage.name} are {parts} arithmetic. Those in either agree statistically, not to "
+        "the last digit; --fresh trains all of them in one.",
         file=sys.stderr,
     )
 
