@@ -27,6 +27,7 @@ class Note:
         folder: Where its rows and tables are.
         failed: Why nothing came of it; empty as long as it has not failed.
         steps: How far a stage that asks again has come: a message, and metrics, for each step.
+        segments: Run id -> segments of its training, of runs that were to be trained; `presyn status` counts by them.
     """
 
     experiment: str
@@ -42,10 +43,19 @@ class Note:
     folder: str = ""
     failed: str = ""
     steps: list[dict[str, Any]] = field(default_factory=list)
+    segments: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises TypeError for values of other types than these, as a damaged file may hold."""
-        kinds = {"run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict, "steps": list}
+        kinds = {
+            "run_ids": list,
+            "params": dict,
+            "metrics": dict,
+            "files": list,
+            "labels": dict,
+            "steps": list,
+            "segments": dict,
+        }
         for name in (f.name for f in fields(self) if f.name != "table"):
             if not isinstance(getattr(self, name), kinds.get(name, str)):
                 raise TypeError(f"{name} is not what it should be")
