@@ -244,6 +244,7 @@ class _Performance:
             ids = sorted({*ids, *(i for other in read_notes(store) if other.identity == identity for i in other.run_ids)})
         note.run_ids = ids
         note.labels |= asked.labels()
+        note.segments |= {i: self.plan.schedule(self.plan.runs[i]).segments for i in asked.ids if i not in self.plan.rows}
         self._say_where(note, stage)
         note.save(store)
 
