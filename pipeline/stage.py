@@ -11,9 +11,9 @@ import pandas as pd
 from rich.table import Table
 
 from pipeline.records.files import Content
+from pipeline.records.latex import as_frame, as_latex
 from pipeline.records.results import Results
 from pipeline.records.row import Row
-from pipeline.report.tables import as_frame, as_latex
 from presyn import PresynError, Run
 
 Labels = dict[str, Any]

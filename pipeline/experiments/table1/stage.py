@@ -23,9 +23,10 @@ from pipeline.paper import (
     space_name,
 )
 from pipeline.paper.published import COME_ALONG
+from pipeline.records.latex import as_latex
 from pipeline.records.results import Results
 from pipeline.report.drawing import table_picture
-from pipeline.report.tables import as_latex, grid
+from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 from presyn import METHODS, Benchmark, PresynError, make_run
