@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
-from pipeline.plan import Plan, console, describe
+from pipeline.plan import Plan, console, describe, describe_to_come
 from pipeline.records.files import lock_folder
 from pipeline.records.mlflow.background import BackgroundWriter
 from pipeline.records.mlflow.notes import Note, digest_words, note_identity, read_notes
 from pipeline.records.results import Results
-from pipeline.stage import Made, Stage
+from pipeline.stage import Known, Made, Stage
 from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
@@ -89,6 +89,10 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     if not here:
         reach(needed)
     describe(needed, title + uncertain)
+    for line in dict.fromkeys(line for asked in asking for line in asked.stage.leaves_out()):
+        console.print(f"  without {line}", highlight=False, soft_wrap=True)
+    if to_come := [(wish.run, wish.goes_on_from) for a in asking for wish in a.to_come]:
+        describe_to_come(plan, to_come)
     return title
 
 
@@ -113,6 +117,7 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, wo
     """Make stages from the rows in the store; a needed stage without all its rows has the value that it made before."""
     values: dict[str, Any] = {}
     made: dict[str, Made] = {}
+    lacking: list[str] = []
     for stage in order:
         asked = collect(stage, {need.name: values[need.name] for need in stage.needs}, plan)
         if stage not in wanted:
@@ -121,13 +126,17 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, wo
             continue
         finished = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.first, asked.complete)
         if asked.wishes and not finished.wishes:
-            raise PresynError(
-                f"None of the runs of {stage.title} is in the store {workspace.store.root} yet: train them without --so-far, "
-                "or name another store with --store."
-            )
+            lacking.append(stage.title)
+            values[stage.name] = stage.recall(workspace.results)
+            continue
         refuse(finished, workspace.results)
         made[stage.name], _ = make(finished, values, plan, workspace.results)
         values[stage.name] = made[stage.name].value
+    if lacking and not made:
+        raise PresynError(
+            f"None of the runs of {lacking[0]} is in the store {workspace.store.root} yet: train them without --so-far, "
+            "or name another store with --store."
+        )
     return made
 
 
@@ -173,6 +182,7 @@ class _Performance:
             title = _describe([a for a in together if a.stage.name not in self.notes], self.plan, self.here)
             for asked in together:
                 self._note(asked)
+                self._say_steps(asked)
             complete = [a for a in together if a.complete]  # these do not wait for others that ask again
             needed = self.plan.restricted(run_id for a in complete or together for run_id in a.ids)
             asking = ", ".join(a.stage.title for a in together if a.stage.title)
@@ -184,6 +194,18 @@ class _Performance:
             for asked in complete:
                 with self._failing([asked]):
                     self._finish(asked)
+
+    def _say_steps(self, asked: Asked) -> None:
+        """Say how a stage that asks again has come on, and note it for MLflow."""
+        known = Known(asked.rows(self.plan), self._needed_values(asked.stage))
+        steps = asked.stage.steps(known, self.plan.steps)
+        if asked.stage.name not in self.notes:
+            return
+        note = self.notes[asked.stage.name]
+        for step in steps[len(note.steps) :]:
+            console.print(step.message, highlight=False)
+        note.steps = [{"message": step.message, **step.metrics} for step in steps]
+        note.save(self.workspace.store)
 
     @contextmanager
     def _failing(self, asked: Sequence[Asked]) -> Iterator[None]:
@@ -237,6 +259,7 @@ class _Performance:
         """Make, write and log what a stage comes to."""
         stage, workspace = asked.stage, self.workspace
         refuse(asked, workspace.results)  # once more: another command may have written there meanwhile
+        self._say_steps(asked)
         made, files = make(asked, self._needed_values(stage), self.plan, workspace.results)
         self.made[stage.name] = made
         if made.study is not None:
@@ -255,6 +278,10 @@ class _Performance:
             self._writer().finish(note)
         if made.message:
             console.print(made.message, highlight=False)
+        if asked.paused:
+            checkpoints = workspace.store.session_checkpoints()
+            checkpoints.remove(*asked.paused)
+            checkpoints.close()
 
 
 def _keep_study(study: Any, workspace: Workspace) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +20,19 @@ Labels = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """A run that a stage wants, and its labels there."""
+    """A run that a stage wants.
+
+    Attributes:
+        run: The run.
+        labels: What the stage calls it.
+        pauses: Whether the stage may want a longer run that goes on from the end of this one.
+        goes_on_from: The run on fewer tasks, of an earlier wish, from whose end it goes on where that left its state.
+    """
 
     run: Run
     labels: Labels = field(default_factory=dict)
+    pauses: bool = False
+    goes_on_from: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,19 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Step:
+    """How far a stage that asks again has come.
+
+    Attributes:
+        message: A line for the terminal.
+        metrics: Of the stage's parent run in MLflow, one step further.
+    """
+
+    message: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Figure:
     """A figure as the page shows it: its place in the paper (or "Ours"), and what it shows."""
 
@@ -95,6 +117,7 @@ class Stage(ABC):
         needs: Stages whose values it must know.
         extends: A column by which lines of the CSV that the stage did not ask about stay as they are; None replaces all.
         reads_results: Whether it is made of the rows of other stages under the results folder; it comes after all of them.
+        made_of_others: Whether the page can show it of these rows alone, as long as it has none of its own.
         shows_lost: Whether `make` can be given rows of which every run was lost; else a table of the lost ones is made instead.
         figures: Name -> what the page says of the figures that it makes.
         page_table: What the page says of its table.csv; None where it shows none.
@@ -110,6 +133,7 @@ class Stage(ABC):
     needs: tuple["Stage", ...] = ()
     extends: str | None = None
     reads_results: bool = False
+    made_of_others: bool = False
     shows_lost: bool = False
     figures: ClassVar[Mapping[str, Figure]] = {}
     page_table: ClassVar[PageTable | None] = None
@@ -139,6 +163,10 @@ class Stage(ABC):
         """Label -> its possible values for a run of this configuration, of labels that follow from it; see `refuse_labels`."""
         return {}
 
+    def leaves_out(self) -> list[str]:
+        """Lines for the plan: which rows of its table it does not ask for, and why."""
+        return []
+
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Any]:
         """What it says of the paper's claims, from the rows under a folder; see `pipeline.report.verdicts.Verdict`."""
@@ -162,6 +190,23 @@ class Stage(ABC):
     def stand_in(self, known: Known) -> Any:
         """A value like the one it will make, before its runs are trained: a plan for those who need it costs as much."""
         return None
+
+    def to_come(self, known: Known) -> list[Wish]:
+        """Stand-ins for the runs that it will ask for when it has the rows of those it has asked for; each takes as long."""
+        return []
+
+    def may_come(self) -> Iterator[tuple]:
+        """The values of its columns for all runs that it may still ask for: their lines in its CSV are not dropped."""
+        yield from ()
+
+    def steps(self, known: Known, count: Callable[[Run], int]) -> list[Step]:
+        """How it has come on so far, for a stage that asks again.
+
+        Args:
+            known: What it is told.
+            count: Gives the network steps of a run.
+        """
+        return []
 
     def recall(self, results: Path) -> Any:
         """The value it made before, as its files have it; None if they are not there."""

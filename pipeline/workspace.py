@@ -15,6 +15,7 @@ from presyn import PresynError
 from presyn.datasets import expand_home
 from presyn.errors import hide_passwords
 from sweeps.cluster import Cluster
+from sweeps.cluster.find import refuse_cores
 from sweeps.files import sqlite_address
 from sweeps.remote import open_folder
 
@@ -65,6 +66,7 @@ class Workspace:
             device=cluster.device or os.environ.get("PRESYN_DEVICE") or None,
             ray_address=cluster.ray_address or os.environ.get("RAY_ADDRESS") or None,
         )
+        refuse_cores(cluster)
         uri = mlflow_place.mlflow or os.environ.get("MLFLOW_TRACKING_URI")
         checked = address(uri) if uri else ""
         store = open_store(store_place.store, store_place.checkpoints)

@@ -55,10 +55,10 @@ def train(
         ['finished', 'finished', 'finished']
     """
     refuse_no_runs(runs)
-    cohort = make_cohort(runs, runs[0].benchmark.load() if data is None else data, device, arithmetic=arithmetic)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        cohort = make_cohort(runs, runs[0].benchmark.load() if data is None else data, device, arithmetic=arithmetic)
         while not cohort.done:
             cohort.train_segment(tick)
     finally:

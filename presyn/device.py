@@ -111,7 +111,7 @@ def choose_device(name: str | torch.device | None) -> torch.device:
     if isinstance(name, torch.device):
         name = str(name)
     if name is None or name == "":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if not isinstance(name, str):
         raise PresynError(f"device must be a word such as cpu or cuda, not {name!r}.")
     try:
@@ -119,6 +119,8 @@ def choose_device(name: str | torch.device | None) -> torch.device:
         if device.type == "cuda" and torch.cuda.is_available():  # without a context, which would stay on a worker's GPU
             if (device.index or 0) >= torch.cuda.device_count():
                 raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs")
+            if torch.cuda._is_in_bad_fork():
+                raise RuntimeError("this process was forked from one that uses it: start it with spawn instead of fork")
             return device
         if device.type == "meta":
             raise RuntimeError("it holds no numbers")

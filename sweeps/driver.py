@@ -11,19 +11,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from presyn import PresynError
-from sweeps.cluster.join import watched
 from sweeps.cluster.nodes import Setup, describe_fault
+from sweeps.cluster.ray_process import RayLost
 from sweeps.packing import Member, Size
 from sweeps.work import Work
 from sweeps.worker import last_line
 
-OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
-"""Called in the driver with the id of a run that came to an end, its record, and where it ran."""
-OnSteps = Callable[[int], None]
-"""Called in the driver with network steps that were made since the last call."""
+Tell = Callable[[str, Any], None]
+"""Tells who waits for the work: ("ended", (run id, record, where)) of a run that came to its end, ("steps", number) of network
+steps since the last time, ("line", text) for the user, and ("here", None) now and then."""
 
 ANSWER_SECONDS = 120.0  # in which a node must answer
 POLL_SECONDS = 1.0  # between two looks at the cluster and the work
@@ -41,9 +41,7 @@ class Driver:
         members: What to train.
         setup: What workers need to train as this process would.
         sizes: Shape of a run -> what it takes.
-        on_end: Called for every run that ends, as soon as it does.
-        on_steps: Called with the progress.
-        say: Prints a line.
+        tell: Called with what happens.
         joined: Whether the cluster is one that nodes can join and leave.
 
     Attributes:
@@ -54,7 +52,6 @@ class Driver:
         left_out: Id of a node -> why nothing is trained there.
         finished: Whether no more workers are wanted.
         error: Why the work cannot go on, in one line.
-        fatal: An error of this process while it stored a result.
     """
 
     def __init__(
@@ -62,15 +59,12 @@ class Driver:
         members: Sequence[Member],
         setup: Setup,
         sizes: Mapping[tuple, Size],
-        on_end: OnEnd,
-        on_steps: OnSteps,
-        say: Callable[[str], None],
+        tell: Tell,
         joined: bool,
     ) -> None:
         import ray
 
-        self.setup, self.cluster, self.on_end, self.on_steps, self.say = setup, setup.cluster, on_end, on_steps, say
-        self.joined = joined
+        self.setup, self.cluster, self.tell, self.joined = setup, setup.cluster, tell, joined
         self.missing = {m.run_id for m in members}
         self.workers: dict[str, str] = {}
         self.running: set[str] = set()
@@ -79,7 +73,6 @@ class Driver:
         self.kinds: tuple[str, ...] = ()
         self.status: dict[str, Any] = {}
         self.finished, self.error = False, ""
-        self.fatal: Exception | None = None
         self._deaths, self._idle_polls, self._steps = 0, 0, 0
         self._polled_at = -POLL_SECONDS
         self._last_worker_at, self._last_line = time.monotonic(), ""
@@ -94,7 +87,8 @@ class Driver:
         """Train; returns run id -> why, of runs that could not be.
 
         Raises:
-            PresynError: no node can train, or Ray failed.
+            PresynError: no node can train.
+            RayLost: Ray failed.
         """
         import ray
         from ray.exceptions import RayError
@@ -102,22 +96,21 @@ class Driver:
 
         from sweeps.tuner import make_tuner  # needs Ray already when it is imported
 
-        scratch = tempfile.mkdtemp(prefix="presyn-tune-")
+        scratch = tempfile.mkdtemp(prefix="tune-", dir=Path.cwd())  # that of the process that speaks to Ray, which goes with it
         try:
             self._look_at_nodes()
             self.poll()
             if not self.finished:
-                with watched():
-                    make_tuner(self, scratch).fit()
+                make_tuner(self, scratch).fit()
             self.status = ray.get(self.work.status.remote({}))
         except (TuneError, RayError) as e:
-            raise self.fatal or PresynError(f"Ray failed: {last_line(e)}. The same command goes on.") from None
+            raise RayLost(f"Ray failed: {_describe_death(e)}") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             with contextlib.suppress(Exception):  # where Ray is gone, so is the actor
                 ray.kill(self.work)
-        if self.fatal or self.error:
-            raise self.fatal or PresynError(self.error)
+        if self.error:
+            raise PresynError(self.error)
         return dict(self.status["failed"])
 
     # Nodes.
@@ -175,9 +168,10 @@ class Driver:
     def _slots(self) -> dict[str, int]:
         """Kind of device -> cohorts that the nodes which can train take at the same time."""
         slots = {kind: sum(self.cluster.slots(kind, r) for r in self._good_nodes()) for kind in self.kinds}
+        most = self.cluster.most_cohorts()
         if len(slots) == 2:  # a cohort on a GPU takes cores as well
-            slots["cpu"] = max(0, slots["cpu"] - slots["gpu"])
-        return slots
+            slots["cpu"] = max(0, min(slots["cpu"], most) - slots["gpu"])
+        return {kind: min(number, most) for kind, number in slots.items()}
 
     # Workers.
 
@@ -190,7 +184,8 @@ class Driver:
         alive = Counter(self.workers.values())
         for kind in self.kinds:
             without_work = alive[kind] - self.status["leased"].get(kind, 0)
-            most = slots[kind] + (WORKERS_AHEAD if self.joined else 0)
+            others = len(self.workers) - alive[kind]
+            most = min(slots[kind] + (WORKERS_AHEAD if self.joined else 0), self.cluster.most_cohorts() - others)
             if without_work < self.status["wanted"][kind] and alive[kind] < most:
                 return {"kind": kind, "avoid": ",".join(sorted(self.left_out))}
         return None
@@ -205,12 +200,14 @@ class Driver:
         if self.joined:
             self._count_nodes()
         self.status = ray.get(self.work.status.remote(self._slots()))
-        self.on_steps(self.status["steps"] - self._steps)
+        self.tell("here", None)
+        if self.status["steps"] > self._steps:
+            self.tell("steps", self.status["steps"] - self._steps)
         self._steps = self.status["steps"]
         for node, reason in self.status["left_out"].items():
             if node not in self.left_out:
                 self.left_out[node] = reason
-                self.say(f"left out {reason}")
+                self.tell("line", f"left out {reason}")
                 self._count_nodes()
         if not set(self.nodes) - set(self.left_out) and self.nodes:
             self.error = "No node is left to train on. " + " ".join(dict.fromkeys(self.left_out.values()))
@@ -239,7 +236,7 @@ class Driver:
         )
         if line != self._last_line:
             self._last_line = line
-            self.say(line)
+            self.tell("line", line)
 
     # What Tune says.
 
@@ -256,7 +253,7 @@ class Driver:
         for run_id, record in result.get("ended", ()):
             if run_id in self.missing:  # a worker that was believed dead may say it again
                 self.missing.discard(run_id)
-                self.on_end(run_id, record, result["where"])
+                self.tell("ended", (run_id, record, result["where"]))
         self._deaths = 0
         if self._all_ended():
             self.finished = True
@@ -272,3 +269,13 @@ class Driver:
             if self._deaths >= MOST_DEATHS * max(2, len(self.nodes)):
                 self.error = f"Workers die before they train: {death}. {REMEDY}"
                 self.finished = True
+
+
+def _describe_death(e: BaseException) -> str:
+    """Why Ray failed, in a few words; its own message goes on for pages."""
+    text = f"{type(e).__name__} {e}"
+    if "OutOfMemory" in text or "running low on memory" in text:
+        return "its monitor of memory killed processes that are needed, because the memory of their node ran low"
+    if "ActorDiedError" in text:
+        return "the process that hands out the work died"
+    return last_line(e)

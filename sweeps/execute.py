@@ -5,24 +5,29 @@ Starting again trains what is not finished.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from presyn import Benchmark, Dataset, PresynError, Run, make_schedule
+from presyn import PresynError, Run, make_schedule
 from presyn.device import memory_needed
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, describe_threads, prepare_process, provenance_here
-from sweeps.cluster.join import join_cluster
-from sweeps.cluster.nodes import Setup, digest_code, store_images
-from sweeps.driver import Driver, OnEnd, OnSteps
+from sweeps.cluster.ray_process import RayLost, ray_process
 from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size, pack
 from sweeps.train_cohort import Ended, resume_run, train_members
 
+OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
+"""Called with the id of a run that came to an end, its record, and where it ran."""
+OnSteps = Callable[[int], None]
+"""Called with network steps that were made since the last call."""
 Say = Callable[[str], None]
 """Prints a line for the user."""
+PAUSES = (1.0, 5.0, 20.0)
+"""Seconds before Ray is tried again, after it ended so many times with nothing trained in between."""
 
 
 def train_on_cluster(
@@ -60,40 +65,48 @@ def train_on_cluster(
         on_end(run_id, record, provenance)
         missing.pop(run_id)
 
-    failed, missing_before = dict[str, str](), 0
-    while (members := _resume(missing, checkpoints, end_run)) and len(missing) != missing_before:
-        missing_before = len(missing)
-        failed |= _drive(members, checkpoints, cluster, seconds, end_run, on_steps, log, say)
+    def heard(kind: str, content: Any) -> None:
+        if kind == "ended":
+            end_run(*content)
+        elif kind == "steps":
+            on_steps(content)
+        else:
+            say(content)
+
+    failed, position, stuck = dict[str, str](), (-len(missing) - 1, 0), 0
+    while members := _resume(missing, checkpoints, end_run):
+        position_before, position = position, (-len(missing), sum(m.segments for m in members))
+        stuck = 0 if position > position_before else stuck + 1
+        ray = ray_process(cluster, log, say)
+        work = {
+            "members": members,
+            "checkpoints": checkpoints,
+            "cluster": cluster,
+            "sizes": _sizes(members, cluster, seconds),
+            "joined": ray.place is not None,
+        }
+        try:
+            failed |= ray.train(work, heard)
+            reason = "for a reason that Ray does not tell"
+        except RayLost as e:
+            reason = str(e)
+            if stuck < len(PAUSES):
+                say(f"{reason}. What it trained goes on from its checkpoints.")
         missing = {i: run for i, run in missing.items() if i not in failed}
-    if members:
-        raise PresynError(f"{len(members)} runs came to no end, for a reason that Ray does not tell (see {log}).")
+        if missing and stuck >= len(PAUSES):
+            raise PresynError(f"{len(missing)} runs came to no end: {reason}. The same command goes on where they are.")
+        if missing:
+            time.sleep(PAUSES[stuck])
     if failed:
         raise PresynError("Training failed: " + "; ".join(dict.fromkeys(failed.values())))
 
 
-def _drive(
-    members: list[Member],
-    checkpoints: Checkpoints,
-    cluster: Cluster,
-    seconds: Callable[[Run], float],
-    on_end: OnEnd,
-    on_steps: OnSteps,
-    log: Path,
-    say: Say,
-) -> dict[str, str]:
-    """Join the cluster and train members once; returns run id -> why, of runs that could not be trained."""
-    joined = join_cluster(cluster, log, say)
-    datasets = {b: b.load(cluster.data) for b in {m.run.benchmark for m in members}}
-    setup = Setup(checkpoints, cluster, digest_code(), store_images(datasets))
-    return Driver(members, setup, _sizes(members, datasets, seconds), on_end, on_steps, say, joined).run()
-
-
-def _sizes(members: list[Member], datasets: Mapping[Benchmark, Dataset], seconds: Callable[[Run], float]) -> dict[tuple, Size]:
+def _sizes(members: list[Member], cluster: Cluster, seconds: Callable[[Run], float]) -> dict[tuple, Size]:
     """Shape of a run -> what it takes."""
     sizes: dict[tuple, Size] = {}
     for run in (m.run for m in members):
         if run.shape() not in sizes:
-            data = datasets[run.benchmark]
+            data = run.benchmark.load(cluster.data)
             schedule = make_schedule(run, data)
             steps = schedule.first_step(schedule.segments)
             sizes[run.shape()] = Size(seconds(run), schedule.segments, steps, memory_needed(run, data))

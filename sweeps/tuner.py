@@ -6,7 +6,6 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from presyn import PresynError
 from sweeps.cluster import Cluster
 from sweeps.driver import Driver
 from sweeps.worker import last_line, run_worker
@@ -102,11 +101,7 @@ class _Listener(tune.Callback):
         self.driver.on_started(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        try:
-            self.driver.on_report(result)
-        except PresynError as e:  # such as a full disk; Tune would bury it in a page of traceback
-            self.driver.fatal = e
-            raise
+        self.driver.on_report(result)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self.driver.on_ended(trial.trial_id)

@@ -6,9 +6,11 @@ import shlex
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
+import pipeline
 from pipeline import __version__
 from pipeline.cli import check, experiments, look, upkeep
 from pipeline.cli.command import given_command
@@ -40,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without the signs of a table loses these, not the table
+    if arguments is None:
+        _leave_working_folder_out()
+        _hear_interrupts()
     given_command.set(shlex.join(["presyn", *words]))
     _terminated.clear()
     if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
@@ -58,10 +63,19 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{e.filename or 'a file'} cannot be read or written ({e.strerror or e}).")
     except KeyboardInterrupt:
         if arguments is None:
-            _ignore_signals()
+            _ignore_signals()  # a second one must not cut off what ends the workers
         again = hide_passwords(shlex.join(["presyn", *(w for w in words if w != "--fresh")]))  # which would begin once more
         print(f"\npresyn: stopped. What is finished is kept; go on with: {again}", file=sys.stderr)
         return 143 if _terminated.is_set() else 130
+    finally:
+        if arguments is None:
+            _ignore_signals()
+
+
+def _leave_working_folder_out() -> None:
+    """Import nothing from the working folder because PYTHONPATH has an empty entry: a random.py there would be Python's own."""
+    if "" in os.environ.get("PYTHONPATH", "none").split(os.pathsep):
+        sys.path[:] = [folder for folder in sys.path if folder and Path(folder).absolute() != Path.cwd()]
 
 
 def _fail(message: str) -> int:
@@ -70,6 +84,12 @@ def _fail(message: str) -> int:
 
 
 _terminated = threading.Event()  # SIGTERM came; what the handler raises can arrive as another KeyboardInterrupt
+
+
+def _hear_interrupts() -> None:
+    """Let Ctrl-C be a KeyboardInterrupt; until now, while modules were imported, it ended the process (see `pipeline`)."""
+    if signal.getsignal(signal.SIGINT) is pipeline._stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _ignore_signals() -> None:

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -102,7 +103,9 @@ def file_lock(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
     """
     try:
         lock: filelock.BaseFileLock = filelock.FileLock(path)
-        lock.acquire(timeout=timeout)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on ENOSYS it falls back by itself, and says so
+            lock.acquire(timeout=timeout)
     except (NotImplementedError, OSError) as e:
         if isinstance(e, OSError) and e.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
             raise

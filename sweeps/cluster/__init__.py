@@ -3,6 +3,7 @@
 import os
 import platform
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,9 +33,11 @@ class Cluster:
     """whether the first layer multiplies by all pixels or by those that are not 0, which rounds in another way; rows say which
     (default: lit on a core where most pixels of a data set are 0, else dense)"""
     ray_address: str | None = None
-    """a Ray cluster, or local to start Ray here (RAY_ADDRESS; default one that runs on this node, else Ray is started here)"""
+    """a Ray cluster as host:port or auto, or local to start Ray here (RAY_ADDRESS; default one on this node, else local)"""
     cpus: int = 1
     """cores that a cohort takes; the same bits are promised for 1, because more threads add in another order"""
+    cores: int | None = None
+    """most cores that the command takes, here or on the cluster (default all that it may use)"""
     gpu_share: float = 1.0
     """share of a GPU that a cohort takes"""
     cohort: int | None = None
@@ -49,6 +52,10 @@ class Cluster:
             raise PresynError(f"--cohort must be at least 1, not {self.cohort}.")
         if self.cpus < 1:
             raise PresynError(f"--cpus must be at least 1, not {self.cpus}.")
+        if self.cores is not None and self.cores < self.cpus:
+            raise PresynError(
+                f"--cores must be at least what a cohort takes (--cpus, {self.cpus}), not {self.cores}: no cohort would start."
+            )
         if not 0 < self.gpu_share <= 1:
             raise PresynError(f"--gpu-share must be above 0 and at most 1, not {self.gpu_share}.")
 
@@ -65,6 +72,10 @@ class Cluster:
         # Ray puts a share of a GPU on one GPU. A cohort takes cores as well.
         shares = int(resources.get("GPU", 0)) * int(1 / self.gpu_share + 1e-9)
         return min(shares, int(resources.get("CPU", 0) // self.cpus))
+
+    def most_cohorts(self) -> int:
+        """Cohorts that the command trains at the same time at most, whatever the cluster has."""
+        return sys.maxsize if self.cores is None else self.cores // self.cpus
 
 
 def provenance_here(device: "torch.device", members: int, tf32: bool) -> dict[str, Any]:

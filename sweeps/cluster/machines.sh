@@ -1,6 +1,7 @@
 #!/bin/bash
 # A few machines that reach each other by ssh: sweeps/cluster/machines.sh first second third -- table1
-# The clone and .venv are at the same path on all of them; the store is a folder that all of them mount.
+# The clone and .venv are at the same path on all of them, with the same Python; the store is a folder that all of them mount.
+# The first one needs the images (PRESYN_DATA, or a way to the internet); machines with GPUs, a driver for torch's CUDA.
 set -euo pipefail
 
 hosts=()

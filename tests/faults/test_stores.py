@@ -34,48 +34,48 @@ def start(home):
     for process in started:
         if process.poll() is None:
             process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=300)
 
 
 def said(home, log):
     return (home.folder / log).read_text(errors="replace")
 
 
-@pytest.mark.parametrize("home", [(11, 60)], indirect=True)
+@pytest.mark.parametrize("home", [(11, 8)], indirect=True)
 def test_two_stores_share_a_folder_of_checkpoints(home, start):
     shared = home.folder / "shared"
     drivers = [start(f"{COMMAND}-{name}", name, f"{name}.log", PRESYN_CHECKPOINTS=str(shared)) for name in ("first", "second")]
     for name, driver in zip(("first", "second"), drivers, strict=True):
-        assert driver.wait(timeout=300) == 0, said(home, f"{name}.log")
+        assert driver.wait(timeout=900) == 0, said(home, f"{name}.log")
         assert home.outcomes(home.folder / name) == home.expected
     assert not list(shared.glob("*/*"))
 
 
-@pytest.mark.parametrize("home", [(12, 60)], indirect=True)
+@pytest.mark.parametrize("home", [(12, 40)], indirect=True)
 def test_a_second_store_is_refused_a_results_folder_that_is_being_written(home, start):
     first = start(COMMAND, "first", "first.log")
     until(lambda: list((home.folder / "first" / "checkpoints").glob("*/*.pt")))
     for results in ("out", "other/../out"):
         second = start(COMMAND.replace("--results out", f"--results {results}"), "second", "second.log")
-        assert second.wait(timeout=60) == 1
+        assert second.wait(timeout=300) == 1
         assert said(home, "second.log").splitlines()[-1].startswith(f"presyn: {home.folder}/out is being written by another")
-    assert first.wait(timeout=300) == 0, said(home, "first.log")
+    assert first.wait(timeout=900) == 0, said(home, "first.log")
     assert home.outcomes(home.folder / "first") == home.expected
     assert len(pd.read_csv(home.folder / "out" / "search" / "space" / "runs.csv")) == 6
     assert not list(home.folder.glob("out/.*lock"))
 
 
-@pytest.mark.parametrize("home", [(13, 60)], indirect=True)
+@pytest.mark.parametrize("home", [(13, 8)], indirect=True)
 def test_a_second_store_is_refused_a_file_of_rows_that_is_being_written(home, start):
     first = start(f"{ONE} --seeds 1 2", "first", "first.log")
     until(lambda: (home.folder / ".rows.csv.lock").exists())
     (home.folder / "link").symlink_to(home.folder)
     for rows in ("rows.csv", "link/rows.csv"):
         second = start(f"{ONE.replace('rows.csv', rows)} --seeds 3", "second", "second.log")
-        assert second.wait(timeout=60) == 1
+        assert second.wait(timeout=300) == 1
         assert "is being written by another presyn" in said(home, "second.log").splitlines()[-1]
-    assert first.wait(timeout=300) == 0, said(home, "first.log")
-    assert start(f"{ONE} --seeds 3", "second", "second.log").wait(timeout=60) == 1
+    assert first.wait(timeout=900) == 0, said(home, "first.log")
+    assert start(f"{ONE} --seeds 3", "second", "second.log").wait(timeout=300) == 1
     assert "holds 2 runs that this command would drop" in said(home, "second.log")
     assert sorted(pd.read_csv(home.folder / "rows.csv").seed) == [1, 2]
     assert not (home.folder / ".rows.csv.lock").exists()
@@ -85,7 +85,7 @@ def test_a_second_store_is_refused_a_file_of_rows_that_is_being_written(home, st
 def test_a_store_may_be_in_a_folder_of_any_name(home, start):
     store = home.folder / NAME / "store"
     for words in (COMMAND, "sync-mlflow"):
-        assert start(words, str(store), "log").wait(timeout=300) == 0, said(home, "log")
+        assert start(words, str(store), "log").wait(timeout=900) == 0, said(home, "log")
         assert "is not written" not in said(home, "log")
         home.check(store, sqlite_address(store / "mlflow.db"))
-    assert start("list", str(store), "log").wait(timeout=60) == 0 and len(said(home, "log").splitlines()) >= 7
+    assert start("list", str(store), "log").wait(timeout=300) == 0 and len(said(home, "log").splitlines()) >= 7

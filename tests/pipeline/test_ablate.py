@@ -1,7 +1,9 @@
 """Ablations: what is searched, what is carried, and a table that says what the rows say."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -138,3 +140,28 @@ def test_the_results_page_shows_the_tables_that_the_rows_make(folder):
     root = Path(__file__).parents[2]
     table = shown(make_table(pd.read_csv(root / "results" / folder / "runs.csv"))).to_markdown(index=False)
     assert table in (root / "results" / folder / "table.md").read_text() and table in (root / "docs" / "results.md").read_text()
+
+
+def test_ablations_in_a_space_of_ones_own_on_few_images_of_ones_own(home, here):
+    rng = np.random.default_rng(0)
+    y = np.arange(240) % 4
+    x = np.clip(rng.integers(0, 200, (4, 5, 5))[y] + rng.integers(0, 40, (240, 5, 5)), 0, 255).astype(np.uint8)
+    np.savez("mine.npz", train_x=x[:200], train_y=y[:200], test_x=x[200:], test_y=y[200:])
+    own = "source: mine.npz\nkind: split\ntasks: 2\nepochs: 2\nbatch_size: 10\nhidden: [8]\nvalidation: 40\n"
+    Path("mine.yaml").write_text(own)
+    words = "ablate --method sgd --off optimizer=adam --benchmarks mine.yaml --trials 1 --seeds 1 --results out"
+    assert main(words.split()) == 0
+    searched = pd.read_csv("out/ablations-sgd/searched/search/sgd-full-mine/runs.csv").config.map(json.loads)
+    reported = pd.read_csv("out/ablations-sgd/searched/runs.csv").config.map(json.loads)
+    assert {c["validation"] for c in searched} == {40}, "10,000 are held out of 200 images"
+    assert {c["validation"] for c in reported} == {0}, "reported on images that the search has chosen by"
+    Path("space.yaml").write_text(
+        "method: sgd\nbenchmark: mine.yaml\nsampler: tpe\ntrials: 3\nbatch: 2\nfixed: {validation: 40, epochs: 1}\n"
+        "search: {eta0: {low: 0.01, high: 0.3, log: true}, optimizer: {choices: [sgd, adam]}}\n"
+    )
+    assert main(["ablate", "--space", "space.yaml", "--off", "optimizer=adam", "--seeds", "1", "2", "--results", "out"]) == 0
+    folder = Path("out/ablations-space/searched")
+    assert {p.name for p in (folder / "search").iterdir()} == {"space-full-mine", "space-optimizer-adam-mine"}
+    winners = yaml.safe_load((folder / "winners.yaml").read_text())["mine"]
+    assert set(winners["full"]) == {"eta0", "optimizer"} and set(winners["optimizer=adam"]) == {"eta0"}
+    assert pd.read_csv(folder / "runs.csv").ablation.tolist() == ["full"] * 2 + ["optimizer=adam"] * 2

@@ -84,7 +84,7 @@ def test_the_ids_of_all_committed_rows_are_theirs():
         assert row.run_id == identify(json.loads(row.config), row.data_sha256, row.rules_version)
 
 
-STAGES = {stage.name: stage for stage in shown_stages()}
+STAGES = {stage.name: stage for stage in shown_stages() if (RESULTS / stage.name / "runs.csv").exists()}
 
 
 @pytest.mark.parametrize("name", STAGES)

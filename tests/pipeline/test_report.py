@@ -18,13 +18,17 @@ from pipeline.experiments.verdicts.by_claim import by_claim
 from pipeline.experiments.verdicts.conclusions import BEGIN, END, TABLE_BLOCK, as_markdown, fill_blocks, sentence
 from pipeline.experiments.verdicts.stage import all_verdicts
 from pipeline.paper.published import claim_list
+from pipeline.records.csvs import rows_csv
 from pipeline.records.files import content_bytes
 from pipeline.records.results import Results
+from pipeline.records.store import Store
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known
-from presyn import PresynError
+from presyn import PresynError, Record, make_run
+from presyn.benchmarks import find_benchmark
 
 RESULTS = Path(__file__).parents[2] / "results"
+RECORD = Record("finished", accuracy=[[0.5]], loss=[1.0], seconds=[1.0], ended=[2.0]).as_dict()
 
 
 class Seen(HTMLParser):
@@ -84,9 +88,14 @@ def test_verify_names_tables_figures_and_pages_that_are_not_what_the_rows_make(h
 
 
 def test_the_page_is_made_twice_and_its_parent_in_mlflow_ends(home, client, capsys):
-    """Its files lie outside its own folder as well: beside it, above it, and in the README."""
+    """Its files lie outside its own folder as well: beside it, above it, and in the README. Names are what they are."""
     for folder in ("perceptron", "paper"):
         shutil.copytree(RESULTS / folder, Path("results") / folder)
+    odd = replace(find_benchmark("split-digits"), name="a(", tasks=1)
+    row = Store(home / "other").put("x", make_run("sgd", odd, 1), "d", RECORD, {"host": "h", "device": "cpu"})
+    row = replace(row, run_id=make_run("sgd", odd, 1).run_id("d"))
+    Path("results/table1").mkdir()
+    Path("results/table1/runs.csv").write_text(rows_csv([({"stage": "table1", "parameters": "as_published"}, row)]))
     Path("README.md").write_text(f"{BEGIN}\n{END}\n")
     for words in (["report"], ["report"], ["sync-mlflow"]):
         assert main(words) == 0
@@ -97,6 +106,12 @@ def test_the_page_is_made_twice_and_its_parent_in_mlflow_ends(home, client, caps
     (page,) = client.search_runs([client.get_experiment_by_name("report").experiment_id])
     names = {entry.path for entry in client.list_artifacts(page.info.run_id)}
     assert {"index.html", "README.md", "ro-crate-metadata.json", "figures"} <= names
+    assert "a(" in Path("results/report/runs.html").read_text()
+    Path("results/seeds").mkdir()
+    Path("results/seeds/mine.csv").write_bytes(b"run_id,config\n\xff,1\n")
+    for command in ("report", "verify", "import"):
+        assert main([command]) == 1
+        assert "results/seeds/mine.csv is not a CSV of runs: it is not a text file in UTF-8." in capsys.readouterr().err
 
 
 def test_it_is_small_and_asks_no_other_host_for_anything(made):

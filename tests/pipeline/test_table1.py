@@ -22,8 +22,8 @@ from pipeline.report.drawing import table_picture
 from pipeline.stage import Known
 from presyn import BENCHMARKS, METHODS, PresynError
 from sweeps.files import read_benchmark
-from sweeps.manifest import Trial
 from sweeps.space import method_options, read_space
+from sweeps.trials import Trial
 
 TABLE = Table1(search(read_space("presynaptic-permuted-mnist")), (2019, 2020, 2021), tuple(BENCHMARKS[b] for b in FOUR))
 NOWHERE = Path("/nowhere")
@@ -283,3 +283,15 @@ def test_a_search_whose_ranges_were_changed_replaces_nothing(home, here, capsys)
             assert after.items() - {Path(folder, ".presyn.lock"): b""}.items() <= before.items()
     assert sorted(Path(".presyn/results").iterdir()) == rows, "nothing was trained"
     assert give(same, "--results", "out", "--trials", "3") == 0, "more trials of the same space go on"
+
+
+def test_a_plan_says_which_rows_the_table_leaves_out_and_why():
+    lines = TABLE.leaves_out()  # with no winner of another search
+    assert any(
+        line.startswith("ewc on split-mnist, split-fashion, ") and "presyn search --space ewc-split-mnist" in line
+        for line in lines
+    )
+    assert any(line.startswith("sgd on split-mnist, ") and "sgd-permuted-mnist has not been searched" in line for line in lines)
+    assert not any(line.startswith(("presynaptic", "joint")) for line in lines)
+    wishes = {(w.run.method, w.run.benchmark.name) for w in TABLE.ask(Known((), {TABLE.search.name: None}))}
+    assert ("ewc", "split-mnist") not in wishes, "what is said to be left out is"

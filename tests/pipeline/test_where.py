@@ -15,9 +15,10 @@ import pytest
 import pipeline.records.store
 from pipeline import cli
 from pipeline.records.store import Store
-from sweeps.cluster.join import LONGEST_FOLDER, _short_folder
+from sweeps.cluster.ray_process import LONGEST_FOLDER, _short_folder
 
 ROOT = Path(__file__).parents[2]
+PLANNED = Path(__file__).parent / "planned.py"
 RUN = ["run", "--method", "sgd", "--benchmark", "split-digits", "--seeds", "1", "2", "--set", "epochs=1", "tasks=2"]
 
 
@@ -49,20 +50,21 @@ def test_a_wheel_works_and_takes_nobodys_commit_for_its_own(wheel):
     assert done.returncode == 0, done.stderr
     row = Store(wheel / ".presyn").get(json.loads(done.stdout)["runs"][0]["run_id"])
     assert row.provenance["git_commit"] == "unknown"
-    where = "import pipeline.paper.published as p; print(p.__file__, len(p.published_table()))"
+    where = "import pipeline.paper.published as p; print(p.__file__, len(p.published_table()), len(p.authors_parameters()))"
     told = subprocess.run(
         [sys.executable, "-c", where], env={**os.environ, "PYTHONPATH": str(wheel / "site")}, cwd=wheel, capture_output=True
     )
-    assert str(wheel).encode() in told.stdout and told.stdout.split()[1] == b"20"
-    code = (
-        "from pathlib import Path; from pipeline.experiments.table1.stage import tuned_winners;"
-        "from pipeline.paper.published import authors_parameters as p; print(len(tuned_winners(Path('none'))), len(p()))"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(wheel / "site")}, cwd=wheel, capture_output=True
-    )
-    assert told.stdout.split() == [b"5", b"14"], told.stderr
+    assert str(wheel).encode() in told.stdout and told.stdout.split()[1:] == [b"20", b"14"]
     assert by(["table1", "--digits", "--dry-run"], wheel, wheel / "site").returncode == 0
+
+
+def test_a_wheel_plans_what_a_clone_plans(wheel):
+    def plan(folder, site):
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        done = subprocess.run([sys.executable, PLANNED], env=environment, cwd=folder, capture_output=True, text=True)
+        return json.loads(done.stdout)
+
+    assert plan(wheel, wheel / "site") == plan(ROOT, ROOT)
 
 
 def test_output_survives_a_locale_without_its_signs(home):
@@ -74,9 +76,17 @@ def test_rays_sockets_fit_under_a_deep_folder_for_temporary_files(monkeypatch, t
     monkeypatch.setenv("RAY_TMPDIR", "")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 60)))
     short = _short_folder()
-    assert short and len(short) <= LONGEST_FOLDER and Path(short).parent.is_dir()
+    assert short and len(short) <= LONGEST_FOLDER and Path(short).is_dir()
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
-    assert _short_folder() is None
+    assert _short_folder() == "/tmp"
+
+
+def test_a_random_py_in_the_working_folder_does_not_stand_for_pythons_own(home):
+    (home / "random.py").write_text("raise SystemExit('random.py of the working folder was imported')")
+    code = "import sys; from pipeline.cli import main; sys.exit(main())"
+    variables = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}"}
+    done = subprocess.run([sys.executable, "-P", "-c", code, *RUN], cwd=home, env=variables, capture_output=True, timeout=300)
+    assert done.returncode == 0 and b"mean accuracy" in done.stdout, done.stderr
 
 
 def test_wait_says_whom_it_waits_for_and_goes_on(home, capsys, monkeypatch):

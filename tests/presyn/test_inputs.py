@@ -178,6 +178,7 @@ def test_full_size_steps_and_tests_are_the_same_bits_in_every_packing_and_on_two
         ("presynaptic", KINDS[3], {"l2": 0.001, "modulate_lr": False, "p_freeze": 1.0}),
         ("sgd", TASKS, {}),
         ("ewc", KINDS[2], {}),
+        ("si", TASKS, {"optimizer": "sgd"}),
         ("joint", TASKS, {"eta0": 0.001}),
         ("bgd", TASKS, {"draws": 4, "eta0": 1.0, "epochs": 2}),
     ],

@@ -1,8 +1,6 @@
 """What a cluster offers and takes: slots, kinds of devices, how it is found, and what a node is looked at for."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +9,10 @@ import presyn
 from presyn import PresynError, load
 from presyn.datasets import digest_dataset
 from sweeps.checkpoints import Checkpoints
-from sweeps.cluster import Cluster, NodeError
-from sweeps.cluster.join import _explain, _folders_of_code, _short_folder, _watch, find_cluster
+from sweeps.cluster import Cluster, NodeError, find
+from sweeps.cluster.find import find_cluster
 from sweeps.cluster.nodes import Images, Setup, digest_code, look_at_node, prepare_device
+from sweeps.cluster.ray_process import explain, folders_of_code
 
 
 @pytest.mark.parametrize(
@@ -46,37 +45,93 @@ def test_what_makes_no_sense_is_refused(bad):
         Cluster(**bad)
 
 
-def test_a_cluster_is_found_as_ray_finds_it(tmp_path, monkeypatch):
+@pytest.fixture
+def processes(tmp_path, monkeypatch):
+    """A folder like /proc, to which processes can be added."""
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    monkeypatch.setattr(find, "_raylets", lambda look=find._raylets: look(folder))
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert find_cluster("10.0.0.1:6379") == "10.0.0.1:6379" and find_cluster("local") is None and find_cluster(None) is None
+
+    def add(pid, parent, *words):
+        (folder / str(pid)).mkdir()
+        (folder / str(pid) / "cmdline").write_bytes(b"\0".join(w.encode() for w in words))
+        (folder / str(pid) / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1")
+
+    add(1, 0, "/sbin/init")
+    return add
+
+
+RAYLET = ("/site/ray/core/src/ray/raylet/raylet", "--raylet_socket_name=/x", "--node_id=7", "-c worker --gcs-address={}")
+
+
+def add_raylet(add, pid, parent, address):
+    add(pid, parent, *(w.format(address) for w in RAYLET))
+
+
+def test_a_cluster_that_was_named_last_is_found(tmp_path, processes):
+    assert (
+        find_cluster("10.0.0.1:6379").address == "10.0.0.1:6379"
+        and find_cluster("local") is None
+        and find_cluster(None) is None
+    )
     with pytest.raises(PresynError, match="no Ray runs on this node"):
         find_cluster("auto")
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")  # left behind by one that was killed
     assert find_cluster(None) is None
+    add_raylet(processes, 10, 1, "10.0.0.1:6379")
+    add_raylet(processes, 11, 1, "10.0.0.2:6379")
+    assert find_cluster(None).address == find_cluster("auto").address == "10.0.0.1:6379"
+
+
+def test_a_cluster_with_a_folder_of_its_own_is_found_by_its_processes(processes):
+    add_raylet(processes, 10, 1, "10.0.0.1:6379")
+    assert find_cluster(None).address == find_cluster("auto").address == "10.0.0.1:6379"
+    add_raylet(processes, 11, 1, "10.0.0.1:6379")  # another node of it
+    assert find_cluster(None).address == "10.0.0.1:6379"
+    add_raylet(processes, 12, 1, "10.0.0.2:6379")
+    with pytest.raises(PresynError, match="Several Rays run on this node .10.0.0.1:6379, 10.0.0.2:6379.*--ray-address local"):
+        find_cluster(None)
+
+
+def test_a_ray_that_a_program_started_for_itself_is_joined_only_when_asked(processes):
+    processes(9, 1, "/usr/bin/python3", "-m", "pipeline.cli", "search")
+    add_raylet(processes, 10, 9, "10.0.0.1:6379")
+    assert find_cluster(None) is None and find_cluster("auto").address == "10.0.0.1:6379"
+    processes(19, 1, "/usr/bin/python3", "/usr/bin/ray", "start", "--block")
+    add_raylet(processes, 20, 19, "10.0.0.2:6379")
+    assert find_cluster(None).address == find_cluster("auto").address == "10.0.0.2:6379"
+
+
+def test_a_ray_of_another_user_is_joined_only_when_asked(processes, monkeypatch):
+    add_raylet(processes, 10, 1, "10.0.0.1:6379")
+    monkeypatch.setattr(find.os, "getuid", lambda: 12345)
+    assert find_cluster(None) is None and find_cluster("auto").address == "10.0.0.1:6379"
+
+
+def test_more_cores_for_a_cohort_than_there_are_is_refused_where_nothing_can_join(processes, monkeypatch):
+    monkeypatch.setattr(find, "usable_cores", lambda: 2)
+    find.refuse_cores(Cluster(cpus=2))
+    with pytest.raises(PresynError, match="--cpus 3 is more than the 2 cores that this process may use"):
+        find.refuse_cores(Cluster(cpus=3))
+    find.refuse_cores(Cluster(cpus=3, ray_address="10.0.0.1:6379"))
+
+
+def test_one_option_limits_the_cores_of_a_command():
+    assert Cluster(cores=5, cpus=2).most_cohorts() == 2 and Cluster().most_cohorts() > 1000
+    with pytest.raises(PresynError, match="--cores must be at least what a cohort takes"):
+        Cluster(cores=2, cpus=3)
 
 
 @pytest.mark.parametrize("path", [None, "", "root:", ":root", "root::root", ":"])
 def test_workers_never_look_for_code_in_the_folder_they_work_in(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False) if path is None else monkeypatch.setenv("PYTHONPATH", path)
-    folders = _folders_of_code()
+    folders = folders_of_code()
     assert all(Path(folder).is_absolute() and Path(folder) != tmp_path for folder in folders)
     assert folders[0] == str(Path(presyn.__file__).parent.parent)
     assert (str(tmp_path / "root") in folders) is ("root" in (path or ""))
-
-
-def test_the_watch_of_a_cluster_ends_nothing_once_the_work_is_over(monkeypatch):
-    ended = []
-    monkeypatch.setattr("sweeps.cluster.join.os._exit", ended.append)
-    monkeypatch.setattr("sweeps.cluster.join.AWAY_SECONDS", -1.0)
-    ray = SimpleNamespace(is_initialized=lambda: False)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    over = SimpleNamespace(wait=lambda seconds: False, is_set=lambda: False)
-    _watch("127.0.0.1:1", over)  # somebody shut Ray down
-    ray.is_initialized = lambda: True
-    _watch("127.0.0.1:1", SimpleNamespace(wait=lambda seconds: True, is_set=lambda: True))  # the work is over
-    assert ended == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +143,7 @@ def test_the_watch_of_a_cluster_ends_nothing_once_the_work_is_over(monkeypatch):
     ],
 )
 def test_what_ray_says_is_told_in_one_line(said, cause):
-    explanation = _explain([said])
+    explanation = explain(said)
     assert cause in explanation and bool(cause) == bool(explanation) and "\n" not in explanation
 
 
@@ -124,12 +179,3 @@ def test_images_that_changed_on_the_way_are_refused(setup, monkeypatch):
     assert images.fetch() is data
     with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
         Images("digits", data, "another digest").fetch()
-
-
-def test_a_folder_of_ray_that_is_somebody_elses_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setenv("RAY_TMPDIR", "/x")
-    monkeypatch.setattr("sweeps.cluster.join.Path.exists", lambda path: True)
-    monkeypatch.setattr("sweeps.cluster.join.os.access", lambda path, mode: str(path) != "/x/ray")
-    assert _short_folder().startswith("/tmp/ray-")
-    monkeypatch.setattr("sweeps.cluster.join.os.access", lambda path, mode: True)
-    assert _short_folder() is None

@@ -81,22 +81,40 @@ def test_the_server_of_a_group_answers_to_the_name_that_is_set():
     assert "MLFLOW_NAME=" in (RECIPES / "mlflow" / ".env.example").read_text()
 
 
-def test_the_image_holds_all_that_the_package_needs(tmp_path):
+def test_the_image_plans_what_a_clone_plans(tmp_path):
     """The Dockerfile's copies into an empty folder, from which the command runs."""
     root = RECIPES.parents[1]
+    image = tmp_path / "presyn"
     for line in (RECIPES / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY"):
             *sources, target = line.split()[1:]
             for source in sources:
-                there = tmp_path / target
+                there = image / target
                 if (root / source).is_dir():
-                    shutil.copytree(root / source, there, dirs_exist_ok=True)
+                    shutil.copytree(root / source, there, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
                     there.mkdir(parents=True, exist_ok=True) if target.endswith("/") else None
                     shutil.copy(root / source, there)
-    code = (
-        "import pipeline.cli, sys; print(pipeline.__file__); sys.exit(pipeline.cli.main(['table1', '--digits', '--dry-run']))"
-    )
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "PRESYN_COMMIT": "abc"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0 and str(tmp_path) in done.stdout, done.stderr
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(image), "PRESYN_COMMIT": "abc"}
+    planned = root / "tests" / "pipeline" / "planned.py"
+
+    def run(*words, folder=image, **more):
+        return subprocess.run([sys.executable, *words], cwd=folder, env={**env, **more}, capture_output=True, text=True)
+
+    of_image, of_clone = run(planned), run(planned, folder=root, PYTHONPATH=str(root))
+    assert of_image.returncode == 0, of_image.stderr
+    assert json.loads(of_image.stdout) == json.loads(of_clone.stdout)
+    code = "import pipeline.cli, sys; print(pipeline.__file__); sys.exit(pipeline.cli.main(sys.argv[1:]))"
+    done = run("-c", code, "table1", "--digits", "--dry-run")
+    assert done.returncode == 0 and str(image) in done.stdout, done.stderr
+    assert "without ewc on permuted-digits, split-digits" in done.stderr, "a plan says which rows it leaves out"
+
+
+def test_the_job_fills_its_empty_volume_with_images_before_it_begins():
+    _, job = yaml.safe_load_all((RECIPES / "rayjob.yaml").read_text())
+    pod = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    (step,) = pod["initContainers"]
+    assert step["volumeMounts"] == pod["containers"][0]["volumeMounts"]
+    folder = re.search(r"--data (\S+)", job["spec"]["entrypoint"])[1]
+    code = compile(step["command"][-1], "the step", "exec")
+    assert folder in code.co_consts and "MNIST" in code.co_names and "FashionMNIST" in code.co_names

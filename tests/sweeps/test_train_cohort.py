@@ -70,7 +70,7 @@ def test_a_cohort_is_as_large_as_free_memory_allows(runs, tmp_path, monkeypatch)
     monkeypatch.setattr("sweeps.train_cohort.usable_memory", lambda device, share: int(2.5 * each))
     sizes = []
     start = Cohort.__init__
-    monkeypatch.setattr(Cohort, "__init__", lambda self, runs, *rest: sizes.append(len(runs)) or start(self, runs, *rest))
+    monkeypatch.setattr(Cohort, "__init__", lambda self, runs, *a, **k: sizes.append(len(runs)) or start(self, runs, *a, **k))
     assert len(finish(runs, Checkpoints(tmp_path, "s"))) == 3
     assert sorted(sizes) == [1, 2]
 

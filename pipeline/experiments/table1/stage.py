@@ -12,7 +12,7 @@ from pipeline.experiments.search.winner import Winner, read_best
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.claims import table1_verdicts
 from pipeline.experiments.table1.table import caption, make_table, shown, title
-from pipeline.paper import BENCHMARKS, RULE, SEARCHED_PER_KIND, SET_BY_HAND, space_name
+from pipeline.paper import BENCHMARKS, READING_WITHOUT_SETTINGS, READINGS, RULE, SEARCHED_PER_KIND, SET_BY_HAND, space_name
 from pipeline.paper.published import COME_ALONG
 from pipeline.records.results import Results
 from pipeline.report.drawing import table_picture
@@ -110,6 +110,32 @@ class Table1(Stage):
             return "as_published" if has_settings and benchmark.dataset != "digits" else "default", {}  # the digits are ours
         # A method that is tuned in a space that comes along is shown with what that found, and else with its defaults.
         return None if kind.published or space_name(method) in space_names() else ("default", {})
+
+    def leaves_out(self) -> list[str]:
+        lines: dict[tuple[str, str], list[str]] = {}
+        for benchmark in self.benchmarks:
+            for method in METHODS:
+                for reason in self._reasons(method, benchmark):
+                    lines.setdefault((method, reason), []).append(benchmark.name)
+        return [f"{method} on {', '.join(names)}, {reason}" for (method, reason), names in lines.items()]
+
+    def _reasons(self, method: str, benchmark: Benchmark) -> Iterator[str]:
+        """Which readings of a method's settings a benchmark has no row of, and why."""
+        as_published, once = READING_WITHOUT_SETTINGS.get(method, READINGS["as_published"]), READINGS["searched"]
+        printed = benchmark.name in BENCHMARKS
+        if self._published(method, benchmark) is None:
+            space = SEARCHED_PER_KIND.get(method, {}).get("permuted" if benchmark.permuted else "split")
+            if not printed:
+                yield f"{as_published}: the paper names no settings for this benchmark"
+            elif space:
+                yield f"{as_published}: {space} has not been searched (presyn search --space {space})"
+        if method == self.search.space.method or METHODS[method].joint:  # the first is carried over; the other has none
+            return
+        space = space_name(method)
+        if not printed:
+            yield f"{once}: what was searched for it is carried over to the paper's benchmarks alone"
+        elif space not in self.tuned:
+            yield f"{once}: {space} has not been searched (presyn search --space {space})"
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         return self._make(frame, tuple(b.name for b in self.benchmarks))

@@ -1,5 +1,6 @@
 """Writes one note to MLflow: its experiment, its parent run, and a run for each network."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -66,6 +67,7 @@ class NoteWriter:
         self.parent_id: str | None = None
         self._children: dict[str, ProjectedRun] = {}
         self._run_ids: tuple[list[str], frozenset[str]] = ([], frozenset())
+        self._steps = 0  # how many of the note's are written
         self.experiment_id = self._find_or_make_experiment(
             f"{prefix}/{note.experiment}" if prefix else note.experiment, artifacts
         )
@@ -221,9 +223,23 @@ class NoteWriter:
                 self._delete(before.info.run_id)
         return child
 
+    def write_steps(self) -> None:
+        """Write how far the stage has come, each step once, whoever wrote the steps before."""
+        if self.parent_id is None or len(self.note.steps) <= self._steps:
+            return
+        steps, first = list(self.note.steps), self._steps
+        names = {name for step in steps for name in step if name != "message"}
+        written = {name: {m.step for m in self.client.get_metric_history(self.parent_id, metric_name(name))} for name in names}
+        for number, step in enumerate(steps[first:], start=first + 1):
+            for name in names & step.keys():
+                if number not in written[name] and math.isfinite(step[name]):
+                    self.client.log_metric(self.parent_id, metric_name(name), step[name], step=number)
+        self._steps = len(steps)
+
     def finish(self) -> None:
         """Complete the parent, when all its runs are there; or end it as failed."""
         parent, note = self.parent_id, self.note
+        self.write_steps()
         if parent is not None and note.failed:
             self.client.set_tag(parent, "reason", note.failed[:5000])
             self.client.set_terminated(parent, "FAILED")

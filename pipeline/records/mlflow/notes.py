@@ -27,6 +27,7 @@ class Note:
         command: The words that carry it out again, without passwords; empty of one that was not asked for by a command.
         folder: Where its rows and tables are.
         failed: Why nothing came of it; empty as long as it has not failed.
+        steps: How far a stage that asks again has come: a message, and metrics, for each step.
         about: What it is, for the page of its experiment.
         columns: What tells its runs apart, in order: labels, or method, benchmark and seed.
         searched: Parameters that a search draws.
@@ -47,6 +48,7 @@ class Note:
     command: str = ""
     folder: str = ""
     failed: str = ""
+    steps: list[dict[str, Any]] = field(default_factory=list)
     about: str = ""
     columns: list[str] = field(default_factory=list)
     searched: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Note:
         """Raises TypeError for values of other types than these, as a damaged file may hold."""
         kinds: dict[str, type] = {
             "run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict, "columns": list, "searched": list,
-            "minimize": bool,
+            "minimize": bool, "steps": list,
         }  # fmt: skip
         for name in (f.name for f in fields(self) if f.name != "table"):
             if not isinstance(getattr(self, name), kinds.get(name, str)):
@@ -67,7 +69,10 @@ class Note:
         texts += [] if self.table is None else [self.table]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(v, dict) for v in self.labels.values()):
             raise TypeError("it holds other things than text")
-        if not all(isinstance(v, int | float) for v in self.metrics.values()):
+        if not all(isinstance(step, dict) and isinstance(step.get("message"), str) for step in self.steps):
+            raise TypeError("its steps are not what they should be")
+        measured = [v for step in self.steps for k, v in step.items() if k != "message"]
+        if not all(isinstance(v, int | float) for v in (*self.metrics.values(), *measured)):
             raise TypeError("it has metrics that are no numbers")
 
     @property

@@ -52,6 +52,10 @@ class Writer:
                 self._writers[key] = NoteWriter(
                     self.client, note, self.store, self.prefix, self._artifacts, self._is_own_database
                 )
+        writer = self._writers.get(key)
+        if writer is not None:
+            with self._guarded(note):
+                writer.write_steps()
 
     @property
     def refused(self) -> int:
