@@ -118,7 +118,7 @@ def _all_metrics(row: Row) -> Iterator[Metric]:
                 continue
             if alternates:
                 yield f"{name}_task_{(step - 1) // segments_of_task + 1:02d}", value, ended[step - 1], step
-            if not alternates or name != "loss" and step == len(ended):
+            if not alternates or step == len(ended):
                 yield name, value, ended[step - 1], step
     seconds = 0.0
     for step, duration in enumerate(record.seconds, start=1):

@@ -41,7 +41,7 @@ class ProjectedRun:
         there, ours = {name for name, _ in self.metrics}, {name for name, _ in metrics}
         has_more = there > ours
         if EARLIER_METRIC in there:  # what earlier versions wrote otherwise is not more than a row has
-            has_loss = any(name.startswith("loss") for name in ours)
+            has_loss = "loss" in ours
             has_more = bool(there - ours - {EARLIER_METRIC, *row.record.figures, *(["loss"] if has_loss else [])})
         ended = int(row.record.ended[-1] * 1000) if row.record.ended else self.ended or 0
         if ended < (self.ended or 0) or has_more:
