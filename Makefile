@@ -7,13 +7,20 @@ PYTHON ?= python3
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help setup quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
+.PHONY: help setup upgrade quickstart reproduce-paper reproduce-table1 tune-baselines reproduce-ablations reproduce-energy \
 	reproduce-perceptron verify report docs pictures bench bench-gpu test test-faults test-browser soak accept-code lint check mlflow-ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## create .venv from the project's own files
+
+upgrade: ## the newest versions of all that is installed, for docs and browser too, in constraints.txt; then: make check
+	$(PYTHON) -m venv .venv/upgrade
+	.venv/upgrade/bin/pip install --quiet --disable-pip-version-check '.[dev,browser,docs]'
+	(head -1 constraints.txt; .venv/upgrade/bin/pip freeze --all --exclude presyn --exclude pip | sort -f) > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+	rm -rf .venv/upgrade
 
 quickstart: .venv/.ready ## search, transfer, Table 1, an ablation and energy on scikit-learn's digits: minutes, no download
 	$(PRESYN) table1 --digits
@@ -66,7 +73,7 @@ test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian'
 	$(PYTHON) -m venv .venv/crate && .venv/crate/bin/pip install --quiet --disable-pip-version-check roc-validator==0.13.0
 	.venv/crate/bin/python tests/browser/validate_crate.py .venv/lib/python3*/site-packages/rocrate/data/ro-crate.jsonld
 
-docs: .venv/.ready ## the documentation as a small site, in site/
+docs: .venv/.ready ## the documentation and the page for readers as static files, to publish as they are, in site/
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	.venv/bin/mkdocs build --quiet
 

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from bench.memory import memory_mib
 from bench.steps import data_or_noise, make_cohort
 from pipeline.plan import Plan
 from pipeline.records.mlflow.background import BackgroundWriter
@@ -34,14 +34,7 @@ def _in_a_process(k: int, cache: str) -> tuple[float, float]:
     program.advance(1)
     marks.append(time.perf_counter())
     cohort._test_batch(0, 0, 0, cohort.minibatches.test_images(0)[:TEST_BATCH])
-    return _peak_mib(), marks[1] - marks[0]
-
-
-def _peak_mib() -> float:
-    status = Path("/proc/self/status")  # getrusage inherits the peak of the process that started this one
-    if status.exists():
-        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return memory_mib("VmHWM"), marks[1] - marks[0]
 
 
 def processes() -> dict[str, float]:

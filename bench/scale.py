@@ -5,7 +5,6 @@ Runs of almost no work, on Ray clusters of several raylets on this machine. Each
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.memory import memory_mib
 from pipeline.records.files import write_whole
 
 RUNS = (100, 1000, 10_000)
@@ -69,7 +69,7 @@ def _train(count: int, track: bool, address: str, folder: str) -> dict[str, floa
         "driver's process per run, ms": 1000 * process / count,
         "memory at the start, MiB": memory.first,
         "memory after 1000 runs, MiB": memory.after(store, 1000),
-        "memory at the end, MiB": _mib(),
+        "memory at the end, MiB": memory_mib("VmRSS"),
     }
 
 
@@ -85,28 +85,21 @@ class _Memory:
     """Memory of this process as runs come to an end."""
 
     def __init__(self) -> None:
-        self.first = _mib()
+        self.first = memory_mib("VmRSS")
         self.seen: list[tuple[float, float]] = []
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while True:
             time.sleep(0.5)
-            self.seen.append((time.time(), _mib()))
+            self.seen.append((time.time(), memory_mib("VmRSS")))
 
     def after(self, store: object, count: int) -> float:
         """Memory when so many rows had been stored."""
         times = sorted(p.stat().st_mtime for p in store.results.glob("*.json"))  # type: ignore[attr-defined]
         if len(times) < count:
-            return _mib()
-        return next((mib for at, mib in self.seen if at >= times[count - 1]), _mib())
-
-
-def _mib() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            return memory_mib("VmRSS")
+        return next((mib for at, mib in self.seen if at >= times[count - 1]), memory_mib("VmRSS"))
 
 
 def plot(table: pd.DataFrame) -> object:

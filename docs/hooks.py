@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+REPORT = ROOT / "results" / "report" / "index.html"
 LINK = re.compile(r'(href|src)="\.\./((?!\.\.)[^"#]+)(#[^"]*)?"')
 
 
@@ -20,6 +21,8 @@ def on_page_content(html, page, config, files):
             return link[0]
         target = Path(config.site_dir) / "repository" / link[2]
         target.parent.mkdir(parents=True, exist_ok=True)
+        if source == REPORT:  # with the files that it shows and links to
+            shutil.copytree(source.parent, target.parent, dirs_exist_ok=True)
         shutil.copy(source, target)
         return f'{link[1]}="{up}repository/{link[2]}{link[3] or ""}"'
 

@@ -14,9 +14,9 @@ from pipeline.records.csvs import RowsFile, as_cell, read_file, refuse_to_drop, 
 from pipeline.records.files import write_whole
 from pipeline.records.results import Results
 from pipeline.records.row import Row, reserved_label
-from pipeline.stage import Known, Labels, Made, Stage, Wish
+from pipeline.stage import Known, Labels, Made, Stage, Wish, with_latex
 from presyn import PresynError
-from presyn.code_digest import is_known
+from presyn.code_digest import is_known, known_digests
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | No
     else:
         made = stage.make(frame, known)
     if results:
-        files += [write_whole(stage.folder(results) / name, content) for name, content in made.files.items()]
+        files += [write_whole(stage.folder(results) / name, content) for name, content in with_latex(stage, made).items()]
         files += _draw(made, results / "figures")
     return made, files
 
@@ -203,7 +203,8 @@ def _say_codes(stage: Stage, frame: pd.DataFrame) -> None:
     """Say which runs of a stage were trained by code that is not known to give the numbers of its version of the rules."""
     if "code" not in frame:
         return
-    changed = frame[[not is_known(method, code) for method, code in zip(frame.method, frame.code.fillna(""), strict=True)]]
+    codes = zip(frame.method, frame.code.fillna(""), strict=True)
+    changed = frame[[method in known_digests() and not is_known(method, code) for method, code in codes]]
     for (method, code), lines in changed.groupby(["method", "code"], sort=False):
         print(
             f"presyn: {len(lines)} of the {len(frame)} runs of {stage.title or stage.name} were trained by changed code of "
@@ -219,8 +220,8 @@ def _say_arithmetics(stage: Stage, rows: Sequence[Row], wanted: str | None) -> N
         return
     parts = " and ".join(f"{count} in {name}" for name, count in counts.items())
     print(
-        f"presyn: of the runs of {stage.title or stage.name}, {parts} arithmetic were there or trained. Runs in either agree "
-        "statistically, not to the last digit; --fresh trains all of them in one.",
+        f"presyn: the runs of {stage.title or stage.name} are {parts} arithmetic. Those in either agree statistically, not to "
+        "the last digit; --fresh trains all of them in one.",
         file=sys.stderr,
     )
 

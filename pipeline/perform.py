@@ -125,13 +125,15 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, wo
             values[stage.name] = make(asked, values, plan, None)[0].value if complete else stage.recall(workspace.results)
             continue
         finished = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.first, asked.complete)
-        if asked.wishes and not finished.wishes:
+        if asked.wishes and not finished.wishes and not stage.made_of_others:
             lacking.append(stage.title)
             values[stage.name] = stage.recall(workspace.results)
             continue
         refuse(finished, workspace.results)
         made[stage.name], _ = make(finished, values, plan, workspace.results)
         values[stage.name] = made[stage.name].value
+        if made[stage.name].message:
+            console.print(made[stage.name].message, highlight=False)
     if lacking and not made:
         raise PresynError(
             f"None of the runs of {lacking[0]} is in the store {workspace.store.root} yet: train them without --so-far, "
@@ -242,6 +244,7 @@ class _Performance:
             ids = sorted({*ids, *(i for other in read_notes(store) if other.identity == identity for i in other.run_ids)})
         note.run_ids = ids
         note.labels |= asked.labels()
+        note.segments |= {i: self.plan.schedule(self.plan.runs[i]).segments for i in asked.ids if i not in self.plan.rows}
         self._say_where(note, stage)
         note.save(store)
 

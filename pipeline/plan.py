@@ -139,7 +139,7 @@ class Plan:
 
     def _timings(self) -> dict[str, Any]:
         try:
-            timings = json.loads((self.store.root / "timings.json").read_text())
+            timings = json.loads((self.store.root / "timings.json").read_text(encoding="utf-8"))
             return {k: (float(step), float(image)) for k, (step, image) in timings.items() if step > 0 and image > 0}
         except (OSError, ValueError, TypeError, AttributeError):  # they are measured again
             return {}

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+from rich.table import Table
 
 from pipeline.records.files import Content
+from pipeline.records.latex import as_frame, as_latex
 from pipeline.records.results import Results
 from pipeline.records.row import Row
 from presyn import PresynError, Run
@@ -234,6 +236,19 @@ class Stage(ABC):
     def file(self, results: Path) -> Path | None:
         """The CSV of its rows; None if it keeps none."""
         return self.folder(results) / "runs.csv"
+
+
+def with_latex(stage: Stage, made: Made) -> dict[str, Content]:
+    """The files that a stage made, with the table that it shows as table.tex, unless it has made one as LaTeX itself."""
+    files = dict(made.files)
+    if not stage.title or not isinstance(made.shown, pd.DataFrame | Table) or any(name.endswith(".tex") for name in files):
+        return files
+    frame = as_frame(made.shown)
+    if frame.columns.is_unique and len(frame):
+        words = [str(made.shown.title or stage.title), str(made.shown.caption or "")] if isinstance(made.shown, Table) else []
+        caption = ". ".join(text for text in words if text) or stage.title
+        files["table.tex"] = as_latex(frame, caption, f"tab:{stage.name.replace('/', '-')}")
+    return files
 
 
 def refuse_labels(stage: Stage, frame: pd.DataFrame, path: Path) -> None:

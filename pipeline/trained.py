@@ -11,7 +11,7 @@ from pipeline.records.row import Row
 from pipeline.workspace import open_store
 from presyn import Benchmark, PresynError, Run, choose_device, make_cohort
 from presyn.inputs import DenseImages
-from presyn.methods import PERCEPTRONS, method_class
+from presyn.methods import METHODS, PERCEPTRONS, method_class
 from presyn.random_numbers import Purpose, keys
 from presyn.runs import identify
 from sweeps.checkpoints import Checkpoints
@@ -91,7 +91,7 @@ def trained(
         run_id: The id of the run, or the first letters of it.
         store: The folder of the store; by default $PRESYN_STORE, else .presyn.
         data: The folder of the data sets; by default $PRESYN_DATA, else a cache folder.
-        source: For a benchmark on images of one's own: the .npz file or the folder that has them.
+        source: For a benchmark on images of one's own: where they are now, if not where they were when the run was trained.
         device: Where it computes; None takes a GPU if there is one.
 
     Raises:
@@ -99,7 +99,7 @@ def trained(
     """
     opened = open_store(store)
     row = find_row(run_id, opened)
-    run = _run_of(row, source)
+    run = _run_of(row, source or row.provenance.get("source"))
     state = Checkpoints(opened.checkpoints, "").kept_state(row.run_id)
     if state is None:
         raise PresynError(
@@ -117,6 +117,10 @@ def _run_of(row: Row, source: str | None) -> Run:
     config = row.config
     if config["method"] in PERCEPTRONS:
         raise PresynError(f"Run {row.run_id} is of a perceptron, which takes random patterns and no images.")
+    if config["method"] not in METHODS:
+        raise PresynError(
+            f"Run {row.run_id} is of the method {config['method']}, which is not known here: import the file that has it first."
+        )
     if source is None:
         return row.run()
     tasks = {k: v for k, v in config.items() if k in Benchmark.names()}

@@ -83,9 +83,11 @@ class Benchmark(Options):
     patterns: int = option(0, "random patterns of all tasks together, for perceptrons", low=0, high=1_000_000, neutral=0)
     inputs: int = option(0, "length of a pattern", low=0, high=1_000_000, neutral=0)
     keep: bool = option(False, "whether the final state is kept in the store", identity=False)
-    source: str | None = option(None, "a folder of IDX files or an .npz file with images of one's own", identity=False)
+    source: str | None = option(None, "an .npz file or a folder of .npy or IDX files with images of one's own", identity=False)
     mean: float | None = option(
-        None, "of the pixels of one's own images, divided by 255; none takes the training images'", neutral=None
+        None,
+        "of one's own images, of pixels divided by 255 or floating-point numbers as they are; none takes the training images'",
+        neutral=None,
     )
     deviation: float | None = option(None, "standard deviation, as mean", low=1e-6, neutral=None)
 

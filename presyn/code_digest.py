@@ -52,6 +52,12 @@ def is_known(method: str, code: str | None) -> bool:
     return not code or code in known_digests().get(method, ())
 
 
+def forget_code() -> None:
+    """Forget digests: the next call reads the files again, for a process that loads another version of a user's file."""
+    for function in (changed_code, _parse, _digest_file):
+        function.cache_clear()
+
+
 @cache
 def known_digests() -> dict[str, list[str]]:
     """Method -> digests of code that gives the numbers of RULES_VERSION."""

@@ -1,4 +1,4 @@
-"""Images and labels: MNIST, Fashion-MNIST and scikit-learn's digits, as uint8, checked, from disk.
+"""Images and labels: MNIST, Fashion-MNIST and scikit-learn's digits, as uint8, checked, from disk; users' own may be float32.
 
 IDX files (raw or gzip) are read here and their content is checked by MD5; torchvision is imported only to download
 what is missing. Pixels are kept as stored; `Dataset.scale` and `Dataset.offset` turn them into network inputs.
@@ -69,7 +69,7 @@ class Dataset:
 
     Attributes:
         name: What benchmarks call it.
-        train_x, test_x: uint8, (N, pixels).
+        train_x, test_x: uint8, or float32 of users' own, (N, pixels).
         train_y, test_y: int64, (N,), classes from 0.
         sha256: Of all the content, the provenance of a run.
         scale, offset: Pixels, as stored, to inputs.
@@ -95,6 +95,10 @@ class Dataset:
         if self.train_x.shape[1] != self.test_x.shape[1]:
             sizes = f"{self.train_x.shape[1]} pixels, those to test on {self.test_x.shape[1]}"
             raise PresynError(f"The training images of {self.name} have {sizes}: they must have as many.")
+        if self.train_x.dtype != self.test_x.dtype:
+            raise PresynError(
+                f"The images of {self.name} are {self.train_x.dtype} and {self.test_x.dtype}: make them the same."
+            )
         for which, value in (("scale", self.scale), ("offset", self.offset)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise PresynError(f"{which} of {self.name} must be a number, not {value!r}.")
@@ -119,8 +123,8 @@ class Dataset:
         Args:
             name: What benchmarks call it.
             arrays: train_x, train_y, test_x, test_y.
-            pixels: The largest pixel, and mean and standard deviation of pixels divided by it; None takes 255 and the moments
-                of the training images, to four digits.
+            pixels: The largest pixel, and mean and standard deviation of pixels divided by it; None takes 255 (1 of float32)
+                and the moments of the training images.
 
         Raises:
             PresynError: as `Dataset`; or pixels that are not three numbers, of which the first and the last are above 0.
@@ -142,9 +146,11 @@ class Dataset:
 
 def _check_images(name: str, which: str, x: object, y: object) -> None:
     """Raise a PresynError for images and labels of a data set that are none; which is train or test."""
-    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.ndim != 2 or not x.size:
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.uint8, np.float32) or x.ndim != 2 or not x.size:
         what = f"{x.dtype}, {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise PresynError(f"{which}_x of {name} must be an array of uint8, (images, pixels), not {what}.")
+        raise PresynError(f"{which}_x of {name} must be an array of uint8 or float32, (images, pixels), not {what}.")
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        raise PresynError(f"{which}_x of {name} holds numbers that are infinite or none (nan).")
     if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.ndim != 1:
         what = f"{y.dtype}, {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
         raise PresynError(f"{which}_y of {name} must be an array of whole numbers, (images,), not {what}.")
@@ -155,9 +161,11 @@ def _check_images(name: str, which: str, x: object, y: object) -> None:
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
-    """SHA-256 of the bytes of arrays, one after the other."""
+    """SHA-256 of the bytes of arrays, one after the other; of floating-point numbers it says that they are such."""
     digest = hashlib.sha256()
     for array in arrays:
+        if array.dtype == np.float32:
+            digest.update(b"float32")
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -168,7 +176,13 @@ def digest_dataset(data: Dataset) -> str:
 
 
 def moments(x: np.ndarray) -> tuple[float, float, float]:
-    """255, and the mean and standard deviation of pixels / 255, to four digits, of which the deviation is not 0."""
+    """The largest pixel, and mean and standard deviation of pixels divided by it, of which the deviation is not 0.
+
+    Of uint8 the largest is 255, and the moments have four decimals. Of float32 it is 1, and they have six significant digits.
+    """
+    if x.dtype == np.float32:
+        mean, deviation = (float(f"{value:.6g}") for value in (x.mean(dtype=np.float64), x.std(dtype=np.float64)))
+        return 1, mean, deviation or 1.0
     return 255, round(float(x.mean()) / 255, 4), round(float(x.std()) / 255, 4) or 1.0
 
 

@@ -12,6 +12,8 @@ from presyn.methods import method_class
 from presyn.network import Network
 from presyn.runs import Run
 
+TRAINS_ON = ("cpu", "cuda")
+"""Kinds of devices on which runs were compared; mps, Apple's GPUs, is none of them."""
 TEST_BATCH = 500  # test images that share one release mask per layer and sampled network
 MOST_BYTES = 1 << 37
 """Memory of one network; more is a mistake rather than a wish."""
@@ -52,7 +54,7 @@ def _control_group_limits(root: Path = Path("/sys/fs/cgroup"), groups: Path = Pa
     """Cores that the control groups of this process allow, versions 2 and 1; none where there are no groups."""
     limits = []
     with contextlib.suppress(OSError):
-        for line in groups.read_text().splitlines():
+        for line in groups.read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers and "cpu" not in controllers.split(","):
                 continue
@@ -61,9 +63,9 @@ def _control_group_limits(root: Path = Path("/sys/fs/cgroup"), groups: Path = Pa
             for folder in (f for f in (group, *group.parents) if f.is_relative_to(base)):
                 with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
                     if controllers:
-                        quota = (folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text()
+                        quota = [(folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")]
                     else:
-                        quota = (folder / "cpu.max").read_text().split()[:2]  # type: ignore[assignment]
+                        quota = (folder / "cpu.max").read_text(encoding="utf-8").split()[:2]
                     if float(quota[0]) > 0:
                         limits.append(float(quota[0]) / float(quota[1]))
     return limits
@@ -124,6 +126,8 @@ def choose_device(name: str | torch.device | None) -> torch.device:
             return device
         if device.type == "meta":
             raise RuntimeError("it holds no numbers")
+        if device.type not in TRAINS_ON:
+            raise RuntimeError(f"presyn trains on {' and '.join(TRAINS_ON)} alone")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as e:
         raise PresynError(f"device {name!r} is not usable here ({str(e).splitlines()[0]}). Try --device cpu.") from None

@@ -1,5 +1,6 @@
 """Read files of users: regular ones alone, by their headers first, and never more of them than a header says."""
 
+import ctypes
 import gzip
 import io
 import math
@@ -21,6 +22,8 @@ CHUNK = 1 << 20
 """Bytes that are read at once, so that a wrong header takes no memory."""
 MOST_PACKED = 50
 """How many times its own size a file of images may unpack to; MNIST's unpacks to five times its size, a bomb to hundreds."""
+UNKNOWN_MEMORY = 1 << 44
+"""Bytes that stand for those of a machine that does not tell."""
 ALWAYS_ALLOWED = 1 << 26
 """Bytes to which any file may unpack."""
 
@@ -40,8 +43,21 @@ def expand_home(path: str | os.PathLike) -> Path:
 
 
 def machine_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of memory of this machine; where nobody can say, more than any has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others not these names
+        return _memory_by_windows() or UNKNOWN_MEMORY
+
+
+def _memory_by_windows() -> int:
+    """What Windows says of the memory of this machine; 0 elsewhere."""
+    windll = getattr(ctypes, "windll", None)
+    if windll is None:
+        return 0
+    status = (ctypes.c_ulonglong * 8)()  # MEMORYSTATUSEX: its size and the load, 4 bytes each, and then the memory in bytes
+    status[0] = ctypes.sizeof(status)
+    return int(status[1]) if windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else 0
 
 
 @contextmanager
@@ -159,7 +175,11 @@ def read_npz(path: Path, choices: Sequence[Sequence[str]]) -> list[np.ndarray]:
                 if names is None:
                     holds = ", ".join(list(entries)[:10]) or "nothing"
                     raise PresynError(f"{path} must hold the arrays {', '.join(choices[0])}, but holds {holds}.")
-                return [_read_array(archive, entries[name], path, name) for name in names]
+                arrays = []
+                for name in names:
+                    with archive.open(entries[name]) as entry:
+                        arrays.append(_read_array(entry, path, name))
+                return arrays
         except PresynError:
             raise
         except Exception as e:  # damage can be any error at all in a reader of zip files and headers
@@ -167,19 +187,34 @@ def read_npz(path: Path, choices: Sequence[Sequence[str]]) -> list[np.ndarray]:
             raise PresynError(f"{path} is not an .npz file of arrays ({reason}).") from None
 
 
-def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, name: str) -> np.ndarray:
-    """One array of an .npz file, whose header is read before anything is allocated."""
-    with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        readers: dict[tuple[int, int], Any] = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in readers:
-            raise ValueError(f"{name} is of the format {version[0]}.{version[1]}")
-        shape, fortran_order, dtype = readers[version](file)
-        if dtype.hasobject or any(n < 0 for n in shape):
-            raise ValueError(f"{name} is no array of numbers")
-        what = f"{name} is {' × '.join(map(str, shape)) or 1} of {dtype}"
-        content = read_values(file, path, what, math.prod(shape) * dtype.itemsize)
+def read_npy(path: Path) -> np.ndarray:
+    """The array in an .npy file.
+
+    Raises:
+        PresynError: it is no such file, or is damaged.
+    """
+    with open_regular(path) as file:
+        try:
+            return _read_array(file, path, path.name)
+        except PresynError:
+            raise
+        except Exception as e:  # as of an .npz file
+            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            raise PresynError(f"{path} is not an .npy file of numbers ({reason}).") from None
+
+
+def _read_array(file: IO[bytes], path: Path, name: str) -> np.ndarray:
+    """An array in NumPy's format, whose header is read before anything is allocated."""
+    version = np.lib.format.read_magic(file)
+    readers: dict[tuple[int, int], Any] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"{name} is of the format {version[0]}.{version[1]}")
+    shape, fortran_order, dtype = readers[version](file)
+    if dtype.hasobject or any(n < 0 for n in shape):
+        raise ValueError(f"{name} is no array of numbers")
+    what = f"{name} is {' × '.join(map(str, shape)) or 1} of {dtype}"
+    content = read_values(file, path, what, math.prod(shape) * dtype.itemsize)
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from presyn.benchmarks import PATTERNS, Benchmark, find_benchmark
+from presyn.benchmarks import BENCHMARKS, PATTERNS, Benchmark, find_benchmark
 from presyn.code_digest import changed_code
 from presyn.errors import PresynError
 from presyn.methods import METHODS, PERCEPTRONS, MethodOptions, method_class
@@ -100,7 +100,8 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
         method: A name in `METHODS`.
         benchmark: A name in `BENCHMARKS`, or a `Benchmark`.
         seed: A non-negative whole number.
-        overrides: Fields of the method, of the benchmark, or a preset of the method (`rule`).
+        overrides: Fields of the method, of the benchmark, or a preset of the method (`rule`); with `name` for a benchmark that
+            is no longer the one of that name, such as one on other images.
 
     Raises:
         PresynError: an unknown name or field, or a bad value.
@@ -123,11 +124,14 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
         raise PresynError(f"{method} learns random patterns, not images: use the benchmark {PATTERNS.name}.")
     if method in METHODS and benchmark.kind == "patterns":
         raise PresynError(f"{method} learns images, and {benchmark.name} has none; it is for {', '.join(PERCEPTRONS)}.")
-    benchmark_fields = [n for n in Benchmark.names() if n != "name"]
+    benchmark_fields = Benchmark.names()
     fields = [*rule.Options.names(), *benchmark_fields, *rule.preset_names]
     reject_unknown(overrides, fields, f"field of {method} on {benchmark.name}", f" What they mean: presyn options {method}")
     preset = rule.preset(overrides)
     explicit = {k: v for k, v in overrides.items() if k not in rule.preset_names}
     settings = {**preset, **rule.published.get(benchmark.name, {}), **explicit}
     for_benchmark = {k: settings.pop(k) for k in benchmark_fields if k in settings}
+    name = for_benchmark.get("name", benchmark.name)
+    if name != benchmark.name and name in (*BENCHMARKS, PATTERNS.name):
+        raise PresynError(f"name {name!r} is that of a benchmark that comes along: choose another.")
     return Run(method, rule.Options.build(settings), replace(benchmark, **for_benchmark), seed)

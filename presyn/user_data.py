@@ -1,4 +1,7 @@
-"""Images of one's own: a folder of four IDX files laid out as MNIST's, or an .npz file with four arrays."""
+"""Images of one's own: an .npz file with four arrays, or a folder of four .npy files or of IDX files laid out as MNIST's.
+
+Whole numbers are pixels from 0 to 255, which count as divided by 255. Floating-point numbers are taken as they are.
+"""
 
 import math
 import stat
@@ -9,7 +12,7 @@ import numpy as np
 
 from presyn.datasets import MOST_CLASSES, Arrays
 from presyn.errors import PresynError
-from presyn.files import open_unpacked, read_npz, read_values
+from presyn.files import open_unpacked, read_npy, read_npz, read_values
 
 NPZ_NAMES = (("train_x", "train_y", "test_x", "test_y"), ("x_train", "y_train", "x_test", "y_test"))
 MOST_IMAGES = 1 << 20  # that one keyed shuffle can order
@@ -21,16 +24,26 @@ def read_arrays(path: Path) -> Arrays:
     """Training and test images and labels.
 
     Args:
-        path: An .npz file with the arrays train_x, train_y, test_x, test_y (or x_train and so on, as Keras names them), or a
-            folder with one IDX file, raw or gzip, for each of train-images, train-labels, t10k-images, t10k-labels in its name.
+        path: An .npz file with the arrays train_x, train_y, test_x, test_y (or x_train and so on, as Keras names them); or a
+            folder with .npy files of these names, or with one .npy or IDX file, raw or gzip, for each of train-images,
+            train-labels, t10k-images (or test-images), t10k-labels in its name.
+
+    Returns:
+        Images (N, pixels), uint8 or float32, and labels (N,) int64.
 
     Raises:
         PresynError: a file or an array is missing or damaged, or sizes, types or labels do not fit; names which.
     """
+    if path.suffix == ".npy":
+        raise PresynError(f"{path} is one array: give the folder that holds it and the other three, such as train_y.npy.")
     train_x, train_y, test_x, test_y = _from_folder(path) if _is_folder(path) else read_npz(path, NPZ_NAMES)
+    train_x, test_x = _as_pixels(path, "training", train_x), _as_pixels(path, "test", test_x)
+    if train_x.dtype != test_x.dtype:
+        kinds = {np.dtype(np.uint8): "whole numbers", np.dtype(np.float32): "floating-point numbers"}
+        raise PresynError(
+            f"{path}: training images are {kinds[train_x.dtype]}, test images {kinds[test_x.dtype]}: make them the same."
+        )
     for which, x, y in (("training", train_x, train_y), ("test", test_x, test_y)):
-        if x.dtype != np.uint8 or x.ndim < 2:
-            raise PresynError(f"{path}: {which} images must be uint8, (N, …), not {x.dtype}, {x.shape}.")
         if y.dtype.kind not in "iu" or y.ndim != 1 or (len(y) and y.min() < 0):
             raise PresynError(f"{path}: {which} labels must be whole numbers from 0, (N,), not {y.dtype}, {y.shape}.")
         if len(y) and y.max() >= MOST_CLASSES:
@@ -47,6 +60,30 @@ def read_arrays(path: Path) -> Arrays:
     return flat[0], train_y.astype(np.int64), flat[1], test_y.astype(np.int64)
 
 
+def _as_pixels(path: Path, which: str, x: np.ndarray) -> np.ndarray:
+    """Images as uint8 or float32.
+
+    Raises:
+        PresynError: they are neither whole numbers from 0 to 255 nor finite floating-point numbers.
+    """
+    if x.ndim < 2 or x.dtype.kind not in "iuf":
+        raise PresynError(
+            f"{path}: {which} images must be whole numbers from 0 to 255 or floating-point numbers, (N, …), "
+            f"not {x.dtype}, {x.shape}."
+        )
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise PresynError(f"{path}: {which} images hold numbers that are infinite or none (nan).")
+    elif x.dtype != np.uint8 and x.size and not 0 <= x.min() <= x.max() <= 255:
+        raise PresynError(
+            f"{path}: {which} images are whole numbers from {x.min()} to {x.max()}, and pixels are from 0 to 255: store other "
+            "values as floating-point numbers."
+        )
+    return x if x.dtype == np.float32 else x.astype(np.uint8)
+
+
 def _is_folder(path: Path) -> bool:
     """Whether images are in the files of a folder.
 
@@ -56,7 +93,7 @@ def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
-        raise PresynError(f"{path} is not there: give a folder of IDX files or an .npz file.") from None
+        raise PresynError(f"{path} is not there: give an .npz file, or a folder of .npy or IDX files.") from None
     except OSError as e:
         raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
     except ValueError:
@@ -64,6 +101,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def _from_folder(path: Path) -> Arrays:
+    by_name = {f.name.lower(): f for f in path.iterdir()}
+    for names in NPZ_NAMES:
+        arrays = [read_npy(by_name[f"{name}.npy"]) for name in names if f"{name}.npy" in by_name]
+        if len(arrays) == 4:
+            return arrays[0], arrays[1], arrays[2], arrays[3]
     arrays = []
     for subset, kind in IDX_NAMES:
         spellings = ("t10k", "test") if subset == "t10k" else (subset,)
@@ -71,9 +113,12 @@ def _from_folder(path: Path) -> Arrays:
         # Of a file that is there packed and unpacked, the packed one.
         files = [f for f in files if f.suffix == ".gz" or f.with_name(f.name + ".gz") not in files] or files
         if len(files) != 1:
-            names = "none" if not files else ", ".join(f.name for f in files)
-            raise PresynError(f"{path} must hold one IDX file with {subset} and {kind} in its name; there is {names}.")
-        arrays.append(read_idx(files[0]))
+            there = "none" if not files else ", ".join(f.name for f in files)
+            raise PresynError(
+                f"{path} must hold train_x.npy, train_y.npy, test_x.npy and test_y.npy, or one IDX or .npy file with {subset} "
+                f"and {kind} in its name; there is {there}."
+            )
+        arrays.append(read_npy(files[0]) if files[0].suffix == ".npy" else read_idx(files[0]))
     return arrays[0], arrays[1], arrays[2], arrays[3]
 
 

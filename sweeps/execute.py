@@ -19,6 +19,7 @@ from sweeps.cluster import Cluster, describe_threads, prepare_process, provenanc
 from sweeps.cluster.ray_process import RayLost, ray_process
 from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size, pack
 from sweeps.train_cohort import Ended, resume_run, train_members
+from sweeps.user_code import loaded, send_by_value
 
 OnEnd = Callable[[str, dict[str, Any], dict[str, Any]], None]
 """Called with the id of a run that came to an end, its record, and where it ran."""
@@ -78,12 +79,14 @@ def train_on_cluster(
         position_before, position = position, (-len(missing), sum(m.segments for m in members))
         stuck = 0 if position > position_before else stuck + 1
         ray = ray_process(cluster, log, say)
+        send_by_value()
         work = {
             "members": members,
             "checkpoints": checkpoints,
             "cluster": cluster,
             "sizes": _sizes(members, cluster, seconds),
             "joined": ray.place is not None,
+            "methods": dict(loaded.methods),
         }
         try:
             failed |= ray.train(work, heard)

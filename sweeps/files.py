@@ -13,6 +13,8 @@ from presyn.benchmarks import PATTERNS, find_benchmark
 from presyn.files import expand_home, read_file
 from presyn.options import reject_unknown
 
+USER_BENCHMARKS: dict[str, Benchmark] = {}
+"""Benchmarks of users' own files by name; see `sweeps.user_code`."""
 MOST_BYTES = 1 << 20
 """Of a YAML file."""
 MOST_VALUES = 200_000
@@ -111,14 +113,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_benchmark(name: str) -> Benchmark:
-    """The built-in benchmark of that name, or the one in the YAML file of that path.
+    """The benchmark of that name, or the one in the YAML file of that path.
 
     Raises:
         PresynError: neither; or a bad field, named with its file.
     """
     built_in = [*BENCHMARKS, PATTERNS.name]
+    if name in USER_BENCHMARKS:
+        return USER_BENCHMARKS[name]
     if not name.endswith((".yaml", ".yml")):
-        reject_unknown([name], built_in, "benchmark (or path of a .yaml file)")
+        reject_unknown([name], [*built_in, *USER_BENCHMARKS], "benchmark (or path of a .yaml file)")
         return find_benchmark(name)
     path = Path(name)
     try:

@@ -66,7 +66,8 @@ def frozen_round(space: Space, number: int, trials: Sequence[Trial], outcomes: S
         rows = [{"number": t.number, "seed": t.seed, "params": t.params} for t in drawn]
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({**content, "trials": rows, "sha256": _digest(rows)}, indent=1))
+        text = json.dumps({**content, "trials": rows, "sha256": _digest(rows)}, indent=1)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as e:
         raise PresynError(f"The manifest {path} cannot be written ({e.strerror}).") from None

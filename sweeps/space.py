@@ -1,7 +1,7 @@
 """Search spaces as data: what is trained, which fields are searched in which ranges, and what the best is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,8 @@ MOST_TRIALS = 100_000
 MOST_SEEDS = 1000
 """Of a trial."""
 SPACES = Path(__file__).parent / "spaces"
+USER_SPACES: dict[str, Path] = {}
+"""Files of users' own spaces by name; see `sweeps.user_code`."""
 
 
 ONE_ROUND = ("random", "grid", "qmc")
@@ -147,17 +149,24 @@ def method_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def space_names() -> list[str]:
-    """The names of the built-in spaces."""
-    return sorted(p.stem for p in SPACES.glob("*.yaml"))
+    """The names of the spaces that come along, and of users' own."""
+    return sorted({p.stem for p in SPACES.glob("*.yaml")} | USER_SPACES.keys())
+
+
+def own_space(method: str, benchmarks: Sequence[str]) -> str | None:
+    """The name of the user's own space of a method on one of these benchmarks, by name; None if there is none."""
+    spaces = {name: read_space(name) for name in sorted(USER_SPACES)}
+    fitting = [name for name, space in spaces.items() if space.method == method and space.benchmark.name in benchmarks]
+    return fitting[0] if fitting else None
 
 
 def read_space(name: str) -> Space:
-    """The built-in space of that name, or the one in the YAML file of that path.
+    """The space of that name, or the one in the YAML file of that path.
 
     Raises:
         PresynError: no such space, an unknown field, a bad value or range; names the file, the field and the fix.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SPACES / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else USER_SPACES.get(name, SPACES / f"{name}.yaml")
     if path.parent == SPACES:
         reject_unknown([name], space_names(), "search space (or path of a .yaml file)")
     try:

@@ -44,7 +44,14 @@ def store_study(study: optuna.Study, path: Path) -> None:
     """
     if path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0"):
         set_aside(path, " was no database", ".")
-    storage = sqlite_address(path)
+    storage = optuna.storages.RDBStorage(sqlite_address(path))
+    try:
+        _copy(study, storage)
+    finally:
+        storage.engine.dispose()  # closes the database
+
+
+def _copy(study: optuna.Study, storage: optuna.storages.RDBStorage) -> None:
     attributes_by_name = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
     space_digest, name = study.user_attrs[SPACE], study.study_name
     if attributes_by_name.get(name, {}).get(SPACE, space_digest) != space_digest:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -18,6 +19,12 @@ from presyn.errors import PresynError, hide_passwords
 
 COMMANDS = {**experiments.COMMANDS, **check.COMMANDS, **look.COMMANDS, **upkeep.COMMANDS}
 """Name -> function; its parameters are the options, its docstring the help."""
+Modules = Annotated[
+    list[str] | None,
+    Parameter(
+        help="a file of yours, .py or .yaml, with methods, benchmarks, spaces or experiments (presyn.toml names several)"
+    ),
+]
 
 
 def make_app() -> App:
@@ -33,6 +40,17 @@ def make_app() -> App:
     app.register_install_completion_command()
     for name, function in COMMANDS.items():
         app.command(function, name=name)
+
+    @app.meta.default
+    def launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], module: Modules = None) -> Any:
+        from sweeps.user_code import user_code
+
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        if command not in COMMANDS.values():  # help, version and completion need no code of the user's
+            return command(*bound.args, **bound.kwargs)
+        with user_code(module or ()):
+            return command(*bound.args, **bound.kwargs)
+
     return app
 
 
@@ -50,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():  # SIGTERM, as SLURM sends it, ends as Ctrl-C does
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = make_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        code = make_app().meta(words, exit_on_error=False, print_error=False, result_action="return_value")
         return code if isinstance(code, int) else 0
     except PresynError as e:
         return _fail(str(e))

@@ -1,16 +1,17 @@
 """Which runs of the store a command is about, and what can be said of each."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.cli.options import parse_settings
 from pipeline.records.find import find_rows
+from pipeline.records.repeat import all_options
 from pipeline.records.row import ENDS, Row
 from pipeline.records.store import Store
-from presyn import METHODS, Benchmark
-from presyn.methods import PERCEPTRONS, method_class
-from presyn.options import Options, reject_unknown
+from presyn import METHODS
+from presyn.methods import PERCEPTRONS
+from presyn.options import reject_unknown
 
 
 def choose_rows(
@@ -32,10 +33,10 @@ def choose_rows(
     Raises:
         PresynError: an id, a method or a status that there is not, or a field that no run has.
     """
-    reject_unknown(methods or (), [*METHODS, *PERCEPTRONS], "method")
     reject_unknown(statuses or (), ENDS, "status")
     wanted = parse_settings(settings)
     rows = find_rows(prefixes, store)
+    reject_unknown(methods or (), {*METHODS, *PERCEPTRONS, *(row.config["method"] for row in rows)}, "method")
     reject_unknown(benchmarks or (), {row.config["benchmark"] for row in rows} or benchmarks or (), "benchmark of a run here")
     values = {row.run_id: all_options(row.config) for row in rows}
     reject_unknown(wanted, {name for options in values.values() for name in options} or wanted, "field of a run here")
@@ -51,14 +52,6 @@ def choose_rows(
 
 def _same(value: Any, wanted: Any) -> bool:
     return value == wanted or value is None and wanted == "none"
-
-
-def all_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the options that it leaves out because they are at their neutral value."""
-    kinds: list[type[Options]] = [Benchmark]
-    if config["method"] in {*METHODS, *PERCEPTRONS}:  # a method of one's own may not be here
-        kinds.append(method_class(config["method"]).Options)
-    return {k: v for kind in kinds for k, v in kind.neutral().items()} | dict(config)
 
 
 def last_figures(row: Row) -> dict[str, float]:

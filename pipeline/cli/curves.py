@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.cli.choose import all_options, sort_key
+from pipeline.cli.choose import sort_key
 from pipeline.cli.option_docs import show_value
+from pipeline.records.repeat import all_options
 from pipeline.records.row import Row
 from pipeline.report.drawing import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, SKY, Picture, plt
 from pipeline.report.statistics import Sample

@@ -183,7 +183,8 @@ def table1(
     benchmarks
         names or .yaml files (default the paper's four)
     space
-        search space: a name or a .yaml file (default presynaptic-permuted-mnist)
+        search space: a name or a .yaml file (default presynaptic-permuted-mnist; on benchmarks of your own, your space on one
+        of them, else no search: what was searched before is carried over)
     trials
         configurations to draw (default: the space's)
     so_far
@@ -195,13 +196,21 @@ def table1(
     from pipeline.experiments.search.stage import search as make_search
     from pipeline.experiments.table1.stage import Table1, tuned_winners
     from pipeline.paper import BENCHMARKS
+    from sweeps.space import own_space
 
-    searched, numbers = _space(space, trials, digits), parse_seeds(seeds)
+    columns, numbers = read_benchmarks(benchmarks or (DIGITS_BENCHMARKS if digits else BENCHMARKS)), parse_seeds(seeds)
+    if space is None and not any(b.name in (*BENCHMARKS, *DIGITS_BENCHMARKS) for b in columns):
+        space = own_space(RULE, [b.name for b in columns])
+        if trials is not None and space is None:
+            raise PresynError("--trials is of a search, and there is none: name its space with --space.")
+        searched = None if space is None else _space(space, trials, digits)
+    else:
+        searched = _space(space, trials, digits)
     results = _prepare(outcome, store, digits)
-    columns = read_benchmarks(benchmarks or (DIGITS_BENCHMARKS if digits else BENCHMARKS))
 
     def build(workspace: Any) -> Sequence[Any]:
-        return [Table1(make_search(searched, workspace.store.manifests), numbers or (), columns, tuned_winners(results))]
+        its_search = None if searched is None else make_search(searched, workspace.store.manifests)
+        return [Table1(its_search, numbers or (), columns, tuned_winners(results))]
 
     if _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, **_how(outcome)):
         print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", file=sys.stderr)
@@ -282,7 +291,6 @@ def _names_and_settings(group: Sequence[str]) -> tuple[list[str], dict[str, Any]
 def reproduce(
     *names: str,
     list: bool = False,
-    module: Words = None,
     claim: Words = None,
     seeds: Words = None,
     set: Words = None,
@@ -293,16 +301,14 @@ def reproduce(
     mlflow: MLflowOptions = NO_MLFLOW,
     cluster: ClusterOptions = NO_CLUSTER,
 ) -> int:
-    """Carry out experiments of the paper by name, stages of your own, or the runs behind a claim.
+    """Carry out experiments of the paper or of your own by name, or the runs behind a claim.
 
     Parameters
     ----------
     names
-        experiments, as --list names them; without a name, all
+        experiments, as --list names them; without a name, all of the paper's, or all of --module
     list
-        list the experiments
-    module
-        a Python module with stages of your own
+        list the experiments, and what your own files add
     claim
         instead: train the runs that the verdict on this claim rests on, such as E2, with the same seeds and settings
     seeds
@@ -314,24 +320,25 @@ def reproduce(
     digits
         on scikit-learn's digits: minutes, and no download
     """
-    from pipeline.experiments.catalogue import EXPERIMENTS, Choice, chosen_stages
+    from pipeline.experiments.catalogue import Choice, chosen_stages, listing, user_stages
     from pipeline.experiments.claim_runs import ClaimRuns
 
     if list:
-        for name, experiment in EXPERIMENTS.items():
-            print(f"{name:{max(map(len, EXPERIMENTS)) + 2}}{experiment.description}")
+        print(*listing(), sep="\n")
         return 0
     settings, numbers = parse_settings(set), parse_seeds(seeds, None)
-    changed = (seeds or settings) and not digits  # these do not go where the paper's rows are, which would be lost
+    own_alone = bool(names) and all(name in user_stages() for name in names)
+    # Other seeds and settings do not go where the paper's rows are, which would be lost.
+    changed = (seeds or settings) and not digits and not own_alone
     results = _prepare(outcome, store, digits, CHANGED_RESULTS if changed else REAL_RESULTS)
 
     def build(workspace: Any) -> Sequence[Any]:
         if claim:
-            if names or module or changed or digits:
+            if names or changed or digits:
                 raise PresynError("--claim trains the runs that a verdict rests on: give it no names, seeds or settings.")
             return [ClaimRuns.of_claim(id, results) for id in claim]
         choice = Choice(results, workspace.store.manifests, numbers, settings, digits)
-        return chosen_stages(names, module or (), choice)
+        return chosen_stages(names, choice)
 
     def show(stage: Any, made: Any) -> None:
         from pipeline.cli.show import print_shown

@@ -41,15 +41,15 @@ def options(method: str | None = None, benchmark: str | None = None, /) -> int:
     benchmark
         a benchmark by name, or a .yaml file: then the values that the method is used with there, not the defaults
     """
-    from pipeline.cli.option_docs import METHOD_NAMES, NOTE, as_text, describe_benchmark, describe_method, summary
+    from pipeline.cli.option_docs import NOTE, as_text, describe_benchmark, describe_method, method_names, summary
     from pipeline.cli.tables import console
     from presyn.options import reject_unknown
     from sweeps.files import read_benchmark
 
     if method is not None:
-        reject_unknown([method], METHOD_NAMES, "method")
+        reject_unknown([method], method_names(), "method")
     tasks = None if benchmark is None else read_benchmark(benchmark)
-    for name in METHOD_NAMES if method is None else (method,):
+    for name in method_names() if method is None else (method,):
         console.print(f"{name}: {summary(name)}", style="bold", highlight=False)
         print(*as_text(describe_method(name, tasks), console.width), sep="\n", end="\n\n")
     console.print(f"benchmark{'s' if tasks is None else f' {tasks.name}'}", style="bold", highlight=False)

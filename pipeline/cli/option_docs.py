@@ -5,7 +5,6 @@ All of it is read from the fields of the dataclasses, where it is said once.
 """
 
 import dataclasses
-import inspect
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,12 +15,16 @@ from presyn.benchmarks import PATTERNS
 from presyn.methods import PERCEPTRONS, method_class
 from presyn.options import Options
 
-METHOD_NAMES = (*METHODS, *PERCEPTRONS)
 BENCHMARK_NAMES = (*BENCHMARKS, PATTERNS.name)
 NOTE = (
     "Each option is a field of `--set`, of `fixed` and `search` in a search space, and, if it is one of the benchmarks, of a "
     "benchmark's YAML file. Equations, figures, Methods and appendices are the paper's; the released code is its authors'."
 )
+
+
+def method_names() -> tuple[str, ...]:
+    """All methods, a user's own among them."""
+    return (*METHODS, *PERCEPTRONS)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def describe_benchmark(benchmark: Benchmark | None = None, method: str | None = 
 
 def summary(method: str) -> str:
     """What a method is, in a sentence."""
-    return (inspect.getdoc(method_class(method)) or "").splitlines()[0]
+    lines = (method_class(method).__doc__ or "").strip().splitlines()
+    return lines[0] if lines else "a method without a docstring"
 
 
 def module_path(method: str) -> str:
@@ -136,7 +140,7 @@ def _published(method: str) -> str:
 def options_page() -> str:
     """docs/options.md."""
     parts = ["# Options", NOTE + " `presyn options METHOD BENCHMARK` prints the same for the two, with the values used there."]
-    for method in METHOD_NAMES:
+    for method in method_names():
         equations = f"[The equations](../{module_path(method)})."
         parts += [
             f"## {method}",

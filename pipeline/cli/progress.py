@@ -35,7 +35,7 @@ def describe_progress(store: Store) -> Iterator[str]:
 def _read_holder(store: Store) -> dict[str, Any]:
     """The command that holds the store, its process, its host, and since when; nothing if none does."""
     try:
-        holder = json.loads((store.root / "holder.json").read_text())
+        holder = json.loads((store.root / "holder.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # it is removed at the end, so the lock, which others wait for, is left alone
         return {}
     try:
@@ -73,8 +73,9 @@ def _describe_stage(
         f"{waiting} waiting{' or in their first task' if holder else ''}{_time_left(store, done, waiting + len(begun), holder)}"
     )
     if begun:
-        counts = sorted(Counter(begun.values()).items())
-        yield "  checkpoints: " + ", ".join(f"{n} after segment {segment}" for segment, n in counts)
+        counts = sorted(Counter((segment, note.segments.get(i, 0)) for i, segment in begun.items()).items())
+        places = [(n, f"segment {segment}" + (f" of {total}" if total else "")) for (segment, total), n in counts]
+        yield "  checkpoints: " + ", ".join(f"{n} after {place}" for n, place in places)
     if note.steps:
         yield f"  {note.steps[-1]['message'].removeprefix(f'{title}: ')}; more runs may follow"
     if note.failed:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +9,13 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from pipeline.cli.choose import all_options, last_figures
+from pipeline.cli.choose import last_figures
 from pipeline.cli.option_docs import show_value
 from pipeline.cli.tables import console, print_table
+from pipeline.records.repeat import all_options, changed_settings, repeat_command
 from pipeline.records.row import Row
 from pipeline.report.tables import grid
-from presyn import BENCHMARKS, METHODS, make_run
-from presyn.benchmarks import PATTERNS
-from presyn.inputs import ARITHMETICS
-from presyn.methods import PERCEPTRONS
+from presyn.code_digest import known_digests
 
 
 def print_shown(stage: Any, made: Any) -> None:
@@ -78,7 +75,8 @@ def print_list(rows: Sequence[Row]) -> None:
     lines = [("run id", "method", "benchmark", "seed", "accuracy", "settings")]
     for row in rows:
         accuracy = row.status if row.mean_accuracy is None else f"{row.mean_accuracy:.2%}"
-        settings = " ".join(setting.replace(", ", ",") for setting in changed_settings(row.config))
+        changed = [setting for setting in changed_settings(row.config) if not setting.startswith("name=")]  # a column has it
+        settings = " ".join(setting.replace(", ", ",") for setting in changed)
         config = row.config
         lines.append((row.run_id, config["method"], config["benchmark"], str(config["seed"]), accuracy, settings))
     widths = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:-1]]
@@ -135,34 +133,6 @@ def show_figure(value: float) -> str:
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
 
-def changed_settings(config: dict[str, Any]) -> list[str]:
-    """FIELD=VALUE of what is other in a configuration than the method's published settings on the benchmark."""
-    nearest = nearest_benchmark(config)
-    default: dict[str, Any] = {}
-    if config["method"] in {*METHODS, *PERCEPTRONS}:
-        default = make_run(config["method"], nearest, config["seed"]).config()
-    fields = {k: v for k, v in config.items() if k not in ("method", "benchmark", "seed")}
-    return [f"{k}={json.dumps(v) if not isinstance(v, str) else v}" for k, v in fields.items() if default.get(k) != v]
-
-
-def nearest_benchmark(config: dict[str, Any]) -> str:
-    """The benchmark of a configuration; for one of somebody's own, the nearest of those that come along."""
-    come_along = [*BENCHMARKS.values(), PATTERNS]
-    names = [b.name for b in come_along]
-    return config["benchmark"] if config["benchmark"] in names else next(b.name for b in come_along if b.kind == config["kind"])
-
-
-def repeat_command(config: dict[str, Any], arithmetic: str = "") -> str:
-    """The command that repeats a run; one of a benchmark of somebody's own, on the one that comes along and is the nearest.
-
-    With the arithmetic of its row it repeats the run to the digit.
-    """
-    run = ["--method", config["method"], "--benchmark", nearest_benchmark(config), "--seeds", str(config["seed"])]
-    changed = changed_settings(config)
-    run += ["--arithmetic", arithmetic] if arithmetic in ARITHMETICS else []
-    return shlex.join(["presyn", "run", *run] + (["--set", *changed] if changed else []))
-
-
 def print_row(row: Row) -> None:
     """Print a run's configuration, results, provenance, and the command that repeats it."""
     print_rows([row])
@@ -170,7 +140,7 @@ def print_row(row: Row) -> None:
         console.print(title, style="bold")
         for k, v in values.items():
             console.print(f"  {k}: {v}", highlight=False)
-    if row.changed_code:
+    if row.changed_code and row.config["method"] in known_digests():
         rules = f"version {row.provenance['rules_version']} of the rules"
         console.print(f"Its code, {row.changed_code}, was not known to give the numbers of {rules}.", highlight=False)
     if row.record.reason:
@@ -179,4 +149,4 @@ def print_row(row: Row) -> None:
     for line in row.record.accuracy:
         console.print("  " + " ".join("  –  " if a is None else f"{a:.3f}" for a in line), highlight=False)
     console.print("repeat it", style="bold")
-    print(repeat_command(row.config, row.arithmetic) + " --fresh")
+    print(repeat_command(row.config, row.provenance, row.arithmetic) + " --fresh")

@@ -1,10 +1,10 @@
 """The experiments by name, for `presyn reproduce`; to add one: a stage in a folder of this one, and a line here."""
 
-import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pipeline.experiments.ablations.stage import Departures as DeparturesStage
@@ -29,7 +29,8 @@ from pipeline.paper import RULE, SEARCHED_PER_KIND, SEEDS, space_name
 from pipeline.stage import Stage
 from presyn import BENCHMARKS, METHODS, PresynError
 from presyn.options import reject_unknown
-from sweeps.space import read_space, space_names
+from sweeps.space import USER_SPACES, read_space, space_names
+from sweeps.user_code import loaded
 
 ALL = ("seeds", "set", "digits")
 """Options of the command that an experiment may take."""
@@ -193,38 +194,79 @@ def shown_stages() -> list[Stage]:
     ]
 
 
-def chosen_stages(names: Sequence[str], modules: Sequence[str], choice: Choice) -> list[Stage]:
+def listing() -> list[str]:
+    """A line for each experiment, and lines on what users' own files add."""
+    described = {name: experiment.description for name, experiment in EXPERIMENTS.items()}
+    described |= {name: _describe_stage(stage) for name, stage in user_stages().items()}
+    width = max(map(len, described)) + 2
+    spaces = sorted(USER_SPACES)
+    added = {"methods": list(loaded.methods), "benchmarks": list(loaded.benchmarks), "search spaces": spaces}
+    lines = [f"{name:{width}}{description}" for name, description in described.items()]
+    return lines + [f"your {what}: {', '.join(names)}" for what, names in added.items() if names]
+
+
+def _describe_stage(stage: Stage) -> str:
+    first = (type(stage).__doc__ or "").strip().splitlines()
+    return first[0] if first and not first[0].startswith(f"{type(stage).__name__}(") else stage.title or stage.name
+
+
+def chosen_stages(names: Sequence[str], choice: Choice) -> list[Stage]:
     """What to carry out.
 
     Args:
-        names: Experiments, or stages of the modules; none for all experiments, or for all stages of the modules.
-        modules: Python modules with stages of the user's own, as values of the module.
+        names: Experiments, of the paper or of users' own files; none for all that --module named, or else all of the paper.
         choice: What is asked of them.
 
     Raises:
-        PresynError: an unknown name, a module that cannot be imported, or settings that do not fit.
+        PresynError: an unknown name, or settings that do not fit.
     """
-    from_modules = {stage.name: stage for module in modules for stage in _stages_in(module)}
-    names = list(dict.fromkeys(names)) or list(from_modules) or list(EXPERIMENTS)
-    reject_unknown(names, [*EXPERIMENTS, *from_modules], "experiment")
+    own = user_stages()
+    names = list(dict.fromkeys(names)) or [name for module in loaded.given for name in _stages_in(module)] or list(EXPERIMENTS)
+    asked_of_module = names == list(EXPERIMENTS) or not {*names} <= {*EXPERIMENTS, *own}
+    if loaded.given and asked_of_module and not any(map(_stages_in, loaded.given)):
+        raise PresynError(f"--module {loaded.given[0].__name__} holds no stage: make one in it, such as MINE = MyStage().")
+    reject_unknown(names, [*EXPERIMENTS, *own], "experiment")
     given = [name for name, value in (("seeds", choice.seeds), ("set", choice.settings), ("digits", choice.digits)) if value]
     for name in names:
-        refused = [option for option in given if name in from_modules or option not in EXPERIMENTS[name].takes]
+        takes = _takes(own[name]) if name in own else EXPERIMENTS[name].takes
+        refused = [option for option in given if option not in takes]
         if refused:
             raise PresynError(f"--{refused[0]} does not go with {name}: leave it out, or name the experiment it is meant for.")
-    stages = [[from_modules[name]] if name in from_modules else EXPERIMENTS[name].stages(choice) for name in names]
+    stages = [[_with_choice(own[name], choice)] if name in own else EXPERIMENTS[name].stages(choice) for name in names]
     return [stage for several in stages for stage in several]
 
 
-def _stages_in(module: str) -> list[Stage]:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # last, so that a file here stands for no module of Python's own
-    try:
-        imported = importlib.import_module(module)
-    except Exception as e:  # what somebody's module raises is anything
-        why = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise PresynError(f"--module {module} cannot be imported ({why}). Is its folder here, or on PYTHONPATH?") from None
-    stages = [value for value in vars(imported).values() if isinstance(value, Stage)]
-    if not stages:
-        raise PresynError(f"--module {module} holds no stage: make one in it, such as MINE = MyStage().")
+def user_stages() -> dict[str, Stage]:
+    """Name -> experiment, of those in users' own files.
+
+    Raises:
+        PresynError: one has the name of an experiment of the paper, or two have one name.
+    """
+    stages: dict[str, Stage] = {}
+    for module in loaded.modules:
+        for name, stage in _stages_in(module).items():
+            if name in EXPERIMENTS or stages.get(name, stage) is not stage:
+                raise PresynError(f"{module.__name__} has an experiment {name}, and there is one already: rename it.")
+            stages[name] = stage
     return stages
+
+
+def _stages_in(module: ModuleType) -> dict[str, Stage]:
+    return {value.name: value for value in vars(module).values() if isinstance(value, Stage)}
+
+
+def _takes(stage: Stage) -> tuple[str, ...]:
+    """Options of the command that a stage of a user's takes: --seeds and --set if it has such attributes."""
+    return tuple(option for option, attribute in (("seeds", "seeds"), ("set", "settings")) if hasattr(stage, attribute))
+
+
+def _with_choice(stage: Stage, choice: Choice) -> Stage:
+    """A user's stage with the seeds and settings that were given."""
+    values = {"seeds": choice.seeds, "settings": dict(choice.settings)}
+    changed = {name: value for name, value in values.items() if value}
+    if is_dataclass(stage) and changed.keys() <= {f.name for f in fields(stage) if f.init}:
+        return replace(stage, **changed)
+    stage = copy(stage)
+    for name, value in changed.items():
+        object.__setattr__(stage, name, value)
+    return stage

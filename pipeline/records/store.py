@@ -3,6 +3,7 @@
 It is the source of truth; MLflow and the tables are made from it.
 """
 
+import inspect
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from pipeline.records.files import file_lock, write_whole
 from pipeline.records.row import Row
 from presyn import RULES_VERSION, PresynError, Run
 from presyn.code_digest import digest_method
+from presyn.methods import method_class
 from sweeps.checkpoints import STORE_FOLDER, Checkpoints
 from sweeps.files import set_aside
 
@@ -39,7 +41,9 @@ def code_version() -> dict[str, Any]:
         if not is_checkout:
             return None
         try:
-            answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)
+            answer = subprocess.run(
+                ["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", errors="replace", timeout=20
+            )
             return answer.stdout.strip() if answer.returncode == 0 else None
         except (OSError, subprocess.SubprocessError):
             return None
@@ -63,10 +67,17 @@ def code_version() -> dict[str, Any]:
 def _describe_holder(path: Path) -> str:
     """The command that holds a store, by what it wrote there."""
     try:
-        holder = json.loads(path.read_text())
+        holder = json.loads(path.read_text(encoding="utf-8"))
         return f"'{holder['command']}' (process {holder['pid']} on {holder['host']}, since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another presyn"
+
+
+def _users_files(run: Run) -> dict[str, str]:
+    """The user's own files that a run needs: those of its images, and the one that has its method."""
+    files = {} if run.benchmark.source is None else {"source": str(Path(run.benchmark.source).absolute())}
+    kind = method_class(run.method)
+    return files if kind.__module__.startswith("presyn.") else {**files, "method_file": inspect.getfile(kind)}
 
 
 def _put_if_absent(new: Path, path: Path) -> None:
@@ -75,7 +86,7 @@ def _put_if_absent(new: Path, path: Path) -> None:
         os.link(new, path)
     except FileExistsError:
         pass
-    except OSError:  # a file system without hard links
+    except (OSError, AttributeError, NotImplementedError):  # a file system or a Python without hard links
         if not path.exists():
             new.replace(path)
             return
@@ -103,7 +114,7 @@ class Store:
         try:
             self.results.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}"
-            probe.write_text("x")
+            probe.write_text("x", encoding="utf-8")
             probe.unlink()
         except OSError as e:
             raise self._unwritable(e) from None
@@ -113,12 +124,12 @@ class Store:
         """What tells this store from others that write to the same MLflow; it stays when the store is moved."""
         path = self.root / "id"
         try:
-            if path.exists() and not path.read_text().strip():  # left by a kill or a full disk
+            if path.exists() and not path.read_text(encoding="utf-8").strip():  # left by a kill or a full disk
                 path.unlink()
             if not path.exists():
                 new = write_whole(path.with_name(f".id-{os.getpid()}"), uuid.uuid4().hex[:12])
                 _put_if_absent(new, path)
-            return path.read_text().strip()
+            return path.read_text(encoding="utf-8").strip()
         except OSError as e:
             raise self._unwritable(e) from None
 
@@ -176,7 +187,7 @@ class Store:
         """The row of a run, or None; a damaged file counts as none, is set aside, and is said."""
         path = self.results / f"{run_id}.json"
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
             row = Row.from_dict(values if isinstance(values, dict) else {})
             if not run_id == row.run_id == row.identity():
                 raise ValueError("it is of another run, or its configuration was changed")
@@ -191,6 +202,7 @@ class Store:
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:
         """Store the end of a run; returns its row."""
         provenance = {**code_version(), **place, "data_sha256": data_sha256, "code": digest_method(run.method)}
+        provenance |= _users_files(run)
         return self.keep(Row.from_run(run_id, run, provenance, record))
 
     def keep(self, row: Row) -> Row:

@@ -19,11 +19,3 @@ def as_markdown(shown: pd.DataFrame, title: str = "", caption: str = "") -> str:
     """A frame as Markdown, with a title before it and a caption after it; numbers stay as they are written."""
     table = shown.to_markdown(index=False, disable_numparse=True)
     return "\n\n".join(text for text in (title, table, caption) if text) + "\n"
-
-
-def as_latex(shown: pd.DataFrame, caption: str, label: str) -> str:
-    """A frame as LaTeX."""
-    escaped = caption.replace("%", r"\%").replace("_", r"\_")
-    style = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    head, begin, body = style.to_latex(hrules=True, caption=escaped, label=label).partition(r"\begin{tabular}")
-    return head + begin + body.replace("±", r"$\pm$").replace("–", "--").replace("<", "$<$")

@@ -17,6 +17,16 @@ from presyn.measures.synapses import fisher, raises, synapses
 from presyn.methods.base import State
 
 _WITH_P = ("weights", "biases", "p")
+_SYNAPSES = (
+    "share_p_below_0.3",
+    "share_p_from_0.9",
+    "energy_per_synapse_high",
+    "energy_per_synapse_low",
+    "histogram_p",
+    "energy_by_p",
+    "pearson_weight_p",
+)
+_FISHER = ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p")
 _LESIONS = tuple(f"lesion_{name}" for name in ("p", "weight", "product", "random"))
 _NEURONS = tuple(f"{side}_from_{threshold}" for threshold in THRESHOLDS for side in ("inputs", "outputs"))
 
@@ -24,23 +34,8 @@ MEASURES: dict[str, Measurement] = {
     "energy": Measurement(energy, ("energy",), every=True),
     "output": Measurement(output, ("information", "neuronal_energy", "sampled_accuracy", "passes"), every=True, tests=1),
     "readings": Measurement(readings, ("information_hard_one", "information_soft_mean", "information_hard_mean")),
-    "synapses": Measurement(
-        synapses,
-        (
-            "share_p_below_0.3",
-            "share_p_from_0.9",
-            "energy_per_synapse_high",
-            "energy_per_synapse_low",
-            "histogram_p",
-            "energy_by_p",
-            "pearson_weight_p",
-        ),
-        series=("histogram_p", "energy_by_p"),
-        needs=_WITH_P,
-    ),
-    "fisher": Measurement(
-        fisher, ("fisher_high", "fisher_low", "fisher_by_p", "pearson_fisher_p"), ("fisher_by_p",), needs=_WITH_P
-    ),
+    "synapses": Measurement(synapses, _SYNAPSES, _SYNAPSES, needs=_WITH_P),
+    "fisher": Measurement(fisher, _FISHER, _FISHER, needs=_WITH_P),
     "lesion": Measurement(lesion, _LESIONS, _LESIONS, needs=_WITH_P, tests=LESIONS),
     "neurons": Measurement(neurons, _NEURONS, _NEURONS, needs=_WITH_P),
     "raises": Measurement(

@@ -23,7 +23,7 @@ class Measurement:
     Attributes:
         measure: The function that measures: from a moment, figure -> values, (K,), or (K, n) for a short series.
         figures: The names of the figures that it gives.
-        series: Those of them that are short series.
+        series: Those of them that are short series, such as one number for each layer.
         every: Whether it measures after every segment; else at the end alone.
         needs: Tensors of a method's state that it reads.
         tests: How long it takes, in tests of a task.

@@ -52,7 +52,11 @@ def find_cluster(address: str | None) -> Place | None:
     named = _named_address()
     if named and (any(r.address == named for r in raylets) or (sys.platform != "linux" and answers(named))):
         return Place(named, "runs on this node")
-    started = [r for r in raylets if r.by_ray_start and (address == "auto" or r.user == os.getuid())]
+    started = [
+        r
+        for r in raylets
+        if r.by_ray_start and (address == "auto" or r.user == (os.getuid() if hasattr(os, "getuid") else r.user))
+    ]
     if address != "auto" or started:
         raylets = started
     addresses = sorted({r.address for r in raylets})
@@ -90,7 +94,7 @@ def _named_address() -> str:
     """What `ray start` wrote down last; it stays behind when Ray is killed."""
     file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     try:
-        return file.read_text().strip()
+        return file.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 
@@ -102,10 +106,22 @@ def _raylets(processes: Path = Path("/proc")) -> Iterator[_Raylet]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
             if not words[0].endswith(b"raylet"):
                 continue
+            if not _shares_network(folder):
+                continue
             address = _gcs_address(words)
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            parent = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
             if address:
                 yield _Raylet(address, folder.stat().st_uid, _is_ray_start(processes / parent))
+
+
+def _shares_network(process: Path) -> bool:
+    """Whether a process has the network of this one; a container on this machine has another, in which its Ray is."""
+    try:
+        return (process / "ns" / "net").readlink() == Path("/proc/self/ns/net").readlink()
+    except PermissionError:  # another user's
+        return True
+    except OSError:
+        return not process.is_relative_to("/proc")
 
 
 def _gcs_address(words: list[bytes]) -> str:

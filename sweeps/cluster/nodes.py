@@ -3,7 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 import presyn
-from presyn import Benchmark, PresynError
+from presyn import METHODS, Benchmark, PresynError
 from presyn.datasets import Dataset, digest_dataset
 from presyn.device import usable_cores
+from presyn.methods import Method
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError, prepare_process
 
@@ -76,12 +77,14 @@ class Setup:
         cluster: Where to train.
         code: The digest of the driver's code.
         images: Benchmark -> its images.
+        methods: Users' own methods by name; their classes travel by value where other nodes do not have their files.
     """
 
     checkpoints: Checkpoints
     cluster: Cluster
     code: str
     images: Mapping[Benchmark, Images]
+    methods: Mapping[str, type[Method]] = field(default_factory=dict)
 
     def load(self, benchmark: Benchmark) -> Dataset:
         """The images of a benchmark, as the driver has them."""
@@ -105,6 +108,7 @@ def look_at_node(setup: Setup, kind: str) -> dict[str, Any]:
         raise NodeError(
             f"torch is {torch.__version__} there, and must be at least {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}: upgrade it."
         )
+    METHODS.update(setup.methods)
     setup.checkpoints.check_shared()
     for images in setup.images.values():
         images.fetch()

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+
 import presyn
 from presyn import PresynError
 from sweeps.cluster import Cluster
@@ -112,7 +114,7 @@ class RayProcess:
     def _send(self, *request: Any) -> None:
         assert self.process.stdin
         try:
-            pickle.dump(request, self.process.stdin)
+            cloudpickle.dump(request, self.process.stdin)  # users' own classes by value
             self.process.stdin.flush()
         except OSError:
             raise RayLost(f"Ray ended {self._name_log()}") from None
@@ -332,7 +334,9 @@ def session_members(session: int, root: Path = Path("/proc")) -> Iterator[int]:
     """The processes of a session that have not ended, where processes can be looked at."""
     for folder in root.glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            state, _, _, its_session = (
+                (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:4]
+            )
             if int(its_session) == session and state not in "ZX":
                 yield int(folder.name)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import presyn
-from presyn import PresynError
+from presyn import METHODS, PresynError
 from presyn.device import usable_cores
 from sweeps.cluster.ray_process import RayLost, session_members
 
@@ -166,11 +166,14 @@ def _nodes() -> list[dict[str, float]]:
     return [n["Resources"] for n in ray.nodes() if n["Alive"]]
 
 
-def _train(voice: _Voice, members: Any, checkpoints: Any, cluster: Any, sizes: Any, joined: bool) -> dict[str, str]:
+def _train(
+    voice: _Voice, members: Any, checkpoints: Any, cluster: Any, sizes: Any, joined: bool, methods: Any
+) -> dict[str, str]:
     """Train members once; returns run id -> why, of runs that could not be trained."""
+    METHODS.update(methods)
     from sweeps.cluster.nodes import Setup, digest_code, store_images
     from sweeps.driver import Driver
 
     datasets = {b: b.load(cluster.data) for b in {m.run.benchmark for m in members}}
-    setup = Setup(checkpoints, cluster, digest_code(), store_images(datasets))
+    setup = Setup(checkpoints, cluster, digest_code(), store_images(datasets), methods)
     return Driver(members, setup, sizes, voice.say, joined).run()

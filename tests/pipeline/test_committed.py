@@ -1,6 +1,7 @@
-"""The committed results are what their rows make: every stage, performed from them with nothing to train, byte for byte."""
+"""The committed results are what their rows make: every stage, performed from them with nothing to train."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from pipeline.plan import Plan
 from pipeline.records.csvs import holds_rows, read_rows
 from pipeline.records.results import Results
 from pipeline.report.drawing import Picture
+from pipeline.stage import with_latex
 from presyn.runs import identify
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -54,6 +56,16 @@ COMMANDS = {
 }
 
 
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def same_text(ours, theirs):
+    """The same words, and the same numbers: other versions of libraries may write the last of many digits otherwise."""
+    assert NUMBER.sub("0", ours) == NUMBER.sub("0", theirs)
+    numbers = ([float(n) for n in NUMBER.findall(text)] for text in (ours, theirs))
+    return all(a == pytest.approx(b, rel=1e-9) for a, b in zip(*numbers, strict=True))
+
+
 def same_table(ours, theirs):
     ours, theirs = (pd.read_csv(p) for p in (ours, theirs))
     pd.testing.assert_frame_equal(ours.drop(columns=ADDED, errors="ignore"), theirs.drop(columns=ADDED, errors="ignore"))
@@ -71,10 +83,10 @@ def test_a_stage_comes_out_as_it_is_committed(rows, folder):
         ours = Path("out") / theirs.relative_to(RESULTS)
         if theirs.suffix == ".png" or not theirs.is_file():
             assert ours.exists()
-        elif "series" in theirs.read_text().split("\n", 1)[0]:  # which rows of before came without
+        elif "series" in theirs.read_text(encoding="utf-8").split("\n", 1)[0]:  # which rows of before came without
             same_table(ours, theirs)
         else:
-            assert ours.read_bytes() == theirs.read_bytes(), theirs
+            assert same_text(ours.read_text(encoding="utf-8"), theirs.read_text(encoding="utf-8")), theirs
             compared += 1
     assert compared >= 3
 
@@ -90,8 +102,8 @@ STAGES = {stage.name: stage for stage in shown_stages() if (RESULTS / stage.name
 @pytest.mark.parametrize("name", STAGES)
 def test_what_a_stage_makes_of_its_committed_rows_is_committed(name):
     made = STAGES[name].remake(read_rows(RESULTS / name / "runs.csv"), Results(RESULTS))
-    for file, content in made.files.items():
+    for file, content in with_latex(STAGES[name], made).items():
         if file.endswith((".csv", ".md", ".tex")):
             text = content.to_csv(index=False) if isinstance(content, pd.DataFrame) else content
-            assert text == (RESULTS / name / file).read_text(), file
+            assert same_text(text, (RESULTS / name / file).read_text(encoding="utf-8")), file
     assert {f.stem for f in (RESULTS / "figures").glob("*.svg")} >= set(made.figures) >= set(STAGES[name].figures)

@@ -18,7 +18,7 @@ import pipeline.cli.tables
 from pipeline import cli
 from pipeline.cli.choose import choose_rows, sort_rows
 from pipeline.cli.curves import make_curves
-from pipeline.cli.option_docs import BENCHMARK_NAMES, METHOD_NAMES, describe_method, options_page
+from pipeline.cli.option_docs import BENCHMARK_NAMES, describe_method, method_names, options_page
 from pipeline.cli.tables import print_table
 from pipeline.records.mlflow.notes import Note
 from pipeline.records.row import Row
@@ -74,7 +74,7 @@ def test_help_imports_nothing_that_takes_seconds():
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
-@pytest.mark.parametrize("name", METHOD_NAMES)
+@pytest.mark.parametrize("name", method_names())
 def test_every_option_says_what_it_means_and_where_it_comes_from(name):
     for field in dataclasses.fields(method_class(name).Options):
         assert field.metadata["doc"] and field.metadata["source"], field.name
@@ -85,7 +85,7 @@ def test_options_are_printed_with_the_values_of_a_benchmark(capsys):
     assert "eta0=0.001 " in shown and "eta0=0.01 " in run(capsys, "options", "presynaptic")
     assert "tasks=5 " in shown and "batch_size=128 " in run(capsys, "options", "bgd", "split-mnist")
     everything = run(capsys, "options")
-    for name in {n for m in METHOD_NAMES for n in method_class(m).Options.names()} | {*Benchmark.names()} - {"name"}:
+    for name in {n for m in method_names() for n in method_class(m).Options.names()} | {*Benchmark.names()} - {"name"}:
         assert f"\n{name}" in everything
     assert cli.main(["options", "sgdd"]) == 1 and "Did you mean sgd" in capsys.readouterr().err
     assert cli.main(["run", "--method", "sgd", "--benchmark", "mnist", "--set", "p_up=1"]) == 1
@@ -101,7 +101,7 @@ def test_a_number_is_shown_in_full():
 def test_the_page_of_options_is_up_to_date():
     page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
     assert page == options_page(), "write it again: python -m pipeline.cli.option_docs > docs/options.md"
-    assert all(f"## {name}\n" in page for name in METHOD_NAMES) and all(f"- `{name}`: " in page for name in BENCHMARK_NAMES)
+    assert all(f"## {name}\n" in page for name in method_names()) and all(f"- `{name}`: " in page for name in BENCHMARK_NAMES)
 
 
 def test_runs_are_chosen_by_method_option_status_and_id(store):

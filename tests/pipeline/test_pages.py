@@ -58,6 +58,13 @@ def test_the_files_of_the_page_on_yaml_are_read(home):
     assert read_benchmark("mine.yaml").load().train_x.shape == (20, 16)
 
 
+def test_the_site_opens_with_install_tour_command_line_and_options_and_has_every_page():
+    text = re.sub(r"(?m)^hooks.*$|#.*$", "", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    pages = re.findall(r"([\w]+\.md)", text)
+    assert pages[:4] == ["index.md", "tour.md", "command_line.md", "options.md"]
+    assert {path.name for path in DOCS.glob("*.md")} == set(pages)
+
+
 def test_every_key_of_a_space_is_on_its_page():
     page = (DOCS / "yaml.md").read_text(encoding="utf-8")
     assert all(f"| `{key}`" in page or f", `{key}` |" in page for key in space._KEYS)
@@ -119,7 +126,8 @@ def test_the_page_on_the_command_line_lists_every_command_and_real_options():
     assert len(examples) > 15
     app = cli.make_app()
     for example in examples:
-        app.parse_args(shlex.split(example), exit_on_error=False, print_error=False)  # raises for what there is not
+        _, bound, _ = app.meta.parse_args(shlex.split(example), exit_on_error=False, print_error=False)
+        app.parse_args(bound.args, exit_on_error=False, print_error=False)  # raises for what there is not
 
 
 def test_the_readme_can_be_read_at_once():

@@ -263,3 +263,10 @@ def test_samplers_side_by_side(space, home):
     results = Results(Path("side/out"))
     again = stage.remake(results.rows("samplers"), results)
     pd.testing.assert_frame_equal(again.value, made.value)
+    workspace = at("side")
+    for row in map(workspace.store.get, workspace.store.ids()):
+        if row.config["seed"] in (1, 2):  # of a winner on new seeds
+            workspace.store.set_aside(row.run_id)
+    workspace = replace(workspace, results=Path("side/so-far"))
+    so_far = perform([*stage.needs, stage], workspace, here=True, so_far=True)["samplers"]
+    assert so_far.value.work.tolist() == made.value.work.tolist() and so_far.value.new_seeds.isna().all()

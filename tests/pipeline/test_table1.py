@@ -143,7 +143,7 @@ def test_reported_runs_train_on_everything_and_never_use_search_seeds():
 def test_the_winner_is_the_best_finished_one():
     trials = [Trial(i, i, {"p_up": i}) for i in range(4)]
     assert choose(TABLE.search.space, trials, [0.8, None, 0.9, 0.9]) == Winner({"p_up": 2}, {}, 0.9, 2)
-    least = dataclasses.replace(TABLE.search.space, direction="minimize")
+    least = dataclasses.replace(TABLE.search.space, directions=("minimize",))
     assert choose(least, trials, [0.8, None, 0.9, 0.8]).trial == 0
     with pytest.raises(PresynError, match="presynaptic-permuted-mnist finished: all were dropped"):
         choose(TABLE.search.space, trials[1:2], [None])

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from presyn import Benchmark, PresynError
+from presyn import Benchmark, PresynError, make_run, train
 from presyn.user_data import read_arrays
 
 X = np.arange(30 * 16, dtype=np.uint8).reshape(30, 4, 4)
@@ -51,10 +51,50 @@ def test_inputs_are_normalised_by_the_training_images_or_as_said(tmp_path):
     assert ((plain.train_x - plain.offset) * plain.scale).max() == pytest.approx(1) and plain.sha256 == data.sha256
 
 
+def test_npy_files_hold_what_an_npz_file_holds(tmp_path):
+    expected = read_arrays(write_npz(tmp_path / "a.npz"))
+    arrays = {"train_x": X[:20], "train_y": Y[:20], "test_x": X[20:], "test_y": Y[20:]}
+    other_names = {"X_train": X[:20], "y_train": Y[:20], "X_test": X[20:], "y_test": Y[20:]}
+    by_words = {"train_images": X[:20], "train_labels": Y[:20], "test_images": X[20:], "test_labels": Y[20:]}
+    for number, names in enumerate((arrays, other_names, by_words)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, array in names.items():
+            np.save(folder / f"{name}.npy", array.astype(np.int64))  # pixels as people have them
+        read = read_arrays(folder)
+        assert all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(read, expected, strict=True))
+    with pytest.raises(PresynError, match="train_images.npy is one array: give the folder"):
+        read_arrays(folder / "train_images.npy")
+    (folder / "train_images.npy").write_bytes(b"hello")
+    with pytest.raises(PresynError, match="train_images.npy is not an .npy file of numbers"):
+        read_arrays(folder)
+
+
+def test_floating_point_images_are_taken_as_they_are(tmp_path):
+    pixels, floats = write_npz(tmp_path / "pixels.npz"), tmp_path / "floats.npz"
+    np.savez(floats, train_x=X[:20] / 255, train_y=Y[:20], test_x=X[20:] / 255, test_y=Y[20:])
+    whole, fractions = (
+        Benchmark(name="b", dataset="mine", source=str(path), mean=0.1, deviation=0.3).load() for path in (pixels, floats)
+    )
+    assert fractions.train_x.dtype == np.float32 and fractions.sha256 != whole.sha256
+    inputs = [(data.train_x.astype(np.float32) - data.offset) * data.scale for data in (whole, fractions)]
+    np.testing.assert_allclose(*inputs, rtol=1e-5, atol=1e-6)
+    measured = Benchmark(name="b", dataset="mine", source=str(floats)).load()
+    x = (measured.train_x - measured.offset) * measured.scale
+    assert abs(x.mean()) < 1e-4 and abs(x.std() - 1) < 1e-4
+    tasks = {"name": "b", "kind": "single", "tasks": 1, "epochs": 2, "batch_size": 5, "hidden": (8,), "dataset": "mine"}
+    runs = [[make_run("presynaptic", Benchmark(**tasks, source=str(p), mean=0.1, deviation=0.3), 1)] for p in (pixels, floats)]
+    (a,), (b,) = (train(run, device="cpu") for run in runs)
+    assert a.loss == pytest.approx(b.loss, rel=1e-3), "the same images train the same network"
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"train_x": X[:20].astype(float)}, "training images must be uint8"),
+        ({"train_x": X[:20].astype(float)}, "training images are floating-point numbers, test images whole numbers"),
+        ({"train_x": X[:20].astype(int) + 250}, "whole numbers from 250 to .* pixels are from 0 to 255"),
+        ({"train_x": np.full((20, 4, 4), np.inf), "test_x": X[20:] * 1.0}, "training images hold numbers that are infinite"),
+        ({"train_x": X[:20] > 3}, "training images must be whole numbers from 0 to 255 or floating-point"),
         ({"test_y": Y[20:].astype(float)}, "test labels must be whole numbers"),
         ({"test_y": Y[20:] - 5}, "test labels must be whole numbers from 0"),
         ({"train_y": Y[:19]}, "20 training images and 19 training labels"),
@@ -83,7 +123,7 @@ def test_files_that_are_not_there_or_damaged_are_named(tmp_path):
     with pytest.raises(PresynError, match="is not an IDX file of bytes"):
         read_arrays(folder)
     labels.unlink()
-    with pytest.raises(PresynError, match="one IDX file with train and labels in its name; there is none"):
+    with pytest.raises(PresynError, match="one IDX or .npy file with train and labels in its name; there is none"):
         read_arrays(folder)
 
 

@@ -104,6 +104,15 @@ def test_a_ray_that_a_program_started_for_itself_is_joined_only_when_asked(proce
     assert find_cluster(None).address == find_cluster("auto").address == "10.0.0.2:6379"
 
 
+def test_a_ray_in_a_container_on_this_machine_is_not_taken_for_one_here(processes, tmp_path):
+    add_raylet(processes, 10, 1, "10.0.0.1:6379")
+    (tmp_path / "proc" / "10" / "ns").mkdir()
+    (tmp_path / "proc" / "10" / "ns" / "net").symlink_to("net:[1]")
+    assert find_cluster(None) is None
+    with pytest.raises(PresynError, match="no Ray runs on this node"):
+        find_cluster("auto")
+
+
 def test_a_ray_of_another_user_is_joined_only_when_asked(processes, monkeypatch):
     add_raylet(processes, 10, 1, "10.0.0.1:6379")
     monkeypatch.setattr(find.os, "getuid", lambda: 12345)

@@ -35,7 +35,7 @@ from pipeline.records.results import Results
 from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, table_metrics
-from presyn import BENCHMARKS, Benchmark, PresynError, make_run
+from presyn import BENCHMARKS, METHODS, Benchmark, PresynError, make_run
 from presyn.options import reject_unknown
 from sweeps.files import read_yaml
 from sweeps.space import Space, method_options
@@ -244,6 +244,9 @@ def choose(
         if off or source != "search" or method != RULE:
             raise PresynError("--departures are of the presynaptic rule with its published parameters: give no other choice.")
         return Choice(DEPARTURES_FOLDER, method, {b: departures_on(b) for b in on}, "default", "Departures")
+    reject_unknown([method], METHODS, "method")
+    if space and space.method != method:
+        raise PresynError(f"--space {space.name} searches {space.method}, and --method is {method}: name one for both.")
     variants: Variants = ABLATIONS
     if off:
         named = [name for names, _ in off for name in names]

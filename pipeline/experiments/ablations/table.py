@@ -83,4 +83,5 @@ def _draw_bars(ax: Axes, lines: pd.DataFrame, benchmark: str) -> None:
     ax.barh(lines.ablation, lines.ours, xerr=lines.standard_error.fillna(0), color=colours)
     ax.invert_yaxis()
     low, high = (lines.ours.min(), lines.ours.max()) if lines.ours.notna().any() else (0.0, 100.0)
-    ax.set(xlabel="mean accuracy in %", title=benchmark, xlim=(max(0.0, low - 8), min(100.0, high + 4)))
+    start = float(max(0, math.floor(low - 8)))
+    ax.set(xlabel=f"mean accuracy in % (bars start at {start:g})", title=benchmark, xlim=(start, min(100.0, high + 4)))

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from pipeline.paper import RULE
 from presyn import Benchmark
 from presyn.methods.presynaptic import PRINTED
-from sweeps.space import Space, method_options, read_space, space_names
+from sweeps.space import Space, method_options, own_space, read_space, space_names
 
 Variants = Mapping[str, Mapping[str, Any]]
 """Name -> settings; the first one is what the others are compared with."""
@@ -50,7 +50,7 @@ RANGES: dict[str, BaseDistribution] = {
 RANGES_WITHOUT_SPACE: dict[str, BaseDistribution] = {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
 """Of a method that has no search space."""
 VALIDATION = {"digits": 300}
-"""Training images held out for a search, where the benchmark does not say: of small datasets; 10,000 of the others."""
+"""Training images held out for a search, where the benchmark does not say: of the digits; of others it is a sixth."""
 TRIALS = 24
 """Configurations that the search of a variant draws."""
 
@@ -102,17 +102,27 @@ def variant_space(
     space = None if method == RULE else _method_space(method, benchmark)
     ranges = RANGES if method == RULE else space.search if space else RANGES_WITHOUT_SPACE
     search = {k: ranges[k] for k in (ranges if space else sorted(ranges)) if k not in settings}
-    dropped = {"drop_below": 0.5} if benchmark.kind != "split" else {}
+    # As the authors do; on other images, what is hopeless after a task is not known.
+    dropped = {"drop_below": 0.5} if benchmark.kind != "split" and benchmark.source is None else {}
     options = method_options(method, space.fixed) if space else {}
-    held_out = benchmark.validation or VALIDATION.get(benchmark.dataset, 10_000)
-    fixed = {"validation": held_out, "tests": "new", **dropped, **options, **settings}
+    validation = benchmark.validation or held_out(benchmark)
+    fixed = {"validation": validation, "tests": "new", **dropped, **options, **settings}
     name = f"{method}-{short_name}-{benchmark.name}"
     number = trials or TRIALS if search else 1
     return Space(name, method, benchmark, search, fixed, number, 2021, space.sampler if space else "random")
 
 
+def held_out(benchmark: Benchmark) -> int:
+    """Training images on which parameters are chosen where the benchmark does not say: a sixth, but of the digits 300."""
+    if benchmark.source is None:
+        return VALIDATION.get(benchmark.dataset, 10_000)
+    return max(1, len(benchmark.load().train_y) // 6)
+
+
 def _method_space(method: str, benchmark: Benchmark) -> Space | None:
-    """The search space that comes along with a method for this kind of benchmark, or for permuted ones."""
+    """The user's own space of a method on a benchmark, or the one that comes along for its kind, or for permuted ones."""
+    if own := own_space(method, [benchmark.name]):
+        return read_space(own)
     for kind in ("permuted" if benchmark.permuted else "split", "permuted"):
         if f"{method}-{kind}-mnist" in space_names():
             return read_space(f"{method}-{kind}-mnist")

@@ -33,7 +33,7 @@ class Lifelong(Stage):
     reads_results = True
     figures = {
         "fig4b": Figure("Fig. 4b", "Accuracy on the first task of Split MNIST as further tasks are learned"),
-        "fig4c": Figure("Fig. 4c", "Mean accuracy of the methods after all tasks"),
+        "fig4c": Figure("Fig. 4c", "Mean accuracy of the methods after all tasks; bars start at 0.6"),
         "appendix3a": Figure("Appendix 3a", "Accuracy on each task of Split MNIST at the end"),
         "appendix3b": Figure("Appendix 3b", "Mean p and frozen synapses over ten permuted tasks"),
     }

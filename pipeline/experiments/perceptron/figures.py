@@ -41,7 +41,7 @@ def _draw_means(ax: Axes, lines: pd.DataFrame) -> None:
             color=COLOURS[str(model)],
             label=f"{model} (n = {sample.n})",
         )
-    ax.set(ylabel="mean accuracy over tasks", ylim=(0.8, 1.0))
+    ax.set(ylabel="mean accuracy (bars start at 0.8)", ylim=(0.8, 1.0))
     ax.set_xticks([])
     ax.legend()
 

@@ -42,7 +42,7 @@ class Perceptrons(Stage):
     columns = ("model", "patterns", "seed")
     figures = {
         "fig5b": Figure("Fig. 5b", "Perceptrons: accuracy on the first task as further tasks are learned"),
-        "fig5c": Figure("Fig. 5c", "Perceptrons: mean accuracy over five tasks"),
+        "fig5c": Figure("Fig. 5c", "Perceptrons: mean accuracy over five tasks; bars start at 0.8"),
         "perceptron-patterns": Figure("Ours", "Perceptrons: accuracy against the number of patterns"),
     }
     page_table = PageTable(

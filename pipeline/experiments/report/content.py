@@ -13,6 +13,7 @@ from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, changed_by_the_rule, count
 from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of, sentence
 from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.records.repeat import repeat_command
 from pipeline.records.results import Results
 from pipeline.report.verdicts import Verdict, show_ours
 
@@ -113,7 +114,7 @@ def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
     Args:
         frames: Path of a CSV under the results -> its rows.
     """
-    shaped = {}
+    shaped, shown = {}, set[str]()
     for name, frame in frames.items():
         configs = [json.loads(c) for c in frame.config]
         fields = sorted({k for c in configs for k in c} - {"method", "benchmark", "seed"})
@@ -121,7 +122,10 @@ def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
         lines = []
         for row, config in zip(frame.to_dict("records"), configs, strict=True):
             differing = {k: v for k, v in config.items() if k in fields and k not in shared}
-            lines.append({**row, "settings": ", ".join(f"{k} = {_plain(v)}" for k, v in differing.items())})
+            settings = ", ".join(f"{k} = {_plain(v)}" for k, v in differing.items())
+            anchor = "" if row["run_id"] in shown else row["run_id"]  # some runs are in several files
+            lines.append({**row, "settings": settings, "anchor": anchor, "command": repeat_command(config, {})})
+            shown.add(row["run_id"])
         shaped[name] = {
             "lines": lines,
             "shared": ", ".join(f"{k} = {_plain(v)}" for k, v in shared.items()),

@@ -55,7 +55,12 @@ def forest(
     def at(value: float) -> str:
         return f"{240 * (value - left) / (right - left):.1f}"
 
-    lines = [f'<line class="interval" x1="{at(low)}" x2="{at(high)}" y1="14" y2="14"/>']
+    lines = ['<line class="axis" x1="0" x2="240" y1="30" y2="30"/>']
+    for tick in _ticks(left, right):
+        x = min(222.0, max(18.0, float(at(tick))))  # a number at an end stays whole
+        lines.append(f'<line class="axis" x1="{at(tick)}" x2="{at(tick)}" y1="30" y2="34"/>')
+        lines.append(f'<text class="tick" x="{x:.1f}" y="45" text-anchor="middle">{tick:g}</text>')
+    lines.append(f'<line class="interval" x1="{at(low)}" x2="{at(high)}" y1="14" y2="14"/>')
     if no_effect is not None:
         lines.append(f'<line class="null" x1="{at(no_effect)}" x2="{at(no_effect)}" y1="2" y2="26"/>')
     if printed is not None:
@@ -65,7 +70,15 @@ def forest(
     label = f"ours {effect:.4g}, {100 * level:.4g} % interval {low:.4g} to {high:.4g}"
     label += f"; published {printed:.4g}" if printed is not None else ""
     label += f"; no effect at {no_effect:g}" if no_effect is not None else ""
-    return Markup(f'<svg class="forest" viewBox="0 0 240 28" role="img" aria-label="{escape(label)}">{"".join(lines)}</svg>')
+    return Markup(f'<svg class="forest" viewBox="0 0 240 48" role="img" aria-label="{escape(label)}">{"".join(lines)}</svg>')
+
+
+def _ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers between two others, at most so many of them."""
+    step = 10.0 ** math.floor(math.log10(high - low))
+    steps = (step * factor for factor in (0.1, 0.2, 0.5, 1, 2, 5))
+    step = next(s for s in steps if math.floor(high / s) - math.ceil(low / s) < most)
+    return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def scatter(

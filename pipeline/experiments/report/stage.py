@@ -1,6 +1,7 @@
 """The page for readers as a stage: it asks for no runs and reads the rows that other stages have exported."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from pipeline.experiments.verdicts.stage import AllVerdicts, Verdicts
 from pipeline.paper import BENCHMARKS, RULE, SEARCHED_ON, space_name
 from pipeline.records.files import content_bytes
 from pipeline.records.results import Results
-from pipeline.stage import Known, Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish, with_latex
 from presyn import PresynError, make_run
 
 COLUMNS = ("run_id", "method", "benchmark", "seed", "status", "mean_accuracy", "seconds", "config")
@@ -68,15 +69,17 @@ class Report(Stage):
         runs = shape_runs({p.relative_to(results.folder).as_posix(): results.file(p, COLUMNS) for p in results.paths()})
         remade = {stage: made for stage in self.stages() if (made := remake(stage, results)) is not None}
         values = _page_values(results, found, runs, remade)
-        files: dict[str, Any] = {
+        pictures = {name: figure for made in remade.values() for name, figure in made.figures.items()}
+        files: dict[str, Any] = {}
+        for figure in values["figures"]:
+            name = f"figures/{figure['name']}.svg"
+            files[name] = content_bytes(pictures[figure["name"]], Path(name))
+            figure["wide"] = _has_panels(files[name])
+        files |= {
             "index.html": render("page.html", values),
             "runs.html": render("runs.html", {"runs": runs, "total_runs": values["total_runs"]}),
             "verdicts.svg": bar_picture(values["top"]["counts"], COLOURS),
         }
-        pictures = {name: figure for made in remade.values() for name, figure in made.figures.items()}
-        for shown_figure in values["figures"]:
-            name = f"figures/{shown_figure['name']}.svg"
-            files[name] = content_bytes(pictures[shown_figure["name"]], Path(name))
         files |= derived_files(remade)
         files[f"../{CRATE}"] = crate(results.folder, [os.path.normpath(f"report/{name}") for name in files], self.commands)
         if self.readme is not None:
@@ -111,7 +114,7 @@ def derived_files(remade: Mapping[Stage, Made]) -> dict[str, Any]:
     """Name, relative to the folder of the page, -> content, of the tables and figures that follow from exported rows."""
     files: dict[str, Any] = {}
     for stage, made in remade.items():
-        files |= {f"../{stage.name}/{name}": content for name, content in made.files.items()}
+        files |= {f"../{stage.name}/{name}": content for name, content in with_latex(stage, made).items()}
         files |= {f"../figures/{name}.{kind}": figure for name, figure in made.figures.items() for kind in ("svg", "png")}
     return files
 
@@ -147,6 +150,12 @@ def with_conclusions(readme: Path, found: AllVerdicts, tables: Mapping[str, str]
     if BEGIN not in text or END not in text:
         raise PresynError(f"{readme} has no block between {BEGIN} and {END} for the conclusions: put one there.")
     return fill_blocks(text, found.claims, tables)
+
+
+def _has_panels(svg: bytes) -> bool:
+    """Whether a figure has several panels side by side, and needs twice the width to be as large as the others."""
+    size = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)
+    return size is not None and float(size[1]) > 1.8 * float(size[2])
 
 
 def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]) -> dict[str, Any]:

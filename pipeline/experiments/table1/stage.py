@@ -1,7 +1,7 @@
 """Table 1: the search's winner and the published parameters, the controls, and the published numbers beside ours."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,25 @@ from pipeline.experiments.search.winner import Winner, read_best
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.claims import table1_verdicts
 from pipeline.experiments.table1.table import caption, make_table, shown, title
-from pipeline.paper import BENCHMARKS, READING_WITHOUT_SETTINGS, READINGS, RULE, SEARCHED_PER_KIND, SET_BY_HAND, space_name
+from pipeline.paper import (
+    BENCHMARKS,
+    READING_WITHOUT_SETTINGS,
+    READINGS,
+    RULE,
+    SEARCHED_ON,
+    SEARCHED_PER_KIND,
+    SET_BY_HAND,
+    space_name,
+)
 from pipeline.paper.published import COME_ALONG
+from pipeline.records.latex import as_latex
 from pipeline.records.results import Results
 from pipeline.report.drawing import table_picture
-from pipeline.report.tables import as_latex, grid
+from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 from presyn import METHODS, Benchmark, PresynError, make_run
-from sweeps.space import read_space, space_names
+from sweeps.space import USER_SPACES, read_space, space_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +38,13 @@ class Table1(Stage):
     """The table of some benchmarks.
 
     Attributes:
-        search: The search whose winner is carried over.
+        search: The search whose winner is carried over; None where winners of before are enough.
         seeds: Of the reported runs.
         benchmarks: Its columns.
-        tuned: Space -> the winner of an earlier search of another method.
+        tuned: METHOD-BENCHMARK -> the winner of an earlier search of that method on that benchmark.
+
+    A benchmark of somebody's own has a row of each method with its default settings, and one with those that were searched on
+    the benchmark of the search, if they were. A benchmark that holds out validation images is tested on the test set here.
 
     The paper's protocol can be read in several ways. as_published: the published settings; default: of a method that has
     none. searched: tuned once, on Permuted MNIST, and carried over, with eta0 of the paper's rule set by hand for each kind of
@@ -41,7 +54,7 @@ class Table1(Stage):
         PresynError: seeds of searches, or a space whose winner is not the table's to carry over.
     """
 
-    search: Search
+    search: Search | None
     seeds: tuple[int, ...]
     benchmarks: tuple[Benchmark, ...]
     tuned: Mapping[str, Winner] = field(default_factory=dict)
@@ -51,10 +64,10 @@ class Table1(Stage):
     columns = ("method", "benchmark", "parameters", "seed")
 
     def __post_init__(self) -> None:
-        space = self.search.space
         refuse_search_seeds(self.seeds)
         refuse_same_names(self.benchmarks)
-        if not space.benchmark.permuted:
+        space = self.search.space if self.search else None
+        if space and not space.benchmark.permuted and any(b.name in BENCHMARKS for b in self.benchmarks):
             raise PresynError(
                 f"Table 1 carries over what was searched on permuted tasks, but {space.name} searches {space.benchmark.name}."
             )
@@ -65,12 +78,17 @@ class Table1(Stage):
 
     @property
     def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
-        return (self.search,)
+        return (self.search,) if self.search else ()
+
+    @property
+    def searched_on(self) -> str:
+        """The benchmark whose winners are carried over."""
+        return self.search.space.benchmark.name if self.search else SEARCHED_ON
 
     @staticmethod
     def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         method, benchmark = config["method"], config["benchmark"]
-        if benchmark not in BENCHMARKS or benchmark not in METHODS[method].published:
+        if benchmark not in BENCHMARKS or method not in METHODS or benchmark not in METHODS[method].published:
             return {}
         published = make_run(method, benchmark, config["seed"]).options.as_dict()
         is_published = all(config[name] == value for name, value in published.items())
@@ -80,9 +98,9 @@ class Table1(Stage):
         """All runs of the table at once; without a winner, those that do not need it."""
         if known.rows:
             return []
-        winner = known.values[self.search.name]
+        winner = known.values[self.search.name] if self.search else None
         return [
-            Wish(make_run(method, benchmark, seed, settings), {"stage": "table1", "parameters": label})
+            Wish(make_run(method, on_test_set(benchmark), seed, settings), {"stage": "table1", "parameters": label})
             for benchmark in self.benchmarks
             for seed in self.seeds
             for method in METHODS
@@ -94,22 +112,22 @@ class Table1(Stage):
         published = self._published(method, benchmark)
         if published is not None:
             yield published
-        if method != self.search.space.method:
-            winner = self.tuned.get(space_name(method)) if benchmark.name in BENCHMARKS else None
+        if self.search is None or method != self.search.space.method:
+            searched_on = SEARCHED_ON if benchmark.name in BENCHMARKS else self.searched_on
+            winner = self.tuned.get(f"{method}-{searched_on}")
         if winner is not None:
             yield from _carried(method, benchmark, winner.settings)
 
     def _published(self, method: str, benchmark: Benchmark) -> tuple[str, dict[str, Any]] | None:
-        """The published settings; None if there are none for this benchmark."""
+        """The published settings, or the default ones where none were; None if those are still to be searched."""
         kind, printed = METHODS[method], benchmark.name in BENCHMARKS
-        if method in SEARCHED_PER_KIND:
+        if method in SEARCHED_PER_KIND and printed:
             winner = self.tuned.get(SEARCHED_PER_KIND[method]["permuted" if benchmark.permuted else "split"])
-            return ("as_published", winner.settings) if winner and printed else None
-        if kind.joint or benchmark.name in kind.published:
-            has_settings = printed or not kind.joint
-            return "as_published" if has_settings and benchmark.dataset != "digits" else "default", {}  # the digits are ours
-        # A method that is tuned in a space that comes along is shown with what that found, and else with its defaults.
-        return None if kind.published or space_name(method) in space_names() else ("default", {})
+            return ("as_published", winner.settings) if winner else None
+        if printed and not kind.published and space_name(method) in space_names() and not kind.joint:
+            return None  # it is shown with what its search found
+        has_settings = benchmark.name in kind.published and benchmark.dataset != "digits"  # those of the digits are ours
+        return "as_published" if has_settings or kind.joint and printed else "default", {}
 
     def leaves_out(self) -> list[str]:
         lines: dict[tuple[str, str], list[str]] = {}
@@ -125,16 +143,15 @@ class Table1(Stage):
         printed = benchmark.name in BENCHMARKS
         if self._published(method, benchmark) is None:
             space = SEARCHED_PER_KIND.get(method, {}).get("permuted" if benchmark.permuted else "split")
-            if not printed:
-                yield f"{as_published}: the paper names no settings for this benchmark"
-            elif space:
+            if space:
                 yield f"{as_published}: {space} has not been searched (presyn search --space {space})"
-        if method == self.search.space.method or METHODS[method].joint:  # the first is carried over; the other has none
+        # The search of the table itself is carried over, and joint training has none.
+        if METHODS[method].joint or self.search is not None and method == self.search.space.method:
             return
+        if not printed and f"{method}-{self.searched_on}" not in self.tuned:
+            yield f"{once}: it was not searched on {self.searched_on} (presyn search --space, with the same --results)"
         space = space_name(method)
-        if not printed:
-            yield f"{once}: what was searched for it is carried over to the paper's benchmarks alone"
-        elif space not in self.tuned:
+        if printed and space not in self.tuned:
             yield f"{once}: {space} has not been searched (presyn search --space {space})"
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
@@ -145,7 +162,7 @@ class Table1(Stage):
 
     def _make(self, frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> Made:
         table = make_table(frame, benchmarks)
-        cells, text = shown(table, benchmarks), caption(table, self.search.space.benchmark.name)
+        cells, text = shown(table, benchmarks), caption(table, self.searched_on)
         files = {
             "table1.csv": table.round(4),
             "table1.md": f"{title(benchmarks)}\n\n{cells.to_markdown(index=False)}\n\n{text}\n",
@@ -154,7 +171,7 @@ class Table1(Stage):
         }
         numbers = {"ours": "mean", "standard_error": "standard_error", "n": "n"}
         metrics = table_metrics(table, ("method", "benchmark", "parameters"), numbers)
-        params = {"seeds": list(self.seeds), "trials": self.search.space.trials}
+        params = {"seeds": list(self.seeds), **({"trials": self.search.space.trials} if self.search else {})}
         return Made(table, files, "table1.csv", params, metrics, shown=grid(cells, title(benchmarks), text))
 
     @classmethod
@@ -172,17 +189,26 @@ def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterato
 
 
 def tuned_winners(results: Path) -> dict[str, Winner]:
-    """Space -> the winner of an earlier search of its method, of these results or else of those that come along."""
+    """METHOD-BENCHMARK -> the winner of an earlier search, of these results or else of those that come along.
+
+    Of the spaces of Table 1, which are named so, and of users' own.
+    """
     method_by_space = {space_name(method): method for method in METHODS}
     method_by_space |= {name: method for method, spaces in SEARCHED_PER_KIND.items() for name in spaces.values()}
+    method_by_space |= {name: read_space(name).method for name in USER_SPACES}
     winners: dict[str, Winner] = {}
     for name, method in method_by_space.items():
         space = read_space(name) if name in space_names() else None
         for folder in (results, COME_ALONG):
             winner = read_best(folder / "search" / name / "best.yaml", method, space)
             if winner is not None:
-                winners.setdefault(name, winner)
+                winners.setdefault(f"{method}-{space.benchmark.name}" if space else name, winner)
     return winners
+
+
+def on_test_set(benchmark: Benchmark) -> Benchmark:
+    """The benchmark without held-out images, on which parameters were chosen: what is reported is tested on the test set."""
+    return replace(benchmark, validation=0) if benchmark.validation else benchmark
 
 
 def refuse_same_names(benchmarks: tuple[Benchmark, ...]) -> None:

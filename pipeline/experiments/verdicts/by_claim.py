@@ -15,7 +15,6 @@ from pipeline.report.verdicts import (
     VERDICTS,
     Verdict,
     round_p,
-    short_p,
     show_effect,
     show_ours,
 )
@@ -166,7 +165,15 @@ def changed_by_the_rule(claims: Sequence[ClaimVerdict]) -> list[str]:
 
 
 def claims_as_markdown(claims: Sequence[ClaimVerdict]) -> str:
-    """The verdicts claim by claim, as people read them."""
-    table = claim_table(claims)
-    shown = table.assign(p=table.p.map(short_p))
-    return f"{in_short(claims)}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    """The verdicts claim by claim, as people read them; claims.csv and the page have the rest."""
+    lines = [
+        {
+            "claim": f"{c.claim.id}: {c.claim.claim}",
+            "published": c.claim.published,
+            "ours": c.brief,
+            "verdict": c.verdict,
+            "link": f"[{c.claim.id}](report/index.html#{c.claim.id})",
+        }
+        for c in claims
+    ]
+    return f"{in_short(claims)}\n\n{pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)}\n"

@@ -34,6 +34,7 @@ class Note:
         objective: The metric by which runs are compared; empty in notes of earlier versions (see `content.complete`).
         minimize: Whether less of it is better.
         winner: The id of the run that a search chose; empty as long as there is none.
+        segments: Run id -> segments of its training, of runs that were to be trained; `presyn status` counts by them.
     """
 
     experiment: str
@@ -55,12 +56,13 @@ class Note:
     objective: str = ""
     minimize: bool = False
     winner: str = ""
+    segments: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises TypeError for values of other types than these, as a damaged file may hold."""
         kinds: dict[str, type] = {
             "run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict, "columns": list, "searched": list,
-            "minimize": bool, "steps": list,
+            "minimize": bool, "steps": list, "segments": dict,
         }  # fmt: skip
         for name in (f.name for f in fields(self) if f.name != "table"):
             if not isinstance(getattr(self, name), kinds.get(name, str)):

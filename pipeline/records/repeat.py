@@ -1,0 +1,79 @@
+"""The command that repeats a run, from its row alone."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from presyn import BENCHMARKS, METHODS, Benchmark, PresynError, make_run
+from presyn.benchmarks import PATTERNS, find_benchmark
+from presyn.datasets import DATASETS
+from presyn.inputs import ARITHMETICS
+from presyn.methods import PERCEPTRONS, method_class
+from presyn.options import Options
+from sweeps.files import parse_yaml
+from sweeps.user_code import loaded
+
+
+def all_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the options that it leaves out because they are at their neutral value."""
+    kinds: list[type[Options]] = [Benchmark]
+    if config["method"] in {*METHODS, *PERCEPTRONS}:  # a method of one's own may not be here
+        kinds.append(method_class(config["method"]).Options)
+    return {k: v for kind in kinds for k, v in kind.neutral().items()} | dict(config)
+
+
+def changed_settings(config: dict[str, Any]) -> list[str]:
+    """FIELD=VALUE of what is other in a configuration than the method's published settings on the benchmark."""
+    nearest = nearest_benchmark(config)
+    default = all_options({"method": "", **find_benchmark(nearest).as_dict()})
+    if config["method"] in {*METHODS, *PERCEPTRONS}:
+        default = all_options(make_run(config["method"], nearest, config["seed"]).config())
+    values = all_options(config)
+    names = [k for k in (*config, *values.keys() - config.keys()) if k not in ("method", "benchmark", "seed")]
+    changed = [f"{k}={_setting(values[k])}" for k in names if k not in default or default[k] != values[k]]
+    return changed if nearest == config["benchmark"] else [f"name={_setting(config['benchmark'])}", *changed]
+
+
+def _setting(value: Any) -> str:
+    """A value as --set reads it back."""
+    if isinstance(value, str) and _read_back(value) == value:
+        return value
+    return "none" if value is None else json.dumps(value)
+
+
+def _read_back(text: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except PresynError:
+        return None
+
+
+def nearest_benchmark(config: dict[str, Any]) -> str:
+    """The benchmark of a configuration; for one of somebody's own, the nearest of those that come along."""
+    come_along = [*(b for name, b in BENCHMARKS.items() if name not in loaded.benchmarks), PATTERNS]
+    names = [b.name for b in come_along]
+    return config["benchmark"] if config["benchmark"] in names else next(b.name for b in come_along if b.kind == config["kind"])
+
+
+def repeat_command(config: dict[str, Any], place: Mapping[str, Any], arithmetic: str = "") -> str:
+    """The command that repeats a run. It needs none of the files of its benchmark but the images.
+
+    Args:
+        config: Of the run, as plain values.
+        place: Its provenance, which says where a user's own files were.
+        arithmetic: Of its row, by which the run is repeated to the digit.
+    """
+    run = ["--method", config["method"], "--benchmark", nearest_benchmark(config), "--seeds", str(config["seed"])]
+    run += ["--arithmetic", arithmetic] if arithmetic in ARITHMETICS else []
+    changed = changed_settings(config)
+    if config["dataset"] not in DATASETS and config["kind"] != "patterns":
+        changed.append(f"source={_setting(place.get('source', UNKNOWN_PLACE))}")
+    known = loaded.methods.get(config["method"])
+    if "method_file" in place and (known is None or any(known.__module__ == module.__name__ for module in loaded.given)):
+        run = ["--module", place["method_file"], *run]
+    return shlex.join(["presyn", "run", *run] + (["--set", *changed] if changed else []))
+
+
+UNKNOWN_PLACE = "WHERE-ITS-IMAGES-ARE"
+"""Of images of somebody's own, in the command that repeats a run whose row came from another store."""
