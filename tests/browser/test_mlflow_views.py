@@ -41,6 +41,8 @@ def fill(store):
     study = Note("ablations", "ablations/1", "ablations", [row.run_id for row in rows], about="A study.")
     study.labels = {row.run_id: {"ablation": name} for row, (name, _, _) in zip(rows, pairs, strict=True)}
     study.columns, study.objective = ["ablation", "seed"], "accuracy"
+    study.table = str(store.root / "table.csv")
+    Path(study.table).write_text("ablation,mean\nfull,0.7\n")
     for note in (search, study):
         note.save(store)
         writer = Writer(sqlite_address(store.root / "mlflow.db"), store, note)
@@ -119,8 +121,9 @@ def test_by_condition_has_a_group_for_each_variant(pages, browser):
     path = next(line.partition("/#")[2] for line in printed.splitlines() if "/#" in line)
     assert "viewStateShareKey=presyn-by-condition" in path and printed.count("\n") <= 3, "the command opens this view"
     page = opened(browser, f"{address}/#{path}")
-    groups = [name for name in names(page) if name.startswith("Group")]
-    assert [group.rsplit(" ", 1)[0] for group in groups] == ["Group: full", "Group: no-freezing"]
+    page.get_by_text("Group: full").first.wait_for(timeout=60_000)
+    groups = [name for name in names(page) if "Group: " in name]
+    assert len(groups) == 2 and "Group: full" in groups[0] and "Group: no-freezing" in groups[1], names(page)
 
 
 def test_the_winner_is_a_link_that_leads_to_its_run(pages, browser):
@@ -131,6 +134,9 @@ def test_the_winner_is_a_link_that_leads_to_its_run(pages, browser):
     parent = next(run for run in client.search_runs(["1"]) if "presyn_parent" in run.data.tags)
     page = browser.new_page()
     page.goto(f"{address}/#/experiments/1/runs/{parent.info.run_id}", wait_until="load", timeout=120_000)
-    page.locator("p", has_text="Winner").get_by_role("link").click(timeout=120_000)
-    page.wait_for_url(lambda url: parent.info.run_id not in url)
-    assert client.get_run(page.url.partition("/runs/")[2].partition("?")[0]).data.params["p_up"] == "0.02"
+    link = page.locator("p", has_text="Winner").get_by_role("link")
+    link.wait_for(timeout=120_000)
+    path = link.get_attribute("href")
+    assert client.get_run(path.rpartition("/")[2]).data.params["p_up"] == "0.02"
+    page.goto(f"{address}/{path}", wait_until="load", timeout=120_000)
+    page.get_by_role("heading", name="p_up 0.02, trial 1").wait_for(timeout=120_000)
