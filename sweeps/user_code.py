@@ -238,6 +238,8 @@ def send_by_value() -> None:
 def users_modules() -> list[ModuleType]:
     """The modules in users' own files, and those beside them that they import; not those of installed packages."""
     folders = {path.parent for path in map(_file, loaded.modules) if path and not _is_installed(path)}
+    if not folders:  # as nearly always; looking at all modules takes a while
+        return []
     return [
         module
         for module in list(sys.modules.values())
