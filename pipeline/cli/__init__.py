@@ -37,6 +37,7 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=()),
     )
+    app.meta.suppress_keyboard_interrupt = False
     app.register_install_completion_command()
     for name, function in COMMANDS.items():
         app.command(function, name=name)

@@ -12,7 +12,7 @@ from pipeline.experiments.catalogue import EXPERIMENTS, Choice, chosen_stages
 from pipeline.stage import Known
 
 values, planned = {}, {}
-for stage in in_order(chosen_stages(list(EXPERIMENTS), (), Choice(Path("results")))):
+for stage in in_order(chosen_stages(list(EXPERIMENTS), Choice(Path("results")))):
     if stage.reads_results:  # made of the rows of others
         continue
     known = Known((), {need.name: values[need.name] for need in stage.needs})

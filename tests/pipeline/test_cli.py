@@ -177,7 +177,7 @@ def test_a_diverging_run_has_its_own_exit_code_and_keeps_the_others(home, capsys
 def test_a_dry_run_trains_nothing(home, capsys):
     assert cli.main(["table1", "--digits", "--dry-run"]) == 0
     plan = capsys.readouterr().err
-    assert "12 to train" in plan and "24 runs" in plan and "measured on this machine" in plan
+    assert "12 to train" in plan and "42 runs" in plan and "measured on this machine" in plan
     assert not list((home / ".presyn" / "results").glob("*.json"))
 
 
