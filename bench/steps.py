@@ -184,8 +184,8 @@ def parts(data: Dataset, rounds: int) -> dict[str, float]:
     program.advance(10, measure_loss=False)
     multiply = products(cohort)
     seen = []
-    program.load(0, 0)
     for _ in range(rounds):
+        program.load(0, 0)
         began = time.thread_time()
         multiply(STEPS_AHEAD)
         alone = (time.thread_time() - began) / STEPS_AHEAD
