@@ -65,11 +65,13 @@ def our_steps(cohort: Cohort) -> Steps:
 
     def steps(count: int) -> None:
         nonlocal left
-        if left < count:
-            program.load(0, 0)
-            left = program.count
-        program.advance(count, measure_loss=False)
-        left -= count
+        while count:
+            if not left:
+                program.load(0, 0)
+                left = program.count
+            now = min(count, left)
+            program.advance(now, measure_loss=False)
+            left, count = left - now, count - now
 
     return steps
 
@@ -180,16 +182,17 @@ def parts(data: Dataset, rounds: int) -> dict[str, float]:
     """ms per network of the parts of a step, of its products, and of the tests as a share of a whole run."""
     cohort = make_cohort(TARGET, data, torch.device("cpu"))
     program = cohort.make_steps(0)
+    steps = min(STEPS_AHEAD, program.count)
     program.load(0, 0)
-    program.advance(10, measure_loss=False)
+    program.advance(min(10, program.count), measure_loss=False)
     multiply = products(cohort)
     seen = []
     for _ in range(rounds):
         program.load(0, 0)
         began = time.thread_time()
-        multiply(STEPS_AHEAD)
-        alone = (time.thread_time() - began) / STEPS_AHEAD
-        seen.append({**program.profile(STEPS_AHEAD), "products alone": alone})
+        multiply(steps)
+        alone = (time.thread_time() - began) / steps
+        seen.append({**program.profile(steps), "products alone": alone})
     ms = {name: 1e3 * statistics.median(s[name] for s in seen) / TARGET for name in seen[0]}
     step, image = make_cohort(TARGET, data, torch.device("cpu")).measure()
     tests = cohort.schedule.images_tested() * image

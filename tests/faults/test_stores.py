@@ -1,6 +1,7 @@
 """Two real drivers at once that share something besides the machine, each with a store of its own: nothing is lost or mixed."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -55,10 +56,12 @@ def test_two_stores_share_a_folder_of_checkpoints(home, start):
 def test_a_second_store_is_refused_a_results_folder_that_is_being_written(home, start):
     first = start(COMMAND, "first", "first.log")
     until(lambda: list((home.folder / "first" / "checkpoints").glob("*/*.pt")))
+    os.kill(first.pid, signal.SIGSTOP)  # so that it still holds the folder when the second has started
     for results in ("out", "other/../out"):
         second = start(COMMAND.replace("--results out", f"--results {results}"), "second", "second.log")
         assert second.wait(timeout=300) == 1
         assert said(home, "second.log").splitlines()[-1].startswith(f"presyn: {home.folder}/out is being written by another")
+    os.kill(first.pid, signal.SIGCONT)
     assert first.wait(timeout=900) == 0, said(home, "first.log")
     assert home.outcomes(home.folder / "first") == home.expected
     assert len(pd.read_csv(home.folder / "out" / "search" / "space" / "runs.csv")) == 6
@@ -69,11 +72,13 @@ def test_a_second_store_is_refused_a_results_folder_that_is_being_written(home, 
 def test_a_second_store_is_refused_a_file_of_rows_that_is_being_written(home, start):
     first = start(f"{ONE} --seeds 1 2", "first", "first.log")
     until(lambda: (home.folder / ".rows.csv.lock").exists())
+    os.kill(first.pid, signal.SIGSTOP)
     (home.folder / "link").symlink_to(home.folder)
     for rows in ("rows.csv", "link/rows.csv"):
         second = start(f"{ONE.replace('rows.csv', rows)} --seeds 3", "second", "second.log")
         assert second.wait(timeout=300) == 1
         assert "is being written by another presyn" in said(home, "second.log").splitlines()[-1]
+    os.kill(first.pid, signal.SIGCONT)
     assert first.wait(timeout=900) == 0, said(home, "first.log")
     assert start(f"{ONE} --seeds 3", "second", "second.log").wait(timeout=300) == 1
     assert "holds 2 runs that this command would drop" in said(home, "second.log")
