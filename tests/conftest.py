@@ -1,5 +1,7 @@
 """What all tests share: small data, one thread, warnings as errors (see pyproject.toml)."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,12 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_are_heard():
+    """Where tests run in the background, a shell has them, and what they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _noisy_prototypes(dark: float) -> Dataset:
