@@ -30,15 +30,15 @@ def import_(*files: Path, store: StoreOptions = NO_STORE) -> int:
     Parameters
     ----------
     files
-        CSVs of rows; without one, all under results/
+        CSVs of rows, or folders, of which every CSV of rows is taken; without one, results/
     """
-    from pipeline.records.csvs import holds_rows, import_rows
+    from pipeline.records.csvs import find_csvs, import_rows
     from pipeline.records.find import MOST_NAMED
     from pipeline.workspace import open_store
 
-    paths = list(files) or [path for path in sorted(REAL_RESULTS.rglob("*.csv")) if holds_rows(path)]
-    if not paths:
+    if not files and not REAL_RESULTS.is_dir():
         raise PresynError("There is no results/ here: name the CSVs to import.")
+    paths = [path for given in files or [REAL_RESULTS] for path in find_csvs(given)]
     opened = open_store(store.store, store.checkpoints)
     with opened.locked(given_name()):
         new, present, others = import_rows(paths, opened)

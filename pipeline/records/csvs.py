@@ -200,6 +200,20 @@ def holds_rows(path: Path) -> bool:
         return {"run_id", "config"} <= set(f.readline().strip().split(","))
 
 
+def find_csvs(given: Path) -> list[Path]:
+    """A file as it is given, or the CSVs of runs in a folder and below.
+
+    Raises:
+        PresynError: a folder holds none.
+    """
+    if not given.is_dir():
+        return [given]
+    files = [path for path in sorted(given.rglob("*.csv")) if holds_rows(path)]
+    if not files:
+        raise PresynError(f"In {given} there is no CSV of runs. Name a file of rows, or a folder that holds some.")
+    return files
+
+
 def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int, list[str]]:
     """Put the runs of such CSVs into the store; one that is there stays as it is.
 

@@ -254,6 +254,10 @@ def test_rows_of_one_run_from_two_machines_are_told_and_the_first_counts(tmp_pat
     assert "1 runs imported" in said.out and f"with other numbers ({row.run_id}); the first one counts" in said.err
     assert Store(home / ".presyn").get(row.run_id).record.accuracy == [[0.5, 0.5]]
     assert main(["import", "one.csv"]) == 0 and not capsys.readouterr().err
+    Path("table.csv").write_text("method,mean\nsgd,0.5\n")
+    Path("empty").mkdir()
+    assert main(["import", ".", "--store", "third"]) == 0 and "1 runs imported" in capsys.readouterr().out
+    assert main(["import", "empty"]) == 1 and "In empty there is no CSV of runs." in capsys.readouterr().err
 
 
 def test_labels_of_a_line_without_series_are_no_figures(tmp_path):
