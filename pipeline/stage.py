@@ -66,6 +66,7 @@ class Made:
         shown: What the terminal shows at the end: a frame, or something that rich prints.
         study: An Optuna study, for the store's optuna.db.
         figures: Name -> a figure of the paper, which goes to the folder figures of the results, as PNG and as SVG.
+        finding: What came out, in sentences filled from the table, for the page.
     """
 
     value: Any = None
@@ -78,6 +79,7 @@ class Made:
     shown: Any = None
     study: Any = None
     figures: Mapping[str, Content] = field(default_factory=dict)
+    finding: str = ""
 
 
 @dataclass(frozen=True)

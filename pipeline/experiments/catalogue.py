@@ -9,6 +9,9 @@ from typing import Any
 
 from pipeline.experiments.ablations.stage import Departures as DeparturesStage
 from pipeline.experiments.ablations.stage import PublishedAblations, SearchedAblations, ablations, choose
+from pipeline.experiments.beyond.fashion import EnergyFashion
+from pipeline.experiments.beyond.many_tasks import ManyTasks
+from pipeline.experiments.beyond.step_map import StepMap
 from pipeline.experiments.energy.fixed_release import FixedRelease
 from pipeline.experiments.energy.matched_release import MatchedRelease
 from pipeline.experiments.energy.settings import EnergySettings
@@ -25,7 +28,7 @@ from pipeline.experiments.sparsity.uniform_start import UniformStart
 from pipeline.experiments.table1.stage import Table1, tuned_winners
 from pipeline.experiments.verdicts.stage import Verdicts
 from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
-from pipeline.paper import RULE, SEARCHED_PER_KIND, SEEDS, space_name
+from pipeline.paper import ENERGY_SEEDS, RULE, SEARCHED_PER_KIND, SEEDS, space_name
 from pipeline.stage import Stage
 from presyn import BENCHMARKS, METHODS, PresynError
 from presyn.options import reject_unknown
@@ -105,6 +108,11 @@ def _perceptrons(c: Choice) -> list[Stage]:
     return [Perceptrons(c.seeds, settings=c.settings) if c.seeds else Perceptrons(settings=c.settings)]
 
 
+def _energy_fashion(c: Choice) -> list[Stage]:
+    settings = {**c.settings, "dataset": "fashion"}
+    return [EnergyFashion(BENCHMARKS["mnist"], c.seeds or ENERGY_SEEDS, settings)]
+
+
 def _samplers(c: Choice) -> list[Stage]:
     short = replace(read_space(DIGITS_SPACE), trials=24) if c.digits else read_space(f"{space_name(RULE)}-short")
     stage = samplers(short, c.manifests)
@@ -113,6 +121,7 @@ def _samplers(c: Choice) -> list[Stage]:
 
 CLAIMING: tuple[type[Stage], ...] = (
     Table1, DeparturesStage, PublishedAblations, Energy, Sparsity, Lifelong, SearchedAblations, Perceptrons, Overlap,
+    EnergyFashion,
 )  # fmt: skip
 """Stages that say what is found on the paper's claims."""
 
@@ -154,6 +163,19 @@ EXPERIMENTS: dict[str, Experiment] = {
         "claim M1: whether tasks learned one by one freeze the same synapses",
         lambda c: [Overlap(c.seeds) if c.seeds else Overlap()],
         ("seeds",),
+    ),
+    "energy-fashion": Experiment(
+        "ours: the claims on energy and synapses on Fashion-MNIST, with the parameters of MNIST",
+        _energy_fashion,
+        ("seeds", "set"),
+    ),
+    "step-map": Experiment(
+        "ours: information per energy and accuracy over tasks, over a grid of p_up and p_down",
+        lambda c: [StepMap(c.seeds or SEEDS)],
+        ("seeds",),
+    ),
+    "many-tasks": Experiment(
+        "ours: thirty permuted tasks, with and without consolidation", lambda c: [ManyTasks(c.seeds or SEEDS)], ("seeds",)
     ),
     "samplers": Experiment(
         "ours: random, quasi-random and learning searches side by side, with and without halving", _samplers, ("digits",)

@@ -1,9 +1,11 @@
 """Tables as people read them: on the terminal, as Markdown and as LaTeX."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.table import Table
+
+from pipeline.report.statistics import plus_minus
 
 
 def grid(shown: pd.DataFrame, title: str | None = None, caption: str | None = None, columns: Sequence[str] = ()) -> Table:
@@ -19,3 +21,18 @@ def as_markdown(shown: pd.DataFrame, title: str = "", caption: str = "") -> str:
     """A frame as Markdown, with a title before it and a caption after it; numbers stay as they are written."""
     table = shown.to_markdown(index=False, disable_numparse=True)
     return "\n\n".join(text for text in (title, table, caption) if text) + "\n"
+
+
+def with_errors(table: pd.DataFrame, keys: Sequence[str], digits: Mapping[str, str]) -> pd.DataFrame:
+    """The table as people read it: the keys, and each mean with its standard error in one cell.
+
+    Args:
+        table: With a column of means and one of standard errors, NAME_error, for each of the names.
+        keys: What tells its lines apart.
+        digits: Name of a mean -> the format of its numbers.
+    """
+    shown = pd.DataFrame({key: [f"{v:g}" if isinstance(v, float) else str(v) for v in table[key]] for key in keys})
+    for name, form in digits.items():
+        pairs = zip(table[name], table[f"{name}_error"], strict=True)
+        shown[name.replace("_", " ")] = [plus_minus(mean, error, form) for mean, error in pairs]
+    return shown

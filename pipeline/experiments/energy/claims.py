@@ -1,6 +1,6 @@
 """Claims E1 to E8: information and energy (Fig. 1, appendix 1a to 1c)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -23,13 +23,7 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
     rows = results.rows("energy", ("model", "l2"))
     epochs = by_epoch(rows) if rows is not None else pd.DataFrame(columns=list(EPOCH_COLUMNS))
     last = last_epoch(epochs)
-    yield _tradeoff(last)
-    every_epoch = epochs.assign(per_energy=1000 * epochs.information / epochs.energy)
-    for id, rival in zip(("E2", "E3"), RIVALS, strict=True):
-        claim = f"information per energy, plastic over {rival}"
-        yield order(id, f"{claim}, each at its best ℓ2", FAMILY, {"": _at_best(last, "per_energy", "plastic", rival)}, "ratio")
-        at_best_epoch = {"": _at_best(every_epoch, "per_energy", "plastic", rival)}
-        yield order(id, f"{claim}, each at its best ℓ2 and epoch", READINGS, at_best_epoch, "ratio", reading="best epoch")
+    yield from model_claims(epochs)
     matched = results.rows("matched-release", ("model", "l2", "release"))
     if matched is not None:
         ends = pd.concat([last[last.model == "plastic"], last_epoch(by_epoch(matched))], ignore_index=True)
@@ -38,25 +32,6 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
         yield order("E3", f"{claim}, each at its best ℓ2", READINGS, best, "ratio", reading="p matched at each ℓ2")
         each = {f"ℓ2 {l2:g}": _over(ends, "per_energy", "plastic", "fixed", l2) for l2 in _strengths(ends)}
         yield order("E5", f"{claim}, at every ℓ2", READINGS, each, "ratio", reading="fixed alone, p matched at each ℓ2")
-    strengths = _strengths(last)
-    costs = {f"ℓ2 {l2:g}": _over(last, "energy", "fixed", "deterministic", l2) for l2 in strengths}
-    yield order("E4", "energy, fixed over deterministic, at every ℓ2", FAMILY, costs, "ratio")
-    claim = "information per energy, deterministic over fixed, each at its best ℓ2"
-    best = {"": _at_best(last, "per_energy", "deterministic", "fixed")}
-    yield order("E4", claim, READINGS, best, "ratio", reading="at the best ℓ2")
-    by_rival = {rival: {f"ℓ2 {l2:g}": _over(last, "per_energy", "plastic", rival, l2) for l2 in strengths} for rival in RIVALS}
-    both = {f"{rival}, {l2}": values for rival, parts in by_rival.items() for l2, values in parts.items()}
-    yield order("E5", "information per energy, plastic over both rivals, at every ℓ2", FAMILY, both, "ratio")
-    for rival, parts in by_rival.items():
-        claim = f"information per energy, plastic over {rival}, at every ℓ2"
-        yield order("E5", claim, READINGS, parts, "ratio", reading=f"{rival} alone")
-    neuronal = {
-        f"{rival}, ℓ2 {l2:g}": _over(last, "per_neuronal", "plastic", rival, l2) for rival in RIVALS for l2 in strengths
-    }
-    claim = "information per neuronal energy, plastic over both rivals"
-    yield order("E6", f"{claim}, at every ℓ2", FAMILY, neuronal, "ratio")
-    best = {f"over {rival}": _at_best(last, "per_neuronal", "plastic", rival) for rival in RIVALS}
-    yield order("E6", f"{claim}, each at its best ℓ2", READINGS, best, "ratio", reading="at the best ℓ2")
     swept = results.rows("fixed-release", ("part", "release", "eta0"))
     for criterion in (PER_ENERGY, ACCURACY):
         reading = "" if criterion == PER_ENERGY else f"learning rates by {criterion}"
@@ -71,9 +46,53 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
         yield order("E8", claim, READINGS, parts, "ratio", reading=f"one at a time, ℓ2 {l2:g}")
 
 
-def _strengths(last: pd.DataFrame) -> list[float]:
-    """Those of the paper, and whatever else there is: a claim on all of them is not tested before all are there."""
-    return sorted({*L2, *last.l2.unique()})
+def model_claims(epochs: pd.DataFrame, penalties: Sequence[float] = L2, reading: str = "") -> Iterator[Verdict]:
+    """E1 to E6, of three models over penalties.
+
+    Args:
+        epochs: As `summary.by_epoch` makes it.
+        penalties: A claim is not tested before there are rows at all of these.
+        reading: What all of it is a reading of; empty for what decides, which has its own readings as well.
+    """
+    family = READINGS if reading else FAMILY
+    last = last_epoch(epochs)
+    strengths = _strengths(last, penalties)
+    yield _tradeoff(last, strengths, family, reading)
+    every_epoch = epochs.assign(per_energy=1000 * epochs.information / epochs.energy)
+    for id, rival in zip(("E2", "E3"), RIVALS, strict=True):
+        claim = f"information per energy, plastic over {rival}"
+        best = {"": _at_best(last, "per_energy", "plastic", rival, penalties)}
+        yield order(id, f"{claim}, each at its best ℓ2", family, best, "ratio", reading=reading)
+        if not reading:
+            at_best_epoch = {"": _at_best(every_epoch, "per_energy", "plastic", rival)}
+            yield order(id, f"{claim}, each at its best ℓ2 and epoch", READINGS, at_best_epoch, "ratio", reading="best epoch")
+    costs = {f"ℓ2 {l2:g}": _over(last, "energy", "fixed", "deterministic", l2) for l2 in strengths}
+    yield order("E4", "energy, fixed over deterministic, at every ℓ2", family, costs, "ratio", reading=reading)
+    by_rival = {rival: {f"ℓ2 {l2:g}": _over(last, "per_energy", "plastic", rival, l2) for l2 in strengths} for rival in RIVALS}
+    both = {f"{rival}, {l2}": values for rival, parts in by_rival.items() for l2, values in parts.items()}
+    claim = "information per energy, plastic over both rivals, at every ℓ2"
+    yield order("E5", claim, family, both, "ratio", reading=reading)
+    neuronal = {
+        f"{rival}, ℓ2 {l2:g}": _over(last, "per_neuronal", "plastic", rival, l2) for rival in RIVALS for l2 in strengths
+    }
+    claim = "information per neuronal energy, plastic over both rivals"
+    yield order("E6", f"{claim}, at every ℓ2", family, neuronal, "ratio", reading=reading)
+    if reading:
+        return
+    claim = "information per energy, deterministic over fixed, each at its best ℓ2"
+    best = {"": _at_best(last, "per_energy", "deterministic", "fixed")}
+    yield order("E4", claim, READINGS, best, "ratio", reading="at the best ℓ2")
+    for rival, parts in by_rival.items():
+        claim = f"information per energy, plastic over {rival}, at every ℓ2"
+        yield order("E5", claim, READINGS, parts, "ratio", reading=f"{rival} alone")
+    claim = "information per neuronal energy, plastic over both rivals"
+    best = {f"over {rival}": _at_best(last, "per_neuronal", "plastic", rival) for rival in RIVALS}
+    yield order("E6", f"{claim}, each at its best ℓ2", READINGS, best, "ratio", reading="at the best ℓ2")
+
+
+def _strengths(last: pd.DataFrame, penalties: Sequence[float] = L2) -> list[float]:
+    """Those asked for, and whatever else there is: a claim on all of them is not tested before all are there."""
+    return sorted({*penalties, *last.l2.unique()})
 
 
 def _values(last: pd.DataFrame, value: str, model: str, l2: float) -> BySeed:
@@ -85,27 +104,28 @@ def _over(last: pd.DataFrame, value: str, model: str, rival: str, l2: float) -> 
     return _values(last, value, model, l2).log_ratio(_values(last, value, rival, l2))
 
 
-def _at_best(lines: pd.DataFrame, value: str, model: str, rival: str) -> BySeed:
+def _at_best(lines: pd.DataFrame, value: str, model: str, rival: str, penalties: Sequence[float] = L2) -> BySeed:
     """log of a model's value over a rival's, by seed, each at the ℓ2 (and epoch) where its mean over seeds is largest."""
     best = []
     for name in (model, rival):
         own = lines[lines.model == name]
-        if not set(L2) <= set(own.l2):  # the best of some of them is not the best
+        if not set(penalties) <= set(own.l2):  # the best of some of them is not the best
             return BySeed()
         l2, epoch = own.groupby(["l2", "epoch"])[value].mean().idxmax()
         best.append(BySeed.from_frame(own[(own.l2 == l2) & (own.epoch == epoch)], value))
     return best[0].log_ratio(best[1])
 
 
-def _tradeoff(last: pd.DataFrame) -> Verdict:
+def _tradeoff(last: pd.DataFrame, strengths: Sequence[float], family: str, reading: str) -> Verdict:
     """Both energy and information fall from no penalty to the strongest."""
-    low, high = _strengths(last)[0], _strengths(last)[-1]
+    low, high = strengths[0], strengths[-1]
     parts = {
         f"{value} of {model}": _values(last, value, model, low).log_ratio(_values(last, value, model, high))
         for model in ("plastic", *RIVALS)
         for value in ("energy", "information")
     }
-    return order("E1", f"energy and information, ℓ2 {low:g} over {high:g}, of every model", FAMILY, parts, "ratio")
+    claim = f"energy and information, ℓ2 {low:g} over {high:g}, of every model"
+    return order("E1", claim, family, parts, "ratio", reading=reading)
 
 
 def _low_release(last: pd.DataFrame, reading: str) -> Verdict:

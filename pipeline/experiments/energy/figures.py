@@ -38,6 +38,11 @@ def draw_energy(table: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Picture]
     }
 
 
+def draw_tradeoff_and_penalties(table: pd.DataFrame) -> Picture:
+    """Information against energy, and information per energy by penalty, side by side."""
+    return panels(lambda ax: _draw_tradeoff(ax, table), lambda ax: _draw_by_l2(ax, table, "per_energy", PER_ENERGY))
+
+
 def _draw_tradeoff(ax: Axes, table: pd.DataFrame) -> None:
     for model, lines in table.groupby("model", sort=False):
         ax.errorbar(

@@ -7,7 +7,7 @@ import pandas as pd
 from pipeline.experiments.ablations.variants import ABLATIONS, FULL
 from pipeline.experiments.energy.summary import series_of
 from pipeline.report.by_seed import BySeed
-from pipeline.report.statistics import plus_minus
+from pipeline.report.tables import with_errors
 
 VARIANTS = {name: ABLATIONS[name] for name in (FULL, "ghost-by-release", "no-freezing")}
 """The full rule, the ghost control as printed, and the rule without freezing; with the same parameters."""
@@ -51,11 +51,7 @@ def by_variant(summary: pd.DataFrame) -> pd.DataFrame:
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it."""
-    columns = table[["benchmark", "variant", "n"]].astype(str)
-    for name in ("share", "overlap"):
-        pairs = zip(table[name], table[f"{name}_error"], strict=True)
-        columns[name] = [plus_minus(mean, error, ".3f") for mean, error in pairs]
-    return columns
+    return with_errors(table, ("benchmark", "variant", "n"), {"share": ".3f", "overlap": ".3f"})
 
 
 def overlap_of(summary: pd.DataFrame, variant: str, benchmark: str) -> BySeed:

@@ -173,6 +173,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
             "id": stage.name.replace("/", "-"),
             "title": stage.page_table.title,
             "caption": stage.page_table.caption,
+            "finding": made.finding,
             "source": f"results/{stage.name}/table.csv, made by presyn; ± is a standard error over n seeds.",
             **shape_table(made.files["table.csv"]),
         }

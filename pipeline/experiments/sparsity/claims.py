@@ -49,9 +49,7 @@ def sparsity_verdicts(results: Results) -> Iterator[Verdict]:
     rows = results.rows("sparsity", ("model", "l2"))
     summary = summarise(rows) if rows is not None else pd.DataFrame(columns=list(COLUMNS))
     for l2 in [UNNAMED_L2, *(l2 for l2 in sorted(summary.l2.unique()) if l2 != UNNAMED_L2)]:
-        numbers, reading = _Summary(summary, l2), "" if l2 == UNNAMED_L2 else f"ℓ2 {l2:g}"
-        for tests in (_synapses, _neurons, _thresholds):
-            yield from tests(numbers, reading)
+        yield from synapse_claims(summary, l2, "" if l2 == UNNAMED_L2 else f"ℓ2 {l2:g}")
     rows = results.rows("uniform-start", ("l2",))
     start = _Summary(summarise_start(rows) if rows is not None else pd.DataFrame(columns=list(COLUMNS)), 0.0)
     yield _few_high("S2", "share of p from 0.9 and below 0.3, from a uniform start", start, "")
@@ -59,6 +57,18 @@ def sparsity_verdicts(results: Results) -> Iterator[Verdict]:
     for name, quantity in SHARES.items():
         claim = f"{name}, from a uniform start minus from 0.25"
         yield _order("S2", claim, {"": start(quantity) - usual(quantity)}, "", kind="similar", margin=MARGIN_SHARE)
+
+
+def synapse_claims(summary: pd.DataFrame, l2: float, reading: str) -> Iterator[Verdict]:
+    """S1 and S3 to S13 at a penalty.
+
+    Args:
+        summary: As `summary.summarise` makes it.
+        l2: The penalty.
+        reading: What it is a reading of; empty for what decides.
+    """
+    for tests in (_synapses, _neurons, _thresholds):
+        yield from tests(_Summary(summary, l2), reading)
 
 
 def _order(id: str, claim: str, parts: Mapping[str, BySeed], reading: str, unit: str = "", **more: Any) -> Verdict:
