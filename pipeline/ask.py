@@ -27,6 +27,7 @@ class Asked:
         first: Ids of the runs that it asked for before any row was known; they tell it from others in MLflow.
         complete: Whether all their rows are there and it asks for nothing more.
         certain: Whether it asked with what the stages that it needs made, and not with stand-ins.
+        to_come: Stand-ins for what it will ask for later.
     """
 
     stage: Stage
@@ -34,6 +35,12 @@ class Asked:
     first: Sequence[str]
     complete: bool
     certain: bool = True
+    to_come: Sequence[Wish] = ()
+
+    @property
+    def paused(self) -> list[str]:
+        """Ids of the runs from whose end a longer run may go on."""
+        return sorted({run_id for wish, run_id in self.wishes if wish.pauses})
 
     @property
     def ids(self) -> list[str]:
@@ -98,7 +105,7 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
         rows = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes]
         wanted = stage.ask(Known(rows, values, results))
         _refuse_labels(stage, wanted)
-        new = [(wish, plan.add(wish.run)) for wish in wanted]
+        new = [(wish, plan.add(wish.run, wish.pauses, wish.goes_on_from)) for wish in wanted]
         first = first or sorted({run_id for _, run_id in new})
         if not new:
             return Asked(stage, wishes, first, True)
@@ -106,7 +113,8 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
             raise PresynError(f"The stage {stage.name} asks again for runs that it has: its `ask` must end with nothing.")
         wishes += new
         if not plan.rows.keys() >= {run_id for _, run_id in wishes}:
-            return Asked(stage, wishes, first, False)
+            there = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes if run_id in plan.rows]
+            return Asked(stage, wishes, first, False, to_come=stage.to_come(Known(there, values, results)))
 
 
 def _refuse_labels(stage: Stage, wishes: Sequence[Wish]) -> None:
@@ -164,7 +172,8 @@ def refuse(asked: Asked, results: Path) -> None:
     file = read_file(path, columns)
     others = _other_lines(asked, file)
     kept = [] if others is None else others[columns].itertuples(index=False, name=None)
-    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept])
+    to_come = () if asked.complete else asked.stage.may_come()
+    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept, *to_come])
 
 
 def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | None) -> tuple[Made, list[Path]]:

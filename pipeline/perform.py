@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
-from pipeline.plan import Plan, console, describe
+from pipeline.plan import Plan, console, describe, describe_to_come
 from pipeline.records.files import lock_folder
 from pipeline.records.mlflow.background import BackgroundWriter
 from pipeline.records.mlflow.notes import Note, digest_words, read_notes
 from pipeline.records.results import Results
-from pipeline.stage import Made, Stage
+from pipeline.stage import Known, Made, Stage
 from pipeline.train import reach, train
 from pipeline.workspace import Workspace
 from presyn import PresynError, choose_device
@@ -89,6 +89,8 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
     if not here:
         reach(needed)
     describe(needed, title + uncertain)
+    if to_come := [(wish.run, wish.goes_on_from) for a in asking for wish in a.to_come]:
+        describe_to_come(plan, to_come)
     return title
 
 
@@ -173,6 +175,7 @@ class _Performance:
             title = _describe([a for a in together if a.stage.name not in self.notes], self.plan, self.here)
             for asked in together:
                 self._note(asked)
+                self._say_steps(asked)
             complete = [a for a in together if a.complete]  # these do not wait for others that ask again
             needed = self.plan.restricted(run_id for a in complete or together for run_id in a.ids)
             asking = ", ".join(a.stage.title for a in together if a.stage.title)
@@ -184,6 +187,18 @@ class _Performance:
             for asked in complete:
                 with self._failing([asked]):
                     self._finish(asked)
+
+    def _say_steps(self, asked: Asked) -> None:
+        """Say how a stage that asks again has come on, and note it for MLflow."""
+        known = Known(asked.rows(self.plan), self._needed_values(asked.stage))
+        steps = asked.stage.steps(known, self.plan.steps)
+        if asked.stage.name not in self.notes:
+            return
+        note = self.notes[asked.stage.name]
+        for step in steps[len(note.steps) :]:
+            console.print(step.message, highlight=False)
+        note.steps = [{"message": step.message, **step.metrics} for step in steps]
+        note.save(self.workspace.store)
 
     @contextmanager
     def _failing(self, asked: Sequence[Asked]) -> Iterator[None]:
@@ -227,6 +242,7 @@ class _Performance:
     def _finish(self, asked: Asked) -> None:
         """Make, write and log what a stage comes to."""
         stage, workspace = asked.stage, self.workspace
+        self._say_steps(asked)
         made, files = make(asked, self._needed_values(stage), self.plan, workspace.results)
         self.made[stage.name] = made
         if made.study is not None:
@@ -245,6 +261,10 @@ class _Performance:
             self._writer().finish(note)
         if made.message:
             console.print(made.message, highlight=False)
+        if asked.paused:
+            checkpoints = workspace.store.session_checkpoints()
+            checkpoints.remove(*asked.paused)
+            checkpoints.close()
 
 
 def _keep_study(study: Any, workspace: Workspace) -> None:

@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -35,15 +35,24 @@ class Plan:
         cluster: Where to train.
         runs: run_id -> run, in the order they were asked for.
         rows: run_id -> row, of those that are in the store.
+        paused: run_ids of those whose state stays at their end, because longer runs may go on from there.
+        shorter: run_id -> the id and the run that it goes on from.
     """
 
     store: Store
     cluster: Cluster
     runs: dict[str, Run] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+    shorter: dict[str, tuple[str, Run]] = field(default_factory=dict)
 
-    def add(self, run: Run) -> str:
+    def add(self, run: Run, pauses: bool = False, goes_on_from: Run | None = None) -> str:
         """Add a run; returns its id. Two wishes for the same run with different measurements are one run with both.
+
+        Args:
+            run: The run.
+            pauses: Whether its state stays at its end, because a longer run may go on from there.
+            goes_on_from: The run on fewer tasks that it goes on from, if that left its state.
 
         Raises:
             PresynError: its data cannot be had, or do not do for its benchmark.
@@ -56,6 +65,10 @@ class Plan:
         else:
             self.rows.pop(run_id, None)
         self.runs[run_id] = wanted
+        if pauses:
+            self.paused.add(run_id)
+        if goes_on_from is not None:
+            self.shorter[run_id] = (goes_on_from.run_id(self.sha256(goes_on_from)), goes_on_from)
         return run_id
 
     def _is_complete(self, row: Row, run: Run) -> bool:
@@ -68,7 +81,9 @@ class Plan:
     def restricted(self, ids: Iterable[str]) -> "Plan":
         """The plan of some of its runs."""
         runs = {run_id: self.runs[run_id] for run_id in ids}
-        return Plan(self.store, self.cluster, runs, {i: self.rows[i] for i in runs if i in self.rows})
+        rows = {i: self.rows[i] for i in runs if i in self.rows}
+        shorter = {i: self.shorter[i] for i in runs if i in self.shorter}
+        return Plan(self.store, self.cluster, runs, rows, self.paused & runs.keys(), shorter)
 
     def sha256(self, run: Run) -> str:
         return run.benchmark.load(self.cluster.data).sha256
@@ -101,6 +116,14 @@ class Plan:
         """Training steps of a run."""
         schedule = self.schedule(run)
         return schedule.first_step(schedule.segments)
+
+    def steps_left(self, run: Run, goes_on_from: Run | None) -> int:
+        """Training steps of a run after those that it goes on from."""
+        return self.steps(run) - (self.steps(goes_on_from) if goes_on_from is not None else 0)
+
+    def seconds_left(self, run: Run, goes_on_from: Run | None) -> float:
+        """How long a run takes after what it goes on from."""
+        return self.seconds(run) * self.steps_left(run, goes_on_from) / self.steps(run)
 
     def device(self) -> torch.device:
         """Where steps are measured: the device to train on, or the CPU when only other nodes of a Ray cluster have that one."""
@@ -175,13 +198,13 @@ def describe(plan: Plan, title: str) -> float:
     if not missing:
         return 0.0
     with console.status("measuring a few steps of each kind …"):
-        work = sum(plan.seconds(r) for r in missing.values())
+        work = sum(plan.seconds_left(r, plan.shorter.get(i, (i, None))[1]) for i, r in missing.items())
     counts = Counter((r.method, r.benchmark.name) for r in missing.values())
     for (method, benchmark), n in counts.items():
         seconds = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(seconds) / n)} each", highlight=False)
     device, joined = plan.device(), cluster_slots(plan.cluster)
-    slots = joined or (cpu_slots(plan.cluster) if device.type == "cpu" else 1)
+    slots = slots_of(plan)
     estimate = work / max(1, min(slots, len(missing)))
     if device.type != "cpu":
         console.print(
@@ -193,6 +216,26 @@ def describe(plan: Plan, title: str) -> float:
     line = f"  about {pretty(estimate)} on {slots} {kind} {whose}(measured on this machine: {pretty(work)} of work)"
     console.print(line, highlight=False)
     return estimate
+
+
+def describe_to_come(plan: Plan, to_come: Sequence[tuple[Run, Run | None]]) -> None:
+    """Print how much will be trained besides, when results have decided what; an estimate.
+
+    Args:
+        plan: Knows how long a run takes.
+        to_come: Stand-ins for these runs, each with the run that it goes on from.
+    """
+    work = sum(plan.seconds_left(run, shorter) for run, shorter in to_come)
+    console.print(
+        f"  and then about {len(to_come)} more runs, which depend on the results of these: about "
+        f"{pretty(work / slots_of(plan))} more, an estimate",
+        highlight=False,
+    )
+
+
+def slots_of(plan: Plan) -> int:
+    """Cohorts that train at the same time."""
+    return cluster_slots(plan.cluster) or (cpu_slots(plan.cluster) if plan.device().type == "cpu" else 1)
 
 
 def cpu_slots(cluster: Cluster) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +20,19 @@ Labels = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """A run that a stage wants, and its labels there."""
+    """A run that a stage wants.
+
+    Attributes:
+        run: The run.
+        labels: What the stage calls it.
+        pauses: Whether the stage may want a longer run that goes on from the end of this one.
+        goes_on_from: The run on fewer tasks, of an earlier wish, from whose end it goes on where that left its state.
+    """
 
     run: Run
     labels: Labels = field(default_factory=dict)
+    pauses: bool = False
+    goes_on_from: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,19 @@ class Made:
     shown: Any = None
     study: Any = None
     figures: Mapping[str, Content] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a stage that asks again has come.
+
+    Attributes:
+        message: A line for the terminal.
+        metrics: Of the stage's parent run in MLflow, one step further.
+    """
+
+    message: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,6 +169,23 @@ class Stage(ABC):
     def stand_in(self, known: Known) -> Any:
         """A value like the one it will make, before its runs are trained: a plan for those who need it costs as much."""
         return None
+
+    def to_come(self, known: Known) -> list[Wish]:
+        """Stand-ins for the runs that it will ask for when it has the rows of those it has asked for; each takes as long."""
+        return []
+
+    def may_come(self) -> Iterator[tuple]:
+        """The values of its columns for all runs that it may still ask for: their lines in its CSV are not dropped."""
+        yield from ()
+
+    def steps(self, known: Known, count: Callable[[Run], int]) -> list[Step]:
+        """How it has come on so far, for a stage that asks again.
+
+        Args:
+            known: What it is told.
+            count: Gives the network steps of a run.
+        """
+        return []
 
     def recall(self, results: Path) -> Any:
         """The value it made before, as its files have it; None if they are not there."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -9,9 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.plan import Plan, console, pretty
 from pipeline.records.row import Row
 from presyn import Run, choose_device
+from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import new_session
 from sweeps.cluster.join import find_cluster, join_cluster
 from sweeps.execute import train_in_process, train_on_cluster
+from sweeps.going_on import begin_longer_runs
 
 
 def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = False) -> None:
@@ -32,9 +35,10 @@ def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = Fal
     if not missing:
         return
     _refuse(plan, here)
-    checkpoints = plan.store.session_checkpoints(new_session())
+    checkpoints = replace(plan.store.session_checkpoints(new_session()), paused=frozenset(plan.paused))
+    _begin_longer_runs(plan, missing, checkpoints)
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
-    total = sum(map(plan.steps, missing.values()))
+    total = sum(plan.steps_left(run, plan.shorter.get(i, (i, None))[1]) for i, run in missing.items())
     with _progress() as progress:
         watch = _Watch(plan, write, title, progress, total, missing)
         if here:
@@ -51,8 +55,16 @@ def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = Fal
                 say=print_line,
             )
     # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
-    checkpoints.remove(*plan.rows)
+    checkpoints.remove(*(plan.rows.keys() - plan.paused))
     checkpoints.close()
+
+
+def _begin_longer_runs(plan: Plan, missing: dict[str, Run], checkpoints: Checkpoints) -> None:
+    """Let runs go on from the ends of those on fewer tasks that left their state."""
+    if plan.shorter.keys() & missing.keys():
+        checkpoints.open()
+        data = {i: missing[i].benchmark.load(plan.cluster.data) for i in plan.shorter.keys() & missing.keys()}
+        begin_longer_runs(missing, plan.shorter, checkpoints, data)
 
 
 def _refuse(plan: Plan, here: bool) -> None:

@@ -26,6 +26,7 @@ from presyn.random_numbers import Purpose, keys
 from presyn.record import Record
 from presyn.runs import Run, identify
 from presyn.saved import check_states, save_states
+from presyn.schedule import Schedule, make_schedule
 from presyn.steps import Steps
 
 # Synaptic updates of a run from which compiling pays; of a run, not of its cohort, so that every packing is the same program.
@@ -72,8 +73,7 @@ class Cohort:
         self.schedule = self.minibatches.schedule
         self.network = Network((self.minibatches.pixels, *self.benchmark.hidden, self.minibatches.classes))
         self.segments = self.schedule.segments
-        updates = self.schedule.first_step(self.segments) * self.network.n_weights
-        self.fuse = updates >= FUSE_FROM if fuse is None else fuse
+        self.fuse = _pays_to_compile(self.schedule, self.network) if fuse is None else fuse
         self.method = self._make_method()
         self.state = self._start() if saved is None else self._restore(saved)
         self._tests = BufferedFunction(weak_method(self._count_right), device)
@@ -287,6 +287,16 @@ class Cohort:
         initial = alone.start(*self.network.initial([run.seed], cpu))
         self.records = check_states(saved, self.runs, self.run_ids, self.schedule, initial)
         return {name: torch.stack([s["state"][name] for s in saved]).to(self.device) for name in initial}
+
+
+def _pays_to_compile(schedule: Schedule, network: Network) -> bool:
+    return schedule.first_step(schedule.segments) * network.n_weights >= FUSE_FROM
+
+
+def is_compiled(run: Run, data: Dataset) -> bool:
+    """Whether the updates of a run are compiled, where a compiler is at hand."""
+    sizes = (data.train_x.shape[1], *run.benchmark.hidden, run.benchmark.classes(data))
+    return _pays_to_compile(make_schedule(run, data), Network(sizes))
 
 
 def refuse_no_runs(runs: Any) -> None:

@@ -41,11 +41,13 @@ class Checkpoints:
         folder: Shared by all nodes: a path, or a `RemotePath` such as s3://bucket/folder where no folder is shared.
         session: The writing session's name.
         store: What tells the store from others that share the folder; empty where it is the store's own.
+        paused: Ids of runs whose state stays in a checkpoint at their end, because longer runs may go on from there.
     """
 
     folder: Any
     session: str
     store: str = ""
+    paused: frozenset[str] = frozenset()
 
     @property
     def home(self) -> Any:
@@ -82,7 +84,8 @@ class Checkpoints:
         """Write one file with the states of runs that train together, atomically, and drop the one before the last.
 
         Args:
-            saved: Run id -> its record and state, all after the same number of segments; no state of a run that came to an end.
+            saved: Run id -> its record and state, all after the same number of segments; no state of a run that came to an end,
+                unless it is paused.
             cohort: The runs that the cohort began with, which name its files; by default those that are saved.
 
         Raises:
@@ -164,9 +167,13 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove this session's folder, and those of earlier sessions in which nothing is left; kept states stay."""
+        """Remove this session's folder, and those of earlier sessions in which nothing is left.
+
+        Kept states stay, and the states of paused runs.
+        """
         for path in self.folder.glob("*"):
-            if self._is_own(path) and (path == self.home or not any(p.name.endswith(".pt") for p in path.glob("*"))):
+            is_done = path == self.home and not self.paused
+            if self._is_own(path) and (is_done or not any(p.name.endswith(".pt") for p in path.glob("*"))):
                 remove_folder(path)
 
 

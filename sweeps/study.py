@@ -1,64 +1,36 @@
-"""The Optuna study of a finished search, for Optuna's own tools; a projection of its rows."""
+"""The Optuna study of a search, for Optuna's own tools; a projection of its rows."""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 import optuna
 
-from presyn import Record
 from sweeps.files import set_aside, sqlite_address
-from sweeps.manifest import Trial
 from sweeps.space import Space
+from sweeps.trials import Outcome, Trial, frozen_trial
 
 SPACE = "space"
 """The attribute of a study that tells spaces of one name apart."""
-STATES = {
-    "finished": optuna.trial.TrialState.COMPLETE,
-    "dropped": optuna.trial.TrialState.PRUNED,
-    "diverged": optuna.trial.TrialState.FAIL,
-}
 
 
-def make_study(
-    space: Space, trials: Sequence[Trial], records: Sequence[Record], values: Sequence[float | None]
-) -> optuna.Study:
-    """A study in memory: finished = COMPLETE, dropped = PRUNED, diverged = FAIL.
+def make_study(space: Space, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> optuna.Study:
+    """A study in memory: finished = COMPLETE, halved and dropped = PRUNED, diverged = FAIL.
 
     Args:
         space: What was searched.
         trials: Its trials.
-        records: What training gave of each of them, in order.
-        values: The objective of each of them.
+        outcomes: What came of each of them, in order.
     """
-    study = optuna.create_study(study_name=space.name, direction=space.direction)
+    study = optuna.create_study(study_name=space.name, directions=list(space.directions))
+    if len(space.objectives) > 1:
+        study.set_metric_names(list(space.objectives))
     identity = json.dumps(space.identity(), sort_keys=True, default=str)
     study.set_user_attr(SPACE, hashlib.sha256(identity.encode()).hexdigest()[:12])
-    for trial, record, value in zip(trials, records, values, strict=True):
-        first = record.accuracy[0][0] if record.accuracy else None
-        study.add_trial(
-            optuna.trial.FrozenTrial(
-                number=trial.number,
-                trial_id=-1,  # the study gives it one
-                state=STATES[record.status],
-                params=trial.params,
-                distributions=space.search,
-                value=value if record.status == "finished" else None,
-                intermediate_values={} if first is None else {0: first},
-                user_attrs={"seed": trial.seed, "reason": record.reason},
-                system_attrs={},
-                datetime_start=_local_time(record.ended[0] - record.seconds[0]) if record.ended else datetime.now(),
-                datetime_complete=_local_time(record.ended[-1]) if record.ended else datetime.now(),
-            )
-        )
+    for trial, outcome in zip(trials, outcomes, strict=True):
+        study.add_trial(frozen_trial(space, trial, outcome))
     return study
-
-
-def _local_time(seconds: float) -> datetime:
-    """Unix time as Optuna's tools expect it."""
-    return datetime.fromtimestamp(seconds)
 
 
 def store_study(study: optuna.Study, path: Path) -> None:

@@ -39,7 +39,7 @@ def resume_run(
     for path in checkpoints.paths(run_id) if paths is None else paths:
         saved = (read_file(path) or {}).get(run_id)
         if saved is not None and _is_usable(saved["record"], run):
-            end = saved["record"] if saved["state"] is None else None
+            end = saved["record"] if saved["record"]["status"] != "training" else None
             return Member(run_id, run, path, len(saved["record"]["ended"])), end
     return Member(run_id, run), None
 
@@ -209,7 +209,8 @@ class _SegmentWriter:
         saved = {self.ids[id(run)]: s for run, s in zip(cohort.runs, cohort.save(), strict=True)}
         final_states = {i: saved[i]["state"] for i in saved.keys() & ended.keys() if cohort.benchmark.keep}
         remaining = saved.keys() - ended.keys()
-        saved |= {run_id: {"record": record, "state": None} for run_id, record in ended.items()}
+        stateless = ended.keys() - (saved.keys() & self.checkpoints.paused)
+        saved |= {run_id: {"record": ended[run_id], "state": None} for run_id in stateless}
         self._writing = self.thread.submit(_save, self.checkpoints, saved, sorted(self.ids.values()), final_states)
         self._unreported, self.steps = (self.steps, list(ended.items())), 0
         return remaining

@@ -1,21 +1,28 @@
-"""A search as a stage: it asks for the configurations of a manifest and makes the best of them on validation data."""
+"""A search as a stage: it asks for the trials of a manifest, round by round, and makes the best of them on validation data."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
 
+from pipeline.experiments.search.course import Course, Draw, follow, rungs_of, value_of
+from pipeline.experiments.search.expected import Expected, expected_on_new_seeds
+from pipeline.experiments.search.pictures import best_so_far, draw_front, draw_progress
 from pipeline.experiments.search.winner import Winner, best_yaml, read_best
-from pipeline.records.row import ENDS, Row
+from pipeline.records.row import ENDS
 from pipeline.report.drawing import parallel_coordinates
-from pipeline.stage import Known, Made, Stage, Wish
-from presyn import PresynError
-from sweeps.manifest import Trial, draw_trials, frozen_trials, trial_runs
+from pipeline.stage import Known, Made, Stage, Step, Wish
+from presyn import PresynError, Run
+from sweeps.manifest import frozen_round
+from sweeps.samplers import draw_round
 from sweeps.space import Space, method_options
 from sweeps.study import make_study
+from sweeps.trials import Outcome, Trial, digest_outcomes, trial_runs, trial_seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +31,14 @@ class Search(Stage):
 
     Attributes:
         space: The space.
-        trials: Its manifest.
+        draw: Draws its rounds.
         parent: The folder, under the results, of the stage that it belongs to; empty for a search of its own.
     """
 
     space: Space
-    trials: Sequence[Trial]
+    draw: Draw = field(repr=False)
     parent: str = ""
     shows_lost = True
-    columns = ("trial",)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -48,56 +54,198 @@ class Search(Stage):
 
     @property
     def identity(self) -> str:
-        return f"search/{self.space.name}"
+        # Two samplers may begin with the same trials, by which a stage is told from others otherwise.
+        sampler = "" if self.space.sampler in ("random", "grid") else f"/{self.space.sampler}"
+        return f"search/{self.space.name}{sampler}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        tasks, seeds = ("tasks",) * bool(self.space.halving), ("seed",) * (self.space.seeds > 1)
+        return ("trial", *tasks, *seeds)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Search) and (self.name, self.space.identity(), len(self.trials)) == (
-            other.name, other.space.identity(), len(other.trials),
+        return isinstance(other, Search) and (self.name, self.space.identity(), self.space.trials) == (
+            other.name, other.space.identity(), other.space.trials,
         )  # fmt: skip
 
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def _course(self, known: Known) -> Course:
+        return follow(self.space, self.draw, rungs_of(self.space, known.rows))
+
     def ask(self, known: Known) -> list[Wish]:
-        """All trials at once: random search needs no feedback."""
-        if known.rows:
+        """What is missing of the round that is trained; random search has one round, and asks for all trials at once."""
+        course = self._course(known)
+        return [wish for trial in course.wanted for wish in self._wishes(trial, course.rung)]
+
+    def _wishes(self, trial: Trial, rung: int) -> list[Wish]:
+        """The runs of a trial up to a rung, each going on from the rung before."""
+        space = self.space
+        rungs = space.rungs
+        shorter: list[Run | None] = [None] * space.seeds
+        if rung:
+            shorter = list(trial_runs(space, [trial], rungs[rung - 1]))
+        labels = {"stage": "search", "trial": trial.number, **({"tasks": rungs[rung]} if space.halving else {})}
+        pauses = rung < len(rungs) - 1
+        runs = trial_runs(space, [trial], rungs[rung])
+        return [Wish(run, labels, pauses, before) for run, before in zip(runs, shorter, strict=True)]
+
+    def to_come(self, known: Known) -> list[Wish]:
+        course = self._course(known)
+        if not course.trials:
             return []
-        runs = trial_runs(self.space, list(self.trials))
-        return [Wish(run, {"stage": "search", "trial": t.number}) for t, run in zip(self.trials, runs, strict=True)]
+        counts = [(len(course.comparing), course.rung)] + [(size, 0) for size in self.space.rounds[len(course.rounds) + 1 :]]
+        wishes: list[Wish] = []
+        for place, (count, first) in enumerate(counts):
+            for rung in range(first, len(self.space.rungs)):
+                if rung > first and self.space.halving:
+                    count = math.ceil(self.space.halving.keep * count)
+                if place or rung > first:
+                    wishes += self._wishes(course.trials[0], rung) * count
+        return wishes
+
+    def may_come(self) -> Iterator[tuple]:
+        space = self.space
+        for number in range(space.trials):
+            tasks = [space.rungs] if space.halving else []
+            seeds = [trial_seeds(space, Trial(number, self._first_seed + number, {}))] if space.seeds > 1 else []
+            yield from itertools.product([number], *tasks, *seeds)
+
+    @property
+    def _first_seed(self) -> int:
+        return self.draw(0, [], [])[0].seed
+
+    def steps(self, known: Known, count: Callable[[Run], int]) -> list[Step]:
+        """A step for each round that is over."""
+        space = self.space
+        if not space.learns and not space.halving:
+            return []
+        course = self._course(known)
+        return [self._step(course, number, count) for number in range(1, len(course.rounds) + 1)]
+
+    def _step(self, course: Course, number: int, count: Callable[[Run], int]) -> Step:
+        """How the search stands after a round, counted from 1."""
+        space, best = self.space, course.best_after(number)
+        drawn = [t for drawn in course.rounds[:number] for t in drawn]
+        message = f"{self.title}: round {number} of {len(space.rounds)}, {len(drawn)} of {space.trials} trials"
+        metrics = {"trials_so_far": float(len(drawn))}
+        if best is None:
+            message += ", none of which finished"
+        elif len(space.objectives) > 1:
+            message += f", best {space.objective} {self._show(best[1])}"
+        else:
+            message += f", best so far {self._show(best[1])} (trial {best[0].number})"
+        if best is not None:
+            metrics["best_so_far"] = best[1]
+        if space.halving:
+            saved = self._steps_saved(drawn, course, count)
+            metrics["steps_saved"] = float(saved)
+            message += f", {saved:,} network steps saved by halving"
+        idle = replace(course, rounds=course.rounds[:number]).idle_rounds
+        if idle and len(space.objectives) == 1:
+            stops = space.patience is not None and idle >= space.patience
+            message += f"; no better for {idle} round{'s' * (idle > 1)}{', so it ends here' if stops else ''}"
+        return Step(message, metrics)
+
+    def _steps_saved(self, trials: Sequence[Trial], course: Course, count: Callable[[Run], int]) -> int:
+        """Network steps that halved trials were spared."""
+        space = self.space
+        halved = [t for t in trials if course.outcomes[t.number].status == "halved"]
+        steps = {tasks: count(trial_runs(space, trials[:1], tasks)[0]) for tasks in space.rungs}
+        return sum(space.seeds * (steps[space.tasks] - steps[course.trained[t.number]]) for t in halved)
+
+    def _show(self, value: float) -> str:
+        return f"{value:.2%}" if self.space.objective == "mean_accuracy" else f"{value:.4g}"
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        rows = [row for _, row in known.rows]
-        values = [value_of(self.space, row) for row in rows]
-        winner = choose(self.space, self.trials, values)
-        study = make_study(self.space, self.trials, [row.record for row in rows], values)
+        course = self._course(known)
+        trials, outcomes = course.ended, [course.outcomes[t.number] for t in course.ended]
+        study = make_study(self.space, trials, outcomes)
+        front = {t.number for t in study.best_trials} if len(self.space.objectives) > 1 else None
+        values = [
+            o.values[0] if o.values and (front is None or t.number in front) else None
+            for t, o in zip(trials, outcomes, strict=True)
+        ]
+        winner = choose(self.space, trials, values)
         files: dict[str, Any] = {
-            "manifest.csv": pd.DataFrame([{"trial": t.number, "seed": t.seed, **t.params} for t in self.trials]),
-            "best.yaml": best_yaml(self.space, winner, len(self.trials), known.rows[0][1].provenance),
+            "manifest.csv": pd.DataFrame([{"trial": t.number, "seed": t.seed, **t.params} for t in course.trials]),
+            "best.yaml": best_yaml(self.space, winner, len(course.trials), known.rows[0][1].provenance),
         }
-        if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
-            files["parallel_coordinates.png"] = parallel_coordinates(study)
-        params = {f"best_{k}": v for k, v in winner.params.items()}
         metrics = {self._metric(): winner.value}
-        return Made(winner, files, params=params, metrics=metrics, message=self._message(rows, winner), study=study)
+        expected = None if front is not None else self._expected(known, trials, outcomes)
+        if expected is not None:
+            metrics |= {"expected_on_new_seeds": expected.value, "optimism": expected.optimism}
+        files |= self._more_files(course, study, front)
+        params = {f"best_{k}": v for k, v in winner.params.items()}
+        message = self._message(outcomes, winner, expected, front)
+        return Made(winner, files, params=params, metrics=metrics, message=message, study=study)
+
+    def _more_files(self, course: Course, study: optuna.Study, front: set[int] | None) -> dict[str, Any]:
+        """Tables of trials and their pictures, as far as there are enough that finished."""
+        space, files = self.space, dict[str, Any]()
+        if space.learns or space.halving or space.seeds > 1 or front is not None:
+            files["trials.csv"] = self._table(course, front)
+        if len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) > 1:
+            if front is None:
+                files["parallel_coordinates.png"] = parallel_coordinates(study)
+                files["progress.png"] = draw_progress({space.sampler: best_so_far(course)}, space)
+            else:
+                files["front.png"] = draw_front(self._table(course, front), space)
+        return files
+
+    def _table(self, course: Course, front: set[int] | None) -> pd.DataFrame:
+        """A line for each trial: its round, what came of it, the tasks behind it, its objectives and its parameters."""
+        numbers = {t.number: n for n, drawn in enumerate(course.rounds, start=1) for t in drawn}
+        lines = []
+        for t in course.ended:
+            outcome = course.outcomes[t.number]
+            values = outcome.values or (math.nan,) * len(self.space.objectives)
+            lines.append(
+                {
+                    "trial": t.number,
+                    "round": numbers.get(t.number, len(course.rounds) + 1),
+                    "status": outcome.status,
+                    "tasks": course.trained[t.number],
+                    **({} if front is None else {"front": t.number in front}),
+                    **dict(zip(self.space.objectives, values, strict=True)),
+                    **t.params,
+                }
+            )
+        return pd.DataFrame(lines)
+
+    def _expected(self, known: Known, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Expected | None:
+        """What the winner can be expected to come to on new seeds."""
+        rungs = rungs_of(self.space, known.rows)
+        finished = [t for t, o in zip(trials, outcomes, strict=True) if o.status == "finished"]
+        values = [[value_of(self.space.objective, row) for row in rungs[t.number][self.space.tasks]] for t in finished]
+        return expected_on_new_seeds(self.space, [t.params for t in finished], values)  # type: ignore[arg-type]
 
     def _metric(self) -> str:
         """The name of the winner's value in MLflow, by the objective."""
         objective = self.space.objective
         return "best_validation_accuracy" if objective == "mean_accuracy" else f"best_validation_{objective}"
 
-    def _message(self, rows: Sequence[Row], winner: Winner) -> str:
-        counts = {s: sum(row.status == s for row in rows) for s in ENDS}
+    def _message(self, outcomes: Sequence[Outcome], winner: Winner, expected: Expected | None, front: set[int] | None) -> str:
+        counts = {s: sum(o.status == s for o in outcomes) for s in (*ENDS, "halved")}
         params = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in winner.params.items()]
-        accuracy = self.space.objective == "mean_accuracy"
-        value = f"validation accuracy {winner.value:.2%}" if accuracy else f"{self.space.objective} {winner.value:.4g}"
-        return (
-            f"{self.title}: {', '.join(f'{n} {s}' for s, n in counts.items() if n)}. "
-            f"Best: trial {winner.trial}, {value}, {', '.join(params)}"
-        )
+        objective = self.space.objective
+        value = f"{'validation accuracy' if objective == 'mean_accuracy' else objective} {self._show(winner.value)}"
+        text = f"{self.title}: {', '.join(f'{n} {s}' for s, n in counts.items() if n)}. "
+        if front is not None:
+            text += (
+                f"{len(front)} on the front, where none is better in one of {', '.join(self.space.objectives)} without being "
+            )
+            text += "worse in another. "
+        text += f"Best: trial {winner.trial}, {value}, {', '.join(params)}"
+        if expected is not None:
+            text += f". On new seeds expect about {self._show(expected.value)} (noise by {expected.source})"
+        return text
 
     def stand_in(self, known: Known) -> Winner:
         """Its first configuration: any takes as long."""
-        return Winner(self.trials[0].params, method_options(self.space.method, self.space.fixed), 0.0, 0)
+        first = self.draw(0, [], [])[0]
+        return Winner(first.params, method_options(self.space.method, self.space.fixed), 0.0, 0)
 
     def refuse(self, results: Path) -> None:
         # A search of another space is not written over.
@@ -109,16 +257,17 @@ class Search(Stage):
 
 def search(space: Space, manifests: Path | None = None, parent: str = "") -> Search:
     """The search of a space; with a folder, its manifest is read back from there, or drawn and frozen in it."""
-    return Search(space, draw_trials(space) if manifests is None else frozen_trials(space, manifests), parent)
+    drawn: dict[tuple[int, str], list[Trial]] = {}
 
+    def draw(number: int, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[Trial]:
+        key = (number, digest_outcomes(trials, outcomes))
+        if key not in drawn:
+            draw_new = draw_round if manifests is None else lambda *told: frozen_round(*told, manifests)
+            drawn[key] = draw_new(space, number, trials, outcomes)
+        return drawn[key]
 
-def value_of(space: Space, row: Row) -> float | None:
-    """The objective of a space for a row; None for a run that did not finish."""
-    if row.status != "finished":
-        return None
-    if space.objective in ("mean_accuracy", "forgetting"):
-        return getattr(row, space.objective)
-    return row.record.figures[space.objective][-1]
+    draw(0, [], [])  # a folder that cannot be written is found now
+    return Search(space, draw, parent)
 
 
 def choose(space: Space, trials: Sequence[Trial], values: Sequence[float | None]) -> Winner:

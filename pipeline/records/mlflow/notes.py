@@ -26,6 +26,7 @@ class Note:
         command: The words that carry it out again, without passwords; empty of one that was not asked for by a command.
         folder: Where its rows and tables are.
         failed: Why nothing came of it; empty as long as it has not failed.
+        steps: How far a stage that asks again has come: a message, and metrics, for each step.
     """
 
     experiment: str
@@ -40,17 +41,21 @@ class Note:
     command: str = ""
     folder: str = ""
     failed: str = ""
+    steps: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raises TypeError for values of other types than these, as a damaged file may hold."""
-        kinds = {"run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict}
+        kinds = {"run_ids": list, "params": dict, "metrics": dict, "files": list, "labels": dict, "steps": list}
         for name in (f.name for f in fields(self) if f.name != "table"):
             if not isinstance(getattr(self, name), kinds.get(name, str)):
                 raise TypeError(f"{name} is not what it should be")
         texts = [*self.run_ids, *self.files, *self.labels, *([] if self.table is None else [self.table])]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(v, dict) for v in self.labels.values()):
             raise TypeError("it holds other things than text")
-        if not all(isinstance(v, int | float) for v in self.metrics.values()):
+        if not all(isinstance(step, dict) and isinstance(step.get("message"), str) for step in self.steps):
+            raise TypeError("its steps are not what they should be")
+        measured = [v for step in self.steps for k, v in step.items() if k != "message"]
+        if not all(isinstance(v, int | float) for v in (*self.metrics.values(), *measured)):
             raise TypeError("it has metrics that are no numbers")
 
     def save(self, store: Store) -> None:

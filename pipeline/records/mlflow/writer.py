@@ -1,6 +1,7 @@
 """The one writer of MLflow. Its input is what the store holds, and each of its calls can be repeated."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ class NoteWriter:
         self.parent_id: str | None = None
         self._children: dict[str, _MlflowRun] = {}
         self._run_ids: tuple[list[str], frozenset[str]] = ([], frozenset())
+        self._steps = 0  # how many of the note's are written
         self.experiment_id = self._find_or_make_experiment(
             f"{prefix}/{note.experiment}" if prefix else note.experiment, artifacts
         )
@@ -201,9 +203,23 @@ class NoteWriter:
             return False
         return ended > (child.ended or 0) or bool(ours - there) or not params <= child.params
 
+    def write_steps(self) -> None:
+        """Write how far the stage has come, each step once, whoever wrote the steps before."""
+        if self.parent_id is None or len(self.note.steps) <= self._steps:
+            return
+        steps, first = list(self.note.steps), self._steps
+        names = {name for step in steps for name in step if name != "message"}
+        written = {name: {m.step for m in self.client.get_metric_history(self.parent_id, metric_name(name))} for name in names}
+        for number, step in enumerate(steps[first:], start=first + 1):
+            for name in names & step.keys():
+                if number not in written[name] and math.isfinite(step[name]):
+                    self.client.log_metric(self.parent_id, metric_name(name), step[name], step=number)
+        self._steps = len(steps)
+
     def finish(self) -> None:
         """Complete the parent, when all its runs are there; or end it as failed."""
         parent, note = self.parent_id, self.note
+        self.write_steps()
         if parent is not None and note.failed:
             self.client.set_tag(parent, "reason", note.failed[:5000])
             self.client.set_terminated(parent, "FAILED")
@@ -290,6 +306,7 @@ class Writer:
                 self._writers[key] = NoteWriter(
                     self.client, note, self.store, self.prefix, self._artifacts, self._is_own_database
                 )
+            self._writers[key].write_steps()
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
