@@ -115,6 +115,7 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, wo
     """Make stages from the rows in the store; a needed stage without all its rows has the value that it made before."""
     values: dict[str, Any] = {}
     made: dict[str, Made] = {}
+    lacking: list[str] = []
     for stage in order:
         asked = collect(stage, {need.name: values[need.name] for need in stage.needs}, plan)
         if stage not in wanted:
@@ -123,13 +124,17 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, wo
             continue
         finished = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.first, asked.complete)
         if asked.wishes and not finished.wishes:
-            raise PresynError(
-                f"None of the runs of {stage.title} is in the store {workspace.store.root} yet: train them without --so-far, "
-                "or name another store with --store."
-            )
+            lacking.append(stage.title)
+            values[stage.name] = stage.recall(workspace.results)
+            continue
         refuse(finished, workspace.results)
         made[stage.name], _ = make(finished, values, plan, workspace.results)
         values[stage.name] = made[stage.name].value
+    if lacking and not made:
+        raise PresynError(
+            f"None of the runs of {lacking[0]} is in the store {workspace.store.root} yet: train them without --so-far, "
+            "or name another store with --store."
+        )
     return made
 
 

@@ -1,8 +1,8 @@
 """Go on from the end of a run that is the same on fewer tasks, as the survivors of successive halving do.
 
-Every random number is hashed from the seed and what it is for, so the first tasks of a run are the same bits whether more follow or
-not. A run that ended as wanted leaves its state (see `Checkpoints.paused`), and the longer run begins there, with the record that
-it would have had.
+Every random number is hashed from the seed and what it is for, so the first tasks of a run are the same bits whether more
+follow or not. A run that ended as wanted leaves its state (see `Checkpoints.paused`), and the longer run begins there, with the
+record that it would have had.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def record_so_far(ended: Mapping[str, Any], longer: Run) -> dict[str, Any] | Non
 def begin_longer_runs(
     runs: Mapping[str, Run], shorter: Mapping[str, tuple[str, Run]], checkpoints: Checkpoints, data: Mapping[str, Dataset]
 ) -> None:
-    """Write the first checkpoints of runs that go on from others; one whose shorter run left no state is trained from its start.
+    """Write the first checkpoints of runs that go on from others; where these left no state, a run begins at its start.
 
     Args:
         runs: Run id -> run, of those that are to be trained.

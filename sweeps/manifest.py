@@ -1,7 +1,7 @@
 """The manifest of a search: the trials that Optuna draws from its space, frozen in a file.
 
-Random search needs no feedback, so all trials are drawn before anything runs. A sampler that looks at results has a file for each
-round, with a digest of the results that the round rests on: a search that was stopped draws the same round again.
+Random search needs no feedback, so all trials are drawn before anything runs. A sampler that looks at results has a file for
+each round, with a digest of the results that the round rests on: a search that was stopped draws the same round again.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ class _OtherResults(Exception):
 def draw_trials(space: Space) -> list[Trial]:
     """The trials of a space, as many as it says, or those of its first round if it looks at results.
 
-    They are the same for ever, and a longer drawing begins with a shorter one. A grid goes through its first field last, so that
-    what a smaller budget reaches is what the space names first.
+    They are the same for ever, and a longer drawing begins with a shorter one. A grid goes through its first field last, so
+    that what a smaller budget reaches is what the space names first.
     """
     return draw_round(space, 0, [], [])
 
@@ -38,8 +38,8 @@ def draw_trials(space: Space) -> list[Trial]:
 def frozen_round(space: Space, number: int, trials: Sequence[Trial], outcomes: Sequence[Outcome], folder: Path) -> list[Trial]:
     """The trials of a round, drawn once and frozen in a file of the folder.
 
-    A file that is damaged, or holds the trials of another space or of other results, is set aside with a line that says so; then
-    they are drawn again, the same from the same results.
+    A file that is damaged, or holds the trials of another space or of other results, is set aside with a line that says so;
+    then they are drawn again, the same from the same results.
 
     Args:
         space: What is searched.
@@ -50,7 +50,7 @@ def frozen_round(space: Space, number: int, trials: Sequence[Trial], outcomes: S
     Raises:
         PresynError: the file cannot be written.
     """
-    content = {"space": space.identity()}
+    content: dict[str, Any] = {"space": space.identity()}
     if space.learns:
         content |= {"round": number + 1, "rests_on": digest_outcomes(trials, outcomes)}
     path = _path(space, number, folder)

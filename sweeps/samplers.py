@@ -1,7 +1,7 @@
 """Optuna's samplers, asked so that the same results give the same trials.
 
-Optuna's own searches differ from run to run as soon as trials run side by side, since what is drawn depends on which trial ended
-first. Here a round is drawn from the results of earlier rounds alone, in the order of their numbers, with a seed of its own.
+Optuna's own searches differ from run to run as soon as trials run side by side, since what is drawn depends on which trial
+ended first. Here a round is drawn from the results of earlier rounds alone, in the order of their numbers, with its own seed.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def draw_round(space: Space, number: int, trials: Sequence[Trial], outcomes: Seq
         return _number([dict(zip(space.search, point, strict=True)) for point in points], first)
     if space.sampler == "qmc":
         return _number(_ask_sequence(space, size), first)
-    study = optuna.create_study(directions=list(space.directions), sampler=make_sampler(space, number))
+    study = optuna.create_study(directions=space.directions, sampler=make_sampler(space, number))
     if space.sampler in POPULATIONS:
         _repeat_rounds(space, study, number, trials, outcomes)
     else:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -16,8 +16,11 @@ from presyn.options import reject_unknown
 from sweeps.files import read_benchmark, read_yaml
 from sweeps.halving import Halving, parse_halving
 
+Direction = Literal["maximize", "minimize"]
 MOST_TRIALS = 100_000
 """Trials of a search; more is a mistake rather than a wish."""
+MOST_SEEDS = 1000
+"""Of a trial."""
 SPACES = Path(__file__).parent / "spaces"
 
 
@@ -60,7 +63,7 @@ class Space:
     sampler_seed: int = 0
     sampler: str = "random"
     objectives: tuple[str, ...] = ("mean_accuracy",)
-    directions: tuple[str, ...] = ("maximize",)
+    directions: tuple[Direction, ...] = ("maximize",)
     batch: int = BATCH
     halving: Halving | None = None
     seeds: int = 1
@@ -72,7 +75,7 @@ class Space:
         return self.objectives[0]
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """Of the first objective."""
         return self.directions[0]
 
@@ -121,7 +124,7 @@ MINIMIZED = ("forgetting", "energy", "neuronal_energy", "loss")
 """How the names of objectives begin of which less is better, unless a space says otherwise with direction."""
 
 
-def best_direction(objective: str) -> str:
+def best_direction(objective: str) -> Direction:
     """What to do with an objective whose space does not say it."""
     return "minimize" if objective.startswith(MINIMIZED) else "maximize"
 
@@ -227,7 +230,7 @@ def _count_grid(values: dict[str, Any], search: Mapping[str, BaseDistribution]) 
     return values
 
 
-def _parse_objectives(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _parse_objectives(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Direction, ...]]:
     """The objectives of a file, and their directions."""
     for one, several in (("objective", "objectives"), ("direction", "directions")):
         if values.get(one) is not None and values.get(several) is not None:
@@ -303,13 +306,8 @@ def _check_types(values: dict[str, Any]) -> None:
     for key in ("trials", "sampler_seed", "batch", "rounds", "seeds", "patience"):
         if values.get(key, 0) is not None and (type(values.get(key, 0)) is not int or not 0 <= values.get(key, 0) < 2**32):
             raise PresynError(f"{key} must be a whole number from 0 to 2^32 - 1, not {values[key]!r}.")
-    for key, most in (
-        ("trials", MOST_TRIALS),
-        ("batch", MOST_TRIALS),
-        ("rounds", MOST_TRIALS),
-        ("seeds", 1000),
-        ("patience", MOST_TRIALS),
-    ):
+    for key in ("trials", "batch", "rounds", "seeds", "patience"):
+        most = MOST_SEEDS if key == "seeds" else MOST_TRIALS
         if values.get(key) is not None and not 1 <= values[key] <= most:
             raise PresynError(f"{key} must be from 1 to {most}, not {values[key]}.")
     for key in ("objectives", "directions"):

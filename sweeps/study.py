@@ -23,7 +23,7 @@ def make_study(space: Space, trials: Sequence[Trial], outcomes: Sequence[Outcome
         trials: Its trials.
         outcomes: What came of each of them, in order.
     """
-    study = optuna.create_study(study_name=space.name, directions=list(space.directions))
+    study = optuna.create_study(study_name=space.name, directions=space.directions)
     if len(space.objectives) > 1:
         study.set_metric_names(list(space.objectives))
     identity = json.dumps(space.identity(), sort_keys=True, default=str)

@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from pipeline.experiments.energy.stage import Energy, SingleTask
 from pipeline.experiments.lifelong.stage import Lifelong
 from pipeline.experiments.perceptron.stage import Perceptrons
 from pipeline.experiments.report.stage import Report
-from pipeline.experiments.search.stage import search
+from pipeline.experiments.samplers.stage import samplers
+from pipeline.experiments.search.stage import Search, search
 from pipeline.experiments.sparsity.stage import Sparsity
 from pipeline.experiments.sparsity.uniform_start import UniformStart
 from pipeline.experiments.table1.stage import Table1, tuned_winners
@@ -100,6 +101,12 @@ def _perceptrons(c: Choice) -> list[Stage]:
     return [Perceptrons(c.seeds, settings=c.settings) if c.seeds else Perceptrons(settings=c.settings)]
 
 
+def _samplers(c: Choice) -> list[Stage]:
+    short = replace(read_space(DIGITS_SPACE), trials=24) if c.digits else read_space(f"{space_name(RULE)}-short")
+    stage = samplers(short, c.manifests)
+    return [*stage.needs, stage]
+
+
 CLAIMING: tuple[type[Stage], ...] = (
     Table1, DeparturesStage, PublishedAblations, Energy, Sparsity, Lifelong, SearchedAblations, Perceptrons,
 )  # fmt: skip
@@ -136,6 +143,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         lambda c: [Lifelong(c.seeds or SEEDS)],
         ("seeds",),
     ),
+    "samplers": Experiment(
+        "ours: random, quasi-random and learning searches side by side, with and without halving", _samplers, ("digits",)
+    ),
     "verdicts": Experiment(
         "a verdict on every claim, from the rows under results/", lambda c: [verdicts()], (), ("claims.", "verdicts.")
     ),
@@ -161,7 +171,7 @@ def shown_stages() -> list[Stage]:
     """The stages whose figures and tables the page shows, as `presyn reproduce` makes them."""
     choice = Choice(Path("results"))
     names = [name for name in EXPERIMENTS if name not in ("searches", "verdicts")]
-    return [stage for name in names for stage in EXPERIMENTS[name].stages(choice)]
+    return [stage for name in names for stage in EXPERIMENTS[name].stages(choice) if not isinstance(stage, Search)]
 
 
 def chosen_stages(names: Sequence[str], modules: Sequence[str], choice: Choice) -> list[Stage]:

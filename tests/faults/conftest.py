@@ -13,7 +13,8 @@ from pipeline.records.store import Store
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 from sweeps.execute import train_in_process
-from sweeps.manifest import draw_trials, trial_runs
+from sweeps.manifest import draw_trials
+from sweeps.trials import trial_runs
 from sweeps.space import read_space
 
 SPACE = """

@@ -18,7 +18,8 @@ from pipeline.records.store import Store
 from sweeps.checkpoints import Checkpoints, read_file, segments_in_name
 from sweeps.cluster import Cluster
 from sweeps.execute import train_in_process
-from sweeps.manifest import draw_trials, trial_runs
+from sweeps.manifest import draw_trials
+from sweeps.trials import trial_runs
 from sweeps.space import read_space
 
 SPACE = """

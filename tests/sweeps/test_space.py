@@ -9,12 +9,13 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from presyn import PresynError, Record
+from presyn import PresynError
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.files import read_benchmark
-from sweeps.manifest import _digest, draw_trials, frozen_trials, trial_runs
+from sweeps.manifest import _digest, draw_trials, frozen_round
 from sweeps.space import read_space, space_names
 from sweeps.study import make_study, store_study
+from sweeps.trials import Outcome, trial_runs
 
 GOOD = """
 method: presynaptic
@@ -37,6 +38,10 @@ def write(tmp_path):
         return str(path)
 
     return write
+
+
+def frozen_trials(space, folder):
+    return frozen_round(space, 0, [], [], folder)
 
 
 def first(space, trials):
@@ -165,23 +170,24 @@ def test_a_file_is_read_as_utf8_whatever_the_locale(write):
 def test_a_study_database_of_noise_is_set_aside(write, tmp_path, capsys):
     space = read_space(write(GOOD))
     trials = first(space, 1)
-    record = Record("finished", accuracy=[[0.5] * 5], loss=[1.0], seconds=[1.0], ended=[2.0])
+    outcome = Outcome("finished", (0.5,))
     path = tmp_path / "optuna.db"
     path.write_bytes(b"noise" * 100)
-    store_study(make_study(space, trials, [record], [0.5]), path)
+    store_study(make_study(space, trials, [outcome]), path)
     assert "optuna.db was no database" in capsys.readouterr().err and (tmp_path / "optuna.damaged").exists()
     assert len(optuna.load_study(study_name=space.name, storage=f"sqlite:///{path}").trials) == 1
 
 
 def test_the_study_opens_in_optuna_with_every_outcome(write, tmp_path):
     space = read_space(write(GOOD))
-    trials = first(space, 3)
-    records = [Record(status=status, accuracy=[[0.8, None]]) for status in ("finished", "dropped", "diverged")]
+    trials = first(space, 4)
+    so_far = {0: 0.8}
+    outcomes = [Outcome("finished", (0.7,), so_far), Outcome("dropped", (), so_far), Outcome("diverged"), Outcome("halved")]
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     for _ in range(2):  # writing it again replaces it
-        store_study(make_study(space, trials, records, [0.7, None, None]), tmp_path / "study.db")
+        store_study(make_study(space, trials, outcomes), tmp_path / "study.db")
     study = optuna.load_study(study_name="space", storage=storage)
-    assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "PRUNED"]
     assert study.best_params == trials[0].params and study.best_value == 0.7
     assert study.trials[1].intermediate_values == {0: 0.8}
 
@@ -221,8 +227,8 @@ def test_two_spaces_of_one_name_have_a_study_each(write, tmp_path):
     for seed in (1, 2, 1):
         space = read_space(write(GOOD.replace("trials: 5\nsampler_seed: 3", f"trials: 2\nsampler_seed: {seed}")))
         trials = draw_trials(space)
-        record = Record("finished", accuracy=[[0.5]], loss=[1.0], seconds=[2.0], ended=[1000.0])
-        store_study(make_study(space, trials, [record] * 2, [0.5, 0.6]), path)
+        outcome = Outcome("finished", (0.5,), began=998.0, ended=1000.0)
+        store_study(make_study(space, trials, [outcome] * 2), path)
         studies.append([s.study_name for s in optuna.get_all_study_summaries(f"sqlite:///{path}")])
     assert [len(s) for s in studies] == [1, 2, 2]
     times = optuna.load_study(study_name=studies[0][0], storage=f"sqlite:///{path}").trials[0]

@@ -23,7 +23,7 @@ class Course:
         space: What is searched.
         trials: All that were drawn.
         outcomes: Number of a trial -> what came of it, of those that came to an end.
-        trained: Number of a trial -> tasks that each of its networks has behind it.
+        trained: Number of a trial -> tasks that its networks have behind them, in the mean over its seeds.
         rounds: Trials of each round that is over.
         comparing: Trials of the round that is trained now and have not stopped; none when the search is over.
         rung: The place among the rungs of the space that they are trained to.
@@ -33,7 +33,7 @@ class Course:
     space: Space
     trials: Sequence[Trial]
     outcomes: Mapping[int, Outcome]
-    trained: Mapping[int, int]
+    trained: Mapping[int, float]
     rounds: Sequence[Sequence[Trial]]
     comparing: Sequence[Trial] = ()
     rung: int = 0
@@ -64,7 +64,7 @@ def follow(space: Space, draw: Draw, rungs: Rungs) -> Course:
     """The course of a search as far as there are rows."""
     trials: list[Trial] = []
     outcomes: dict[int, Outcome] = {}
-    trained: dict[int, int] = {}
+    trained: dict[int, float] = {}
     rounds: list[list[Trial]] = []
     course = Course(space, trials, outcomes, trained, rounds)
     for number in range(len(space.rounds)):
@@ -72,9 +72,7 @@ def follow(space: Space, draw: Draw, rungs: Rungs) -> Course:
             break
         drawn = draw(number, list(trials), [outcomes[t.number] for t in trials])
         trials += drawn
-        trained |= {
-            t.number: max((k for k, v in rungs.get(t.number, {}).items() if _whole(space, v)), default=0) for t in drawn
-        }
+        trained |= {t.number: _tasks_trained(rungs.get(t.number, {})) for t in drawn}
         comparing = drawn
         for rung, tasks in enumerate(space.rungs):
             wanted = [t for t in comparing if not _whole(space, rungs.get(t.number, {}).get(tasks, ()))]
@@ -96,6 +94,16 @@ def _whole(space: Space, rows: Sequence[Row]) -> bool:
     return len(rows) == space.seeds
 
 
+def _tasks_trained(by_tasks: Mapping[int, Sequence[Row]]) -> float:
+    """Tasks that the networks of a trial have behind them, in the mean over its seeds."""
+    most: dict[int, int] = {}
+    for tasks, rows in by_tasks.items():
+        for row in rows:
+            behind = tasks if row.status == "finished" else len(row.record.accuracy)
+            most[row.config["seed"]] = max(behind, most.get(row.config["seed"], 0))
+    return sum(most.values()) / len(most) if most else 0.0
+
+
 def _ends(space: Space, trials: Sequence[Trial], rungs: Rungs, tasks: int) -> dict[int, Outcome]:
     """Of trials that are trained to a rung, what came of those that end there: lost, or with all their tasks behind them."""
     ended = {t.number: outcome(space, rungs[t.number]) for t in trials}
@@ -111,9 +119,7 @@ def outcome(space: Space, by_tasks: Mapping[int, Sequence[Row]], status: str = "
         status: What it is if none of its networks was lost.
     """
     rows = [row for tasks in sorted(by_tasks) for row in by_tasks[tasks]]
-    lost = next(
-        (row for row in rows if row.status == "diverged"), next((row for row in rows if row.status != "finished"), None)
-    )
+    lost = next((row for status in ("diverged", "dropped") for row in rows if row.status == status), None)
     last = by_tasks[max(by_tasks)]
     values = tuple(_mean(space, last, name) for name in space.objectives)
     times = [t for row in rows for t in row.record.ended]

@@ -34,7 +34,7 @@ class Expected:
 def expected_on_new_seeds(
     space: Space, params: Sequence[Mapping[str, object]], values: Sequence[Sequence[float]]
 ) -> Expected | None:
-    """The estimate by a parametric bootstrap: trials that are truly as good as their shrunken values are searched again and again.
+    """The estimate by a parametric bootstrap: trials that are truly as good as their shrunken values are searched many times.
 
     The noise is that between the seeds of a trial, where it has several; else what a random forest over the parameters leaves
     unexplained out of its bag, which is noise and misfit, so that the estimate is cautious. None of too few trials.
@@ -76,5 +76,5 @@ def _unexplained(space: Space, params: Sequence[Mapping[str, object]], values: n
 def _as_number(space: Space, name: str, value: object) -> float:
     distribution = space.search[name]
     if isinstance(distribution, CategoricalDistribution):
-        return float(distribution.to_internal_repr(value))
+        return float(distribution.to_internal_repr(value))  # type: ignore[arg-type]
     return math.log(value) if distribution.log else float(value)  # type: ignore[attr-defined, arg-type]

@@ -9,16 +9,7 @@ from pipeline.experiments.search.course import Course
 from pipeline.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, Picture, panels
 from sweeps.space import Space
 
-COLOURS = {
-    "random": BLACK,
-    "grid": BLACK,
-    "qmc": GREY,
-    "tpe": BLUE,
-    "tpe, halving": ORANGE,
-    "gp": GREEN,
-    "cmaes": SKY,
-    "nsga2": SKY,
-}
+COLOURS = {"random": BLACK, "grid": BLACK, "qmc": GREEN, "tpe": BLUE, "tpe, halving": ORANGE, "gp": SKY, "cmaes": SKY}
 Curve = Sequence[tuple[float, float]]
 """Points of work, in runs that are trained to their end, and the best value so far."""
 
@@ -59,9 +50,8 @@ def draw_progress(curves: Mapping[str, Curve], space: Space, several: Mapping[st
         for name, line in curves.items():
             ax.step(*_points(line, scale), where="post", color=COLOURS.get(name, ORANGE), label=name)
         unit = " in %" if space.objective == "mean_accuracy" else " in points" if scale == 100 else ""
-        ax.set(
-            xlabel="network steps, in whole runs", ylabel=f"best {space.objective.replace('_', ' ')} on validation data{unit}"
-        )
+        objective = space.objective.replace("_", " ")
+        ax.set(xlabel="network steps, in whole runs", ylabel=f"best {objective} on validation data{unit}")
         if len(curves) > 1:
             ax.legend()
 

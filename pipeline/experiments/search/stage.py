@@ -153,7 +153,7 @@ class Search(Stage):
         space = self.space
         halved = [t for t in trials if course.outcomes[t.number].status == "halved"]
         steps = {tasks: count(trial_runs(space, trials[:1], tasks)[0]) for tasks in space.rungs}
-        return sum(space.seeds * (steps[space.tasks] - steps[course.trained[t.number]]) for t in halved)
+        return sum(space.seeds * (steps[space.tasks] - steps[max(course.outcomes[t.number].intermediate)]) for t in halved)
 
     def _show(self, value: float) -> str:
         return f"{value:.2%}" if self.space.objective == "mean_accuracy" else f"{value:.4g}"
@@ -262,8 +262,8 @@ def search(space: Space, manifests: Path | None = None, parent: str = "") -> Sea
     def draw(number: int, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[Trial]:
         key = (number, digest_outcomes(trials, outcomes))
         if key not in drawn:
-            draw_new = draw_round if manifests is None else lambda *told: frozen_round(*told, manifests)
-            drawn[key] = draw_new(space, number, trials, outcomes)
+            told = (space, number, trials, outcomes)
+            drawn[key] = draw_round(*told) if manifests is None else frozen_round(*told, manifests)
         return drawn[key]
 
     draw(0, [], [])  # a folder that cannot be written is found now
