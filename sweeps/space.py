@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,17 @@ class Space:
     def rungs(self) -> list[int]:
         """The numbers of tasks after which the trials of a round are compared; the last is all of them."""
         return [*(self.halving.after if self.halving else ()), self.tasks]
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "Space":
+        """The space with some fields set, which are then not searched."""
+        search = {k: d for k, d in self.search.items() if k not in settings}
+        changed = replace(self, search=search, fixed={**self.fixed, **settings})
+        if not search or self.sampler == "cmaes" and len(search) < 2:
+            return replace(changed, sampler="random" if not search else "tpe", halving=self.halving if search else None)
+        if self.sampler == "grid":
+            sizes = [len(d.choices) for d in search.values()]  # type: ignore[attr-defined]
+            return replace(changed, trials=min(self.trials, math.prod(sizes)))
+        return changed
 
     def identity(self) -> dict[str, Any]:
         """What the drawn trials and the winner depend on, as plain values; what was added later only where it is used."""

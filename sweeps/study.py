@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def make_study(space: Space, trials: Sequence[Trial], outcomes: Sequence[Outcome
     """
     study = optuna.create_study(study_name=space.name, directions=space.directions)
     if len(space.objectives) > 1:
-        study.set_metric_names(list(space.objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(space.objectives))
     identity = json.dumps(space.identity(), sort_keys=True, default=str)
     study.set_user_attr(SPACE, hashlib.sha256(identity.encode()).hexdigest()[:12])
     for trial, outcome in zip(trials, outcomes, strict=True):

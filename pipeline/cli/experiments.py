@@ -128,6 +128,7 @@ def search(
     *,
     space: str | None = None,
     trials: int | None = None,
+    so_far: bool = False,
     digits: bool = False,
     outcome: OutcomeOptions = NO_OUTCOME,
     store: StoreOptions = NO_STORE,
@@ -142,6 +143,8 @@ def search(
         search space: a name or a .yaml file (default presynaptic-permuted-mnist)
     trials
         configurations to draw (default: the space's)
+    so_far
+        choose the best of the runs that are in the store; train nothing
     digits
         on scikit-learn's digits: minutes, and no download
     """
@@ -149,7 +152,7 @@ def search(
 
     searched = _space(space, trials, digits)
     results = _prepare(outcome, store, digits)
-    places, how = (store, mlflow, cluster), _how(outcome)
+    places, how = (store, mlflow, cluster), {**_how(outcome), "so_far": so_far}
     _carry_out(lambda workspace: [make_search(searched, workspace.store.manifests)], results, places, **how)
     return 0
 
@@ -212,9 +215,10 @@ def ablate(
     departures: bool = False,
     reuse_parameters: bool = False,
     published_parameters: bool = False,
+    space: str | None = None,
     benchmarks: Words = None,
     seeds: Words = None,
-    trials: int = 24,
+    trials: int | None = None,
     digits: bool = False,
     outcome: OutcomeOptions = NO_OUTCOME,
     store: StoreOptions = NO_STORE,
@@ -235,26 +239,31 @@ def ablate(
         the parameters that the last search found
     published_parameters
         the authors' parameters
+    space
+        search every ablation in this space, but for what it sets: a name or a .yaml file, which also says the rule
     benchmarks
-        names or .yaml files (default split-mnist permuted-mnist, with --departures continuous-permuted-mnist too)
+        names or .yaml files (default that of --space, or split-mnist permuted-mnist, with --departures
+        continuous-permuted-mnist too)
     seeds
         such as 1 2 3 or 1-3 (default 2019 2020 2021)
     trials
-        configurations to draw for each ablation and benchmark
+        configurations to draw for each ablation and benchmark (default 24, or those of --space)
     digits
         on scikit-learn's digits: minutes, and no download
     """
     from pipeline.experiments.ablations.stage import ablations, choose
+    from sweeps.space import read_space
 
-    number = check_trials(trials, 24)
+    number = None if trials is None else check_trials(trials, trials)
     if reuse_parameters and published_parameters:
         raise PresynError("--reuse-parameters and --published-parameters do not go together: choose one of them.")
     if off is not None and not all(off):
         raise PresynError("--off takes ablations by name, or FIELD=VALUE: say what to switch off.")
     source = "published" if published_parameters else "reuse" if reuse_parameters else "search"
     groups = None if off is None else [_names_and_settings(group) for group in off]
-    names = benchmarks or (["split-digits"] if digits else None)
-    choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None)
+    names = benchmarks or (["split-digits"] if digits and space is None else None)
+    own = None if space is None else read_space(space)
+    choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None, own)
     results, numbers = _prepare(outcome, store, digits), parse_seeds(seeds)
 
     def build(workspace: Any) -> Sequence[Any]:

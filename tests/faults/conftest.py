@@ -14,8 +14,8 @@ from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 from sweeps.execute import train_in_process
 from sweeps.manifest import draw_trials
-from sweeps.trials import trial_runs
 from sweeps.space import read_space
+from sweeps.trials import trial_runs
 
 SPACE = """
 method: presynaptic

@@ -21,8 +21,8 @@ from pipeline.report.drawing import table_picture
 from pipeline.stage import Known
 from presyn import BENCHMARKS, METHODS, PresynError
 from sweeps.files import read_benchmark
-from sweeps.trials import Trial
 from sweeps.space import method_options, read_space
+from sweeps.trials import Trial
 
 TABLE = Table1(search(read_space("presynaptic-permuted-mnist")), (2019, 2020, 2021), tuple(BENCHMARKS[b] for b in FOUR))
 NOWHERE = Path("/nowhere")

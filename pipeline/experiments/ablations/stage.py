@@ -38,7 +38,7 @@ from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, table_me
 from presyn import BENCHMARKS, Benchmark, PresynError, make_run
 from presyn.options import reject_unknown
 from sweeps.files import read_yaml
-from sweeps.space import method_options
+from sweeps.space import Space, method_options
 
 Parameters = Mapping[tuple[str, str], Mapping[str, Any]]
 """(variant, benchmark) -> parameters."""
@@ -57,6 +57,7 @@ class Ablations(Stage):
         parameters: Those that are known beforehand.
         searches: (variant, benchmark) -> the search that finds them.
         heading: Of the table on the terminal.
+        space: A space of somebody's own, in which all variants are searched.
 
     A column of the table stands for itself, so those of other benchmarks stay in it.
 
@@ -72,6 +73,7 @@ class Ablations(Stage):
     parameters: Parameters = field(default_factory=dict)
     searches: Mapping[tuple[str, str], Search] = field(default_factory=dict)
     heading: str = "Ablations"
+    space: Space | None = None
     shows_lost = True
     columns = ("ablation", "benchmark", "seed")
     extends = "benchmark"
@@ -117,8 +119,10 @@ class Ablations(Stage):
         wishes = []
         for benchmark, variants in self.variants.items():
             for variant, settings in variants.items():
-                options = method_options(self.method, variant_space(self.method, settings, variant, benchmark).fixed)
+                space = variant_space(self.method, settings, variant, benchmark, own=self.space)
+                options = method_options(self.method, space.fixed)
                 values = {**self._parameters_of(variant, benchmark.name, known), **options, **settings}
+                values["validation"] = 0  # what a search held out is for searches alone
                 labels = {"stage": "ablations", "ablation": variant}
                 wishes += [Wish(make_run(self.method, benchmark, seed, values), labels) for seed in self.seeds]
         return wishes
@@ -199,13 +203,21 @@ class Choice:
     variants: Mapping[Benchmark, Variants]
     source: str
     heading: str = "Ablations"
+    space: Space | None = None
 
 
 Off = Sequence[tuple[Sequence[str], Mapping[str, Any]]]
 """Groups of --off: ablations by name, and settings of one of one's own."""
 
 
-def choose(method: str, off: Off | None, departures: bool, source: str, benchmarks: Sequence[Benchmark] | None) -> Choice:
+def choose(
+    method: str,
+    off: Off | None,
+    departures: bool,
+    source: str,
+    benchmarks: Sequence[Benchmark] | None,
+    space: Space | None = None,
+) -> Choice:
     """What the options of a command stand for.
 
     Args:
@@ -213,11 +225,18 @@ def choose(method: str, off: Off | None, departures: bool, source: str, benchmar
         off: What is switched off; None for all of Fig. 5a.
         departures: Instead, what the released code does otherwise than the paper says.
         source: search, reuse or published.
-        benchmarks: None for the paper's.
+        benchmarks: None for the paper's, or for that of the space.
+        space: One of somebody's own, in which all variants are searched.
 
     Raises:
         PresynError: options that do not go together, or an unknown ablation.
     """
+    if space is not None:
+        if departures or source == "published":
+            raise PresynError("--space is for searches: leave out --departures and --published-parameters.")
+        if method not in (RULE, space.method):
+            raise PresynError(f"--method {method} does not go with --space {space.name}, which is of {space.method}.")
+        method, benchmarks = space.method, benchmarks or (space.benchmark,)
     names = ("split-mnist", "permuted-mnist", *(("continuous-permuted-mnist",) if departures else ()))
     on = benchmarks or tuple(BENCHMARKS[name] for name in names)
     if departures:
@@ -235,11 +254,12 @@ def choose(method: str, off: Off | None, departures: bool, source: str, benchmar
     of_one_method = f"ablations-{method}/"
     folder = PUBLISHED if source == "published" else SEARCHED
     folder = folder.replace("ablations/", of_one_method) if off else folder
-    return Choice(folder, method, dict.fromkeys(on, variants), source)
+    folder = folder if space is None else f"ablations-{space.name}/searched"
+    return Choice(folder, method, dict.fromkeys(on, variants), source, space=space)
 
 
 def ablations(
-    choice: Choice, seeds: tuple[int, ...], results: Path, trials: int = 24, manifests: Path | None = None
+    choice: Choice, seeds: tuple[int, ...], results: Path, trials: int | None = None, manifests: Path | None = None
 ) -> Ablations:
     """The stage of a choice, with its parameters, or with the searches that find them.
 
@@ -247,7 +267,7 @@ def ablations(
         choice: Which variants, and where their parameters come from.
         seeds: Of the reported runs.
         results: Where winners of before are.
-        trials: Configurations that a search draws.
+        trials: Configurations that a search draws; None for 24, or those of the space.
         manifests: Where drawn configurations are frozen.
 
     Raises:
@@ -255,10 +275,11 @@ def ablations(
     """
     kind = KINDS.get(choice.name, Ablations)
     method, variants = choice.method, choice.variants
-    bare = kind(choice.name, method, variants, seeds, choice.source, heading=choice.heading)  # bad input is found here
+    # Bad input is found here.
+    bare = kind(choice.name, method, variants, seeds, choice.source, heading=choice.heading, space=choice.space)
     pairs = [(variant, benchmark) for benchmark in variants for variant in variants[benchmark]]
     if choice.source == "search":
-        spaces = {(v, b.name): variant_space(method, variants[b][v], v, b, trials) for v, b in pairs}
+        spaces = {(v, b.name): variant_space(method, variants[b][v], v, b, trials, choice.space) for v, b in pairs}
         searches = {pair: search(space, manifests, choice.name) for pair, space in spaces.items()}
         return replace(bare, searches=searches, parameters=read_winners(results / choice.name / "winners.yaml"))
     if choice.source == "published":
@@ -290,7 +311,7 @@ def _reused(choice: Choice, pairs: Sequence[tuple[str, Benchmark]], results: Pat
     folders = [results / choice.name, *([results / SEARCHED] if choice.method == RULE else [])]
     parameters: dict[tuple[str, str], Mapping[str, Any]] = {}
     for v, b in pairs:
-        space = variant_space(choice.method, choice.variants[b][v], v, b)
+        space = variant_space(choice.method, choice.variants[b][v], v, b, own=choice.space)
         paths = [folder / "search" / space.name / "best.yaml" for folder in folders]
         winner = next((w for w in (read_best(path, choice.method, space) for path in paths) if w), None)
         if winner is None:

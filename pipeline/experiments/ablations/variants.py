@@ -1,6 +1,7 @@
 """What is switched off, and what departs: the ablations of Fig. 5a and the departures of the released code, as data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution
@@ -49,7 +50,9 @@ RANGES: dict[str, BaseDistribution] = {
 RANGES_WITHOUT_SPACE: dict[str, BaseDistribution] = {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
 """Of a method that has no search space."""
 VALIDATION = {"digits": 300}
-"""Training images held out for a search: of small datasets; 10,000 of the others."""
+"""Training images held out for a search, where the benchmark does not say: of small datasets; 10,000 of the others."""
+TRIALS = 24
+"""Configurations that the search of a variant draws."""
 
 
 def fitting_variants(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -72,17 +75,40 @@ def own_variants(off: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {FULL: {}, **{name: dict(settings) for name, settings in zip(names, off, strict=True)}}
 
 
-def variant_space(method: str, settings: Mapping[str, Any], variant: str, benchmark: Benchmark, trials: int = 24) -> Space:
-    """Where a variant is searched: in the authors' ranges, or those of the method's space, but for what the variant sets."""
+def variant_space(
+    method: str,
+    settings: Mapping[str, Any],
+    variant: str,
+    benchmark: Benchmark,
+    trials: int | None = None,
+    own: Space | None = None,
+) -> Space:
+    """Where a variant is searched: in the authors' ranges, or those of the method's space, but for what the variant sets.
+
+    Args:
+        method: The rule.
+        settings: What the variant sets.
+        variant: Its name.
+        benchmark: On what.
+        trials: How many configurations are drawn; None for 24, or for those of one's own space.
+        own: A space of somebody's own, in which all variants are searched instead.
+    """
+    short_name = variant.replace("=", "-").replace(", ", "-")
+    if own is not None:
+        changed = own.with_settings(settings)
+        most = min(trials, changed.trials) if trials is not None and changed.sampler == "grid" else trials or changed.trials
+        name = f"{own.name}-{short_name}-{benchmark.name}"
+        return replace(changed, name=name, benchmark=benchmark, trials=most if changed.search else 1)
     space = None if method == RULE else _method_space(method, benchmark)
     ranges = RANGES if method == RULE else space.search if space else RANGES_WITHOUT_SPACE
     search = {k: ranges[k] for k in (ranges if space else sorted(ranges)) if k not in settings}
     dropped = {"drop_below": 0.5} if benchmark.kind != "split" else {}
     options = method_options(method, space.fixed) if space else {}
-    held_out = VALIDATION.get(benchmark.dataset, 10_000)
+    held_out = benchmark.validation or VALIDATION.get(benchmark.dataset, 10_000)
     fixed = {"validation": held_out, "tests": "new", **dropped, **options, **settings}
-    name = f"{method}-{variant.replace('=', '-').replace(', ', '-')}-{benchmark.name}"
-    return Space(name, method, benchmark, search, fixed, trials if search else 1, 2021, space.sampler if space else "random")
+    name = f"{method}-{short_name}-{benchmark.name}"
+    number = trials or TRIALS if search else 1
+    return Space(name, method, benchmark, search, fixed, number, 2021, space.sampler if space else "random")
 
 
 def _method_space(method: str, benchmark: Benchmark) -> Space | None:

@@ -55,8 +55,8 @@ class Samplers(Stage):
     page_table = PageTable(
         "Samplers",
         "Searches of the presynaptic rule by sampler, on the first five tasks of Permuted MNIST with one epoch each, which is "
-        "less than the paper's search. Work counts whole runs; best is the winner's validation accuracy in %, new seeds the same "
-        "on ten seeds that the search has not seen; difference is in points from random search, paired over sampler seeds.",
+        "less than the paper's search. Work counts whole runs; best is the winner's validation accuracy in %, new seeds the "
+        "same on ten seeds that no search has seen; difference is in points from random search, paired over sampler seeds.",
     )
 
     def __post_init__(self) -> None:

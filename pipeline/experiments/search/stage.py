@@ -161,6 +161,8 @@ class Search(Stage):
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         course = self._course(known)
         trials, outcomes = course.ended, [course.outcomes[t.number] for t in course.ended]
+        if course.wanted and all(o.status != "finished" for o in outcomes):
+            return Made(message=f"{self.title}: no trial has come to its end yet.")
         study = make_study(self.space, trials, outcomes)
         front = {t.number for t in study.best_trials} if len(self.space.objectives) > 1 else None
         values = [
