@@ -36,9 +36,10 @@ def make_sampler(space: Space, number: int) -> optuna.samplers.BaseSampler:
             return samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
         if space.sampler == "gp":
             return samplers.GPSampler(seed=seed)
+        # A generation is smaller than a round, so that a lost trial or two do not hold it up.
         if space.sampler == "cmaes":
-            return samplers.CmaEsSampler(popsize=space.batch, seed=seed)
-        if space.sampler == "nsga2":  # half a round, so that a lost trial or two hold up no generation
+            return samplers.CmaEsSampler(popsize=3 * space.batch // 4, seed=seed)
+        if space.sampler == "nsga2":
             return samplers.NSGAIISampler(population_size=space.batch // 2, seed=seed)
         if space.sampler == "qmc":
             return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)

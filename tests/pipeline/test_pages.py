@@ -60,7 +60,23 @@ def test_the_files_of_the_page_on_yaml_are_read(home):
 
 def test_every_key_of_a_space_is_on_its_page():
     page = (DOCS / "yaml.md").read_text(encoding="utf-8")
-    assert all(f"| `{key}` |" in page for key in space._KEYS)
+    assert all(f"| `{key}`" in page or f", `{key}` |" in page for key in space._KEYS)
+    searching = (DOCS / "searching.md").read_text(encoding="utf-8")
+    assert all(f"| `{sampler}` |" in searching for sampler in space.SAMPLERS)
+
+
+def test_the_page_on_searching_goes_from_a_space_to_a_table(home, here, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.experiments.search.stage.parallel_coordinates", lambda study: b"")  # takes seconds each
+    for block in blocks("searching.md", "yaml"):
+        Path(re.match(r"# (\S+)\n", block)[1]).write_text(block, encoding="utf-8")
+    walked = commands("searching.md")
+    assert {words[1] for words in walked} == {"search", "run", "table1", "ablate"}
+    for words in walked:
+        assert words[0] == "presyn" and cli.main(words[1:]) == 0, words
+    for file in ("best.yaml", "trials.csv", "runs.csv", "progress.png", "parallel_coordinates.png"):
+        assert f"`{file}`" in (DOCS / "searching.md").read_text(encoding="utf-8")
+        assert Path("mine/search/tune", file).exists(), file
+    assert Path("mine/search/front/front.png").exists() and Path("mine/ablations-tune/searched/table.md").exists()
 
 
 def test_a_spaces_benchmark_is_looked_for_beside_it_and_then_where_the_command_is_given(home):

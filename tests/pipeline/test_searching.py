@@ -38,6 +38,13 @@ search:
 """
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Pictures take longer than these searches; other tests draw them."""
+    for name in ("parallel_coordinates", "draw_progress"):
+        monkeypatch.setattr(f"pipeline.experiments.search.stage.{name}", lambda *_: b"")
+
+
 @pytest.fixture
 def space(home):
     Path("space.yaml").write_text(SPACE)
@@ -191,19 +198,20 @@ def test_two_objectives_have_a_front(home, here, capsys):
 @pytest.mark.parametrize("sampler", ["gp", "cmaes", "nsga2", "qmc"])
 def test_every_sampler_draws_the_same_from_the_same_results(space, sampler):
     ranges = {k: d for k, d in space.search.items() if k != "eta0"}
-    other = replace(space, sampler=sampler, search=ranges, trials=24, batch=12, halving=None)
+    other = replace(space, sampler=sampler, search=ranges, trials=36, batch=12, halving=None)
     trials, outcomes = [], []
     for number in range(len(other.rounds)):
         drawn = draw_round(other, number, trials, outcomes)
-        assert drawn == draw_round(other, number, trials, outcomes) and len({str(t.params) for t in drawn}) == len(drawn)
+        assert drawn == draw_round(other, number, trials, outcomes)
+        assert len({str(t.params) for t in drawn}) > len(drawn) / 2
         trials += drawn
         outcomes += [
             Outcome("finished", (-abs(t.params["p_up"] - 0.05),)) if t.number % 5 else Outcome("diverged") for t in drawn
         ]
-    assert [t.number for t in trials] == list(range(24))
-    if sampler == "gp":
-        distance = [np.mean([abs(t.params["p_up"] - 0.05) for t in trials[i : i + 12]]) for i in (0, 12)]
-        assert distance[1] < distance[0], "it has learned nothing"
+    assert [t.number for t in trials] == list(range(36))
+    if other.learns:
+        turned = [replace(o, values=tuple(-v for v in o.values)) for o in outcomes[12:24]]
+        assert draw_round(other, 2, trials[:24], outcomes[:12] + turned) != trials[24:], "it looks at no result"
 
 
 @pytest.mark.parametrize(

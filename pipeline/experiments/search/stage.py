@@ -235,10 +235,7 @@ class Search(Stage):
         value = f"{'validation accuracy' if objective == 'mean_accuracy' else objective} {self._show(winner.value)}"
         text = f"{self.title}: {', '.join(f'{n} {s}' for s, n in counts.items() if n)}. "
         if front is not None:
-            text += (
-                f"{len(front)} on the front, where none is better in one of {', '.join(self.space.objectives)} without being "
-            )
-            text += "worse in another. "
+            text += f"{len(front)} are on the front of {' and '.join(self.space.objectives)}. "
         text += f"Best: trial {winner.trial}, {value}, {', '.join(params)}"
         if expected is not None:
             text += f". On new seeds expect about {self._show(expected.value)} (noise by {expected.source})"
