@@ -115,6 +115,7 @@ class Stage(ABC):
         needs: Stages whose values it must know.
         extends: A column by which lines of the CSV that the stage did not ask about stay as they are; None replaces all.
         reads_results: Whether it is made of the rows of other stages under the results folder; it comes after all of them.
+        made_of_others: Whether the page can show it of these rows alone, as long as it has none of its own.
         shows_lost: Whether `make` can be given rows of which every run was lost; else a table of the lost ones is made instead.
         figures: Name -> what the page says of the figures that it makes.
         page_table: What the page says of its table.csv; None where it shows none.
@@ -126,6 +127,7 @@ class Stage(ABC):
     needs: tuple["Stage", ...] = ()
     extends: str | None = None
     reads_results: bool = False
+    made_of_others: bool = False
     shows_lost: bool = False
     figures: ClassVar[Mapping[str, Figure]] = {}
     page_table: ClassVar[PageTable | None] = None

@@ -75,6 +75,8 @@ def _describe_stage(
     if begun:
         counts = sorted(Counter(begun.values()).items())
         yield "  checkpoints: " + ", ".join(f"{n} after segment {segment}" for segment, n in counts)
+    if note.steps:
+        yield f"  {note.steps[-1]['message'].removeprefix(f'{title}: ')}; more runs may follow"
     if note.failed:
         yield f"  it failed: {note.failed}"
 

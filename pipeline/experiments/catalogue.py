@@ -16,6 +16,7 @@ from pipeline.experiments.lifelong.stage import Lifelong
 from pipeline.experiments.perceptron.stage import Perceptrons
 from pipeline.experiments.report.stage import Report
 from pipeline.experiments.samplers.stage import samplers
+from pipeline.experiments.search.front import front_search
 from pipeline.experiments.search.stage import Search, search
 from pipeline.experiments.sparsity.stage import Sparsity
 from pipeline.experiments.sparsity.uniform_start import UniformStart
@@ -146,6 +147,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     "samplers": Experiment(
         "ours: random, quasi-random and learning searches side by side, with and without halving", _samplers, ("digits",)
     ),
+    "front": Experiment(
+        "ours: accuracy against energy on MNIST, the front that a search of both finds",
+        lambda c: [front_search(read_space(f"{RULE}-mnist-energy"), c.manifests)],
+        (),
+        (f"search/{RULE}-mnist-energy/",),
+    ),
     "verdicts": Experiment(
         "a verdict on every claim, from the rows under results/", lambda c: [verdicts()], (), ("claims.", "verdicts.")
     ),
@@ -171,7 +178,9 @@ def shown_stages() -> list[Stage]:
     """The stages whose figures and tables the page shows, as `presyn reproduce` makes them."""
     choice = Choice(Path("results"))
     names = [name for name in EXPERIMENTS if name not in ("searches", "verdicts")]
-    return [stage for name in names for stage in EXPERIMENTS[name].stages(choice) if not isinstance(stage, Search)]
+    return [
+        stage for name in names for stage in EXPERIMENTS[name].stages(choice) if stage.figures or not isinstance(stage, Search)
+    ]
 
 
 def chosen_stages(names: Sequence[str], modules: Sequence[str], choice: Choice) -> list[Stage]:

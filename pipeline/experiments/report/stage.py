@@ -95,7 +95,9 @@ class Report(Stage):
 def remake(stage: Stage, results: Results) -> Made | None:
     """What follows from the exported rows of a stage; None where there are none, or none that was finished."""
     frame = results.rows(stage.name, stage.columns)
-    if frame is None or not (frame.status == "finished").any():
+    if frame is None and stage.made_of_others:
+        frame = pd.DataFrame()
+    elif frame is None or not (frame.status == "finished").any():
         return None
     return stage.remake(frame, results)
 

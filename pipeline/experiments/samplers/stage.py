@@ -45,6 +45,7 @@ class Samplers(Stage):
     title = "samplers"
     columns = ("sampler", "sampler_seed", "seed")
     reads_results = True
+    made_of_others = True
     figures = {
         "samplers": Figure(
             "Ours",
@@ -86,6 +87,8 @@ class Samplers(Stage):
     def remake(self, frame: pd.DataFrame, results: Results) -> Made:
         all_curves = {key: curves_of(s.space, results.rows(s.name)) for key, s in self.searches.items()}
         curves = {key: curve for key, curve in all_curves.items() if curve is not None}
+        if not curves:
+            return Made(message="None of the searches has a row yet.")
         table = make_table(frame, curves, next(iter(SAMPLERS)))
         by_sampler = {name: [c for (n, _), c in curves.items() if n == name] for name in SAMPLERS}
         by_sampler = {name: lines for name, lines in by_sampler.items() if lines}
