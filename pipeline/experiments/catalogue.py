@@ -7,8 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipeline.experiments.ablations.stage import Ablations, PublishedAblations, SearchedAblations, ablations, choose
 from pipeline.experiments.ablations.stage import Departures as DeparturesStage
-from pipeline.experiments.ablations.stage import PublishedAblations, SearchedAblations, ablations, choose
+from pipeline.experiments.baselines.stage import TRIED, Baselines, Tried
 from pipeline.experiments.beyond.fashion import EnergyFashion
 from pipeline.experiments.beyond.many_tasks import ManyTasks
 from pipeline.experiments.beyond.step_map import StepMap
@@ -108,6 +109,11 @@ def _perceptrons(c: Choice) -> list[Stage]:
     return [Perceptrons(c.seeds, settings=c.settings) if c.seeds else Perceptrons(settings=c.settings)]
 
 
+def _baselines(c: Choice) -> list[Stage]:
+    winners = tuned_winners(c.results)
+    return [*(Tried(group, winners, c.seeds or SEEDS) for group in TRIED), Baselines()]
+
+
 def _energy_fashion(c: Choice) -> list[Stage]:
     settings = {**c.settings, "dataset": "fashion"}
     return [EnergyFashion(BENCHMARKS["mnist"], c.seeds or ENERGY_SEEDS, settings)]
@@ -164,6 +170,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         lambda c: [Overlap(c.seeds) if c.seeds else Overlap()],
         ("seeds",),
     ),
+    "baselines": Experiment("ours: what was tried on cells of Table 1 that do not come out as printed", _baselines, ("seeds",)),
     "energy-fashion": Experiment(
         "ours: the claims on energy and synapses on Fashion-MNIST, with the parameters of MNIST",
         _energy_fashion,
@@ -211,9 +218,9 @@ def shown_stages() -> list[Stage]:
     """The stages whose figures and tables the page shows, as `presyn reproduce` makes them."""
     choice = Choice(Path("results"))
     names = [name for name in EXPERIMENTS if name not in ("searches", "verdicts")]
-    return [
-        stage for name in names for stage in EXPERIMENTS[name].stages(choice) if stage.figures or not isinstance(stage, Search)
-    ]
+    stages = [stage for name in names for stage in EXPERIMENTS[name].stages(choice)]
+    further_seeds = Ablations(f"ablations-{RULE}/published", RULE, {}, SEEDS, "published")
+    return [stage for stage in [*stages, further_seeds] if stage.figures or not isinstance(stage, Search)]
 
 
 def listing() -> list[str]:

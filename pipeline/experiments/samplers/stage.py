@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.experiments.samplers.summary import curves_of, make_table, mean_curve
+from pipeline.experiments.samplers.summary import compare_winners, curves_of, finding, make_table, mean_curve
 from pipeline.experiments.search.pictures import draw_progress
 from pipeline.experiments.search.stage import Search, search
 from pipeline.experiments.seeds import refuse_search_seeds
@@ -89,7 +89,8 @@ class Samplers(Stage):
         curves = {key: curve for key, curve in all_curves.items() if curve is not None}
         if len({sampler for sampler, _ in curves}) < 2:
             return Made(message="Two samplers are not there yet to be compared.")
-        table = make_table(frame, curves, next(iter(SAMPLERS)))
+        base = next(iter(SAMPLERS))
+        table, winners = make_table(frame, curves, base), compare_winners(frame, base)
         by_sampler = {name: [c for (n, _), c in curves.items() if n == name] for name in SAMPLERS}
         by_sampler = {name: lines for name, lines in by_sampler.items() if lines}
         space = next(iter(self.searches.values())).space
@@ -97,7 +98,9 @@ class Samplers(Stage):
         figures = {"samplers": draw_progress(means, space, by_sampler)} if means else {}
         metrics = table_metrics(table, ("sampler",), ("work", "best", "new_seeds"))
         shown = grid(table.round(3), "Samplers", "Accuracies in %, work in whole runs; difference from random in points.")
-        return Made(table, {"table.csv": table.round(4)}, "table.csv", metrics=metrics, figures=figures, shown=shown)
+        files = {"table.csv": table.round(4), "winners.csv": winners.round(4)}
+        said = finding(table, winners, base)
+        return Made(table, files, "table.csv", metrics=metrics, figures=figures, shown=shown, finding=said)
 
 
 def samplers(space: Space, manifests: Path | None = None, sampler_seeds: tuple[int, ...] = SAMPLER_SEEDS) -> Samplers:

@@ -80,6 +80,44 @@ def make_table(frame: pd.DataFrame, curves: Mapping[tuple[str, int], Curve], bas
     return pd.DataFrame(lines)
 
 
+def compare_winners(frame: pd.DataFrame, base: str) -> pd.DataFrame:
+    """A line for each search but those of the base: its winner's accuracy on new seeds less that of the base's winner.
+
+    Columns: sampler, sampler_seed, difference in points, paired over the new seeds, with difference_error, low and high (95 %)
+    and n, the number of new seeds. It compares two winners; how good a sampler is shows in the differences of several searches.
+    """
+    lines = []
+    finished = frame[frame.status == "finished"] if len(frame) else pd.DataFrame(columns=["sampler", "sampler_seed", "seed"])
+    by_search = {
+        key: 100 * lines.set_index("seed").mean_accuracy for key, lines in finished.groupby(["sampler", "sampler_seed"])
+    }
+    for (sampler, number), accuracies in by_search.items():
+        if sampler == base or (base, number) not in by_search:
+            continue
+        values = (accuracies - by_search[base, number]).dropna().tolist()
+        difference = paired(values)
+        low, high = difference.interval()
+        lines.append([sampler, number, difference.mean, difference.standard_error, low, high, len(values)])
+    return pd.DataFrame(
+        lines, columns=["sampler", "sampler_seed", "difference", "difference_error", "low", "high", "n"]
+    )  # fmt: skip
+
+
+def finding(table: pd.DataFrame, winners: pd.DataFrame, base: str) -> str:
+    """What each sampler costs and finds beside the base, in a sentence each."""
+    sentences = []
+    reference = table[table.sampler == base]
+    for row in table[(table.sampler != base) & table.difference.notna()].itertuples():
+        own = winners[winners.sampler == row.sampler]
+        each = ", ".join(f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]" for line in own.itertuples())
+        sentences.append(
+            f"{row.sampler} takes {row.work / float(reference.work.iloc[0]):.0%} of the network steps of {base} search; on new "
+            f"seeds its winners are {each} points from those of {base} search with the same sampler seed; "
+            f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}] over searches."
+        )
+    return " ".join([*sentences, "Brackets are 95 % intervals."]) if sentences else ""
+
+
 def _by_search(frame: pd.DataFrame, sampler: str) -> pd.Series:
     """Sampler seed -> the mean accuracy of its winner over new seeds, in %."""
     if frame.empty:

@@ -18,8 +18,8 @@ from pipeline.report.verdicts import Verdict, order, printed_mean
 
 TABLE, AUTHORS = "Table 1 of the paper", "the authors' code"
 VALUES, STATEMENTS, READINGS = "further printed values", "statements", "statements, other readings"
-UNIT_INPUTS = {"permuted-mnist": "ewc-unit-inputs", "permuted-fashion": "ewc-fashion-unit-inputs"}
-"""Benchmark -> file in results/baselines with runs of EWC on inputs in [0, 1] instead of normalised ones."""
+UNIT_INPUTS = {"permuted-mnist": "mnist-unit", "permuted-fashion": "fashion-unit"}
+"""Benchmark -> its images as inputs in [0, 1] instead of normalised ones, on which EWC was trained as well."""
 
 
 def table1_verdicts(results: Results) -> Iterator[Verdict]:
@@ -52,10 +52,10 @@ def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
 
 def _bgd_as_authors(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
     """The cells of BGD, L23 and L25 with networks that start as in the authors' last script (`rule=authors`)."""
-    path = results.folder / "baselines" / "bgd-authors.csv"
-    if not path.exists():
+    groups = [results.rows(f"baselines/bgd-{kind}", COLUMNS) for kind in ("split", "permuted")]
+    if all(group is None for group in groups):
         return
-    frame = results.file(path, COLUMNS)
+    frame = pd.concat([group for group in groups if group is not None], ignore_index=True)
     ids, reading = cell_ids(), "started as in the authors' last script"
     by_benchmark = {b: accuracies(frame, "bgd", b) for b in BENCHMARKS if b in set(frame.benchmark)}
     for benchmark, values in by_benchmark.items():
@@ -72,13 +72,12 @@ def _bgd_as_authors(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
 
 def _ewc_on_unit_inputs(results: Results, rows: pd.DataFrame, benchmark: str) -> BySeed:
     """Accuracies with the settings of Table 1, but for the inputs."""
-    path = results.folder / "baselines" / f"{UNIT_INPUTS[benchmark]}.csv"
+    frame = results.rows("baselines/ewc", COLUMNS)
     table = rows[(rows.method == "ewc") & (rows.benchmark == benchmark)]
-    if not path.exists() or table.empty:
+    if frame is None or table.empty:
         return BySeed()
-    settings = {**json.loads(table.config.iloc[0]), "seed": None, "dataset": None}
-    frame = results.file(path, COLUMNS)
-    same = [{**json.loads(config), "seed": None, "dataset": None} == settings for config in frame.config]
+    settings = {**json.loads(table.config.iloc[0]), "seed": None, "dataset": UNIT_INPUTS[benchmark]}
+    same = [{**json.loads(config), "seed": None} == settings for config in frame.config]
     return accuracies(frame[same], "ewc", benchmark)
 
 

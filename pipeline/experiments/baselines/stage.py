@@ -1,0 +1,162 @@
+"""The experiments: runs of Table 1 in which something is done otherwise, and the table of what each of them comes to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.experiments.ablations.variants import DEPARTURES
+from pipeline.experiments.search.winner import Winner
+from pipeline.experiments.seeds import refuse_search_seeds
+from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
+from pipeline.paper import METHOD_NAMES, RULE, SEARCHED_PER_KIND, SEEDS
+from pipeline.paper.published import published_table
+from pipeline.records.results import Results
+from pipeline.report.statistics import Sample, plus_minus
+from pipeline.report.tables import as_markdown, grid
+from pipeline.stage import Known, Made, PageTable, Stage, Wish, table_metrics
+from presyn import BENCHMARKS, make_run
+
+TRIED: dict[str, tuple[tuple[str, str, Mapping[str, Any]], ...]] = {
+    "sgd": tuple(
+        ("sgd", "split-mnist", {"eta0": rate, "optimizer": optimizer})
+        for optimizer in ("sgd", "adam")
+        for rate in (1e-6, 3e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+    ),
+    "presynaptic": tuple(
+        (RULE, "split-fashion", settings)
+        for settings in ({"dataset": "fashion-unit"}, *(values for values in DEPARTURES.values() if values))
+    ),
+    "ewc": (
+        *(("ewc", "permuted-mnist", {"dataset": dataset}) for dataset in ("mnist-unit", "mnist-shift", "mnist-scale")),
+        ("ewc", "permuted-fashion", {"dataset": "fashion-unit"}),
+    ),
+    "bgd-split": tuple(("bgd", benchmark, {"rule": "authors"}) for benchmark in TABLE1_BENCHMARKS if "split" in benchmark),
+    "bgd-permuted": tuple(
+        ("bgd", benchmark, {"rule": "authors"}) for benchmark in TABLE1_BENCHMARKS if "split" not in benchmark
+    ),
+}
+"""Group -> method, benchmark and what departs from its settings in Table 1."""
+COLUMNS = ("tried", "method", "benchmark", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class Tried(Stage):
+    """Runs of one group.
+
+    Attributes:
+        group: One of TRIED.
+        winners: METHOD-BENCHMARK -> the winner of its search, for methods whose settings the paper does not name.
+        seeds: Of the runs.
+    """
+
+    group: str
+    winners: Mapping[str, Winner]
+    seeds: tuple[int, ...] = SEEDS
+    about = "Runs of Table 1 in which something is done otherwise."
+    columns = COLUMNS
+
+    def __post_init__(self) -> None:
+        refuse_search_seeds(self.seeds)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"baselines/{self.group}"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"baselines, {self.group}"
+
+    @property
+    def mlflow_experiment(self) -> str:
+        return "baselines"
+
+    def _searched(self, method: str, benchmark: str) -> Mapping[str, Any]:
+        """What was found for a method whose settings the paper does not name."""
+        space = SEARCHED_PER_KIND.get(method, {}).get(BENCHMARKS[benchmark].kind, "")
+        return self.winners[space].params if space in self.winners else {}
+
+    def ask(self, known: Known) -> list[Wish]:
+        if known.rows:
+            return []
+        return [
+            Wish(
+                make_run(method, BENCHMARKS[benchmark], seed, {**self._searched(method, benchmark), **settings}),
+                {"tried": in_words(settings)},
+            )
+            for method, benchmark, settings in TRIED[self.group]
+            for seed in self.seeds
+        ]
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        table = compare(frame)
+        metrics = table_metrics(table, ("tried", "method", "benchmark"), ("ours",))
+        files = {"table.csv": table, "table.md": as_markdown(shown(table))}
+        return Made(table, files, "table.csv", metrics=metrics, shown=grid(shown(table), self.title))
+
+
+@dataclass(frozen=True, eq=False)
+class Baselines(Stage):
+    """The table of all groups."""
+
+    name = "baselines"
+    title = "what was tried on cells of Table 1"
+    columns = COLUMNS
+    reads_results = True
+    made_of_others = True
+    page_table = PageTable(
+        "What was tried on cells of Table 1",
+        "Methods as in Table 1 but for what is named, on the test set. Accuracies in %; difference is in points from the "
+        "printed mean. None of this decides a verdict.",
+    )
+
+    def ask(self, known: Known) -> list[Wish]:
+        return []
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        assert known.results is not None
+        return self.remake(frame, known.results)
+
+    def remake(self, frame: pd.DataFrame, results: Results) -> Made:
+        groups = [rows for group in TRIED if (rows := results.rows(f"baselines/{group}", COLUMNS)) is not None]
+        if not groups:
+            return Made(message="Nothing was tried yet.")
+        table = pd.concat([compare(rows) for rows in groups], ignore_index=True)
+        files = {"table.csv": table, "table.md": as_markdown(shown(table))}
+        return Made(table, files, "table.csv", shown=grid(shown(table), self.title))
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """What departs from the settings of Table 1, as its label."""
+    return ", ".join(f"{name} = {f'{value:g}' if isinstance(value, float) else value}" for name, value in settings.items())
+
+
+def compare(frame: pd.DataFrame) -> pd.DataFrame:
+    """A line for each thing tried: method, benchmark, tried, n, lost, ours and ours_error in %, published, difference."""
+    lines = []
+    for (method, benchmark, tried), rows in frame.groupby(["method", "benchmark", "tried"], sort=False):
+        sample = Sample.from_values((100 * rows[rows.status == "finished"].mean_accuracy).tolist())
+        printed = published_table()[str(method), str(benchmark)].mean
+        lost = len(rows) - sample.n
+        lines.append(
+            [method, benchmark, tried, sample.n, lost, sample.mean, sample.standard_error, printed, sample.mean - printed]
+        )
+    names = ["method", "benchmark", "tried", "n", "lost", "ours", "ours_error", "published", "difference"]
+    return pd.DataFrame(lines, columns=names).round(4)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as people read it."""
+    ours = [plus_minus(row.ours, row.ours_error) for row in table.itertuples()]
+    return pd.DataFrame(
+        {
+            "method": table.method.map(METHOD_NAMES),
+            "benchmark": table.benchmark,
+            "what differs": table.tried,
+            "n": table.n.astype(str),
+            "ours": ours,
+            "published": table.published.map("{:.2f}".format),
+            "difference": [plus_minus(d, float("nan"), "+.2f") for d in table.difference],
+        }
+    )
