@@ -176,6 +176,14 @@ def _show_numbers(effect: float, low: float, high: float, unit: str) -> str:
     return f"{sign}{effect:{digits}}" + (f" [{low:{digits}}, {high:{digits}}]" if low == low else "")
 
 
+def show_parts(v: Verdict) -> dict[str, str]:
+    """Part -> what came out in it, with its interval; one part without a name where there are no others."""
+    if len(v.parts) < 2:
+        return {next(iter(v.parts), ""): show_ours(v)}
+    shown = {name: _show_numbers(*estimate(d, v.unit, level=v.level), v.unit) for name, d in v.parts.items()}
+    return {name: f"{numbers} (n = {v.n})" for name, numbers in shown.items()}
+
+
 def show_ours(v: Verdict) -> str:
     """What came out, part by part where there are several, and the number of seeds."""
     if v.difference is None:

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from pipeline.paper import DEMONSTRATION, NAMES, READING_WITHOUT_SETTINGS, READINGS
-from pipeline.paper.published import published_table
+from pipeline.experiments.table1.rows import accuracies
+from pipeline.paper import BENCHMARK_NAMES, DEMONSTRATION, METHOD_NAMES, NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.paper.published import authors_code, published_table
 from pipeline.report.statistics import Sample, plus_minus, unpaired
 
 
@@ -50,6 +51,34 @@ def shown(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
                 name = READING_WITHOUT_SETTINGS.get(method, name) if reading == "as_published" else name
                 rows.append([NAMES.get(method, method), name, *[c or "–" for c in cells]])
     return pd.DataFrame(rows, columns=["accuracy in %", "", *benchmarks])
+
+
+def beside_authors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Cells that the authors' code was run in: the print, that code with today's PyTorch, and ours, mean ± standard error (n).
+
+    Args:
+        rows: Ours with the published settings, of all seeds there are; see `rows.as_published`.
+    """
+    lines = []
+    for (method, benchmark), authors in authors_code().items():
+        ours, printed = accuracies(rows, method, benchmark).finished, published_table()[method, benchmark]
+        if not ours:
+            continue
+        sample = Sample.from_values(ours)
+        cells = [f"{plus_minus(s.mean, s.standard_error)} ({s.n})" for s in (authors, sample)]
+        differences = [f"{a.mean - b.mean:+.2f}" for a, b in ((authors, printed), (sample, printed), (sample, authors))]
+        lines.append([METHOD_NAMES[method], BENCHMARK_NAMES[benchmark], str(printed), *cells, *differences])
+    names = [
+        "method",
+        "benchmark",
+        "published",
+        "authors' code",
+        "ours",
+        "theirs − published",
+        "ours − published",
+        "ours − theirs",
+    ]
+    return pd.DataFrame(lines, columns=names)
 
 
 def _cell(lines: pd.DataFrame, reading: str, seeds: int) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, in_short
-from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED
+from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, show_parts
 
 PARTS = {
     "E": "Energy",
@@ -28,6 +28,8 @@ BEGIN, END = "<!-- conclusions -->", "<!-- /conclusions -->"
 BLOCK = re.compile(r"(<!-- conclusions(?:: (?P<parts>[^>]+))? -->\n).*?(<!-- /conclusions -->)", re.DOTALL)
 TABLE_BLOCK = re.compile(r"(<!-- table: (?P<file>[^>]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 """Around a table of the README or the docs: the file under the results that it is a copy of."""
+IN_FULL = re.compile(r"(<!-- in full: (?P<ids>[^>]+) -->\n).*?(<!-- /in full -->)", re.DOTALL)
+"""Around a table of all that is found on some claims: each of their parts and readings."""
 
 
 def part_of(id: str) -> str:
@@ -70,7 +72,25 @@ def fill_blocks(text: str, claims: Sequence[ClaimVerdict], tables: Mapping[str, 
         made = tables.get(block["file"])
         return block[0] if made is None else f"{block[1]}{made[made.index('|') :]}{block[3]}"
 
-    return TABLE_BLOCK.sub(table, BLOCK.sub(conclusions, text))
+    def in_full(block: re.Match[str]) -> str:
+        ids = [id.strip() for id in block["ids"].split(",")]
+        return f"{block[1]}{_part_by_part([c for c in claims if c.claim.id in ids])}{block[3]}"
+
+    return IN_FULL.sub(in_full, TABLE_BLOCK.sub(table, BLOCK.sub(conclusions, text)))
+
+
+def _part_by_part(claims: Sequence[ClaimVerdict]) -> str:
+    """A table in Markdown: a line for each part of each reading of claims, with its effect and interval."""
+    lines = ["| claim | what is compared | reading | part | ours |", "|:-|:-|:-|:-|:-|"]
+    for c in claims:
+        for v in (*c.parts, *c.readings):
+            if v.difference is None:
+                continue
+            for name, ours in show_parts(v).items():
+                lines.append(
+                    f"| {c.claim.id} | {v.comparison} | {v.reading or 'decides'} | {name.rstrip(':') or '–'} | {ours} |"
+                )
+    return "\n".join(lines) + "\n"
 
 
 def as_markdown(claims: Sequence[ClaimVerdict], parts: Sequence[str] = ()) -> str:
