@@ -1,4 +1,4 @@
-"""The experiments: runs of Table 1 in which something is done otherwise, and the table of what each of them comes to."""
+"""The experiments: runs of Table 1 with something done otherwise, what they come to, and cells beside the authors' code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import pandas as pd
 from pipeline.experiments.ablations.variants import DEPARTURES
 from pipeline.experiments.search.winner import Winner
 from pipeline.experiments.seeds import refuse_search_seeds
+from pipeline.experiments.table1.rows import as_published
+from pipeline.experiments.table1.table import beside_authors
 from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
 from pipeline.paper import METHOD_NAMES, RULE, SEARCHED_PER_KIND, SEEDS
 from pipeline.paper.published import published_table
@@ -120,10 +122,12 @@ class Baselines(Stage):
 
     def remake(self, frame: pd.DataFrame, results: Results) -> Made:
         groups = [rows for group in TRIED if (rows := results.rows(f"baselines/{group}", COLUMNS)) is not None]
+        cells = beside_authors(as_published(results))
+        files: dict[str, Any] = {} if cells.empty else {"authors_code.md": as_markdown(cells)}
         if not groups:
-            return Made(message="Nothing was tried yet.")
+            return Made(files=files, message="Nothing was tried yet.")
         table = pd.concat([compare(rows) for rows in groups], ignore_index=True)
-        files = {"table.csv": table, "table.md": as_markdown(shown(table))}
+        files |= {"table.csv": table, "table.md": as_markdown(shown(table))}
         return Made(table, files, "table.csv", shown=grid(shown(table), self.title))
 
 

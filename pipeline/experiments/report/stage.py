@@ -170,7 +170,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
     figures.sort(key=lambda figure: ("Fig", "App", "Our").index(figure["place"][:3]))
     tables = [
         {
-            "id": stage.name.replace("/", "-"),
+            "id": f"table-{stage.name.replace('/', '-')}",
             "title": stage.page_table.title,
             "caption": stage.page_table.caption,
             "finding": made.finding,

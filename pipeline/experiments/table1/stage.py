@@ -11,8 +11,7 @@ from pipeline.experiments.search.stage import Search
 from pipeline.experiments.search.winner import Winner, read_best
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.claims import table1_verdicts
-from pipeline.experiments.table1.rows import as_published
-from pipeline.experiments.table1.table import beside_authors, caption, make_table, shown, title
+from pipeline.experiments.table1.table import caption, make_table, shown, title
 from pipeline.paper import (
     BENCHMARKS,
     READING_WITHOUT_SETTINGS,
@@ -27,7 +26,7 @@ from pipeline.paper.published import COME_ALONG
 from pipeline.records.latex import as_latex
 from pipeline.records.results import Results
 from pipeline.report.drawing import table_picture
-from pipeline.report.tables import as_markdown, grid
+from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 from presyn import METHODS, Benchmark, PresynError, make_run
@@ -159,9 +158,7 @@ class Table1(Stage):
         return self._make(frame, tuple(b.name for b in self.benchmarks))
 
     def remake(self, frame: pd.DataFrame, results: Results | None = None) -> Made:
-        made = self._make(frame, tuple(dict.fromkeys(frame.benchmark)))
-        cells = pd.DataFrame() if results is None else beside_authors(as_published(results))
-        return made if cells.empty else replace(made, files={**made.files, "authors_code.md": as_markdown(cells)})
+        return self._make(frame, tuple(dict.fromkeys(frame.benchmark)))
 
     def _make(self, frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> Made:
         table = make_table(frame, benchmarks)
