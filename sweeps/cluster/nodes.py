@@ -28,12 +28,12 @@ class Images:
     Attributes:
         name: What benchmarks call it.
         reference: Of the data set in Ray's object store, which brings it to a node once.
-        digest: The digest of its content.
+        content: What is in it, as `describe_content` says.
     """
 
     name: str
     reference: Any
-    digest: str
+    content: str
 
     def fetch(self) -> Dataset:
         """The data set on this node.
@@ -43,29 +43,34 @@ class Images:
         """
         import ray
 
-        if self.digest not in _fetched:
+        if self.content not in _fetched:
             dataset = ray.get(self.reference)
-            if digest_dataset(dataset) != self.digest:
+            if describe_content(dataset) != self.content:
                 raise NodeError(f"the images of {self.name} did not arrive as the driver sent them. Restart Ray there.")
-            _fetched[self.digest] = dataset
-        return _fetched[self.digest]
+            _fetched[self.content] = dataset
+        return _fetched[self.content]
 
 
 def store_images(datasets: Mapping[Benchmark, Dataset]) -> dict[Benchmark, Images]:
     """Put data sets into Ray's object store, those of the same content once; what the driver does.
 
-    By content, and not by the name or `sha256` of a data set, which all numbers of random patterns share.
+    By content, and not by `sha256`, which all numbers of random patterns share.
     """
     import ray
 
-    digests = {benchmark: digest_dataset(dataset) for benchmark, dataset in datasets.items()}
-    distinct = {digests[benchmark]: dataset for benchmark, dataset in datasets.items()}
-    stored = {digest: Images(dataset.name, ray.put(dataset), digest) for digest, dataset in distinct.items()}
-    return {benchmark: stored[digest] for benchmark, digest in digests.items()}
+    contents = {benchmark: describe_content(dataset) for benchmark, dataset in datasets.items()}
+    distinct = {contents[benchmark]: dataset for benchmark, dataset in datasets.items()}
+    stored = {content: Images(dataset.name, ray.put(dataset), content) for content, dataset in distinct.items()}
+    return {benchmark: stored[content] for benchmark, content in contents.items()}
+
+
+def describe_content(dataset: Dataset) -> str:
+    """The digest of its pixels and labels, with its name and how pixels become inputs: the same pixels can be two data sets."""
+    return f"{digest_dataset(dataset)} {dataset.name} {dataset.scale!r} {dataset.offset!r}"
 
 
 _fetched: dict[str, Dataset] = {}
-"""Digest -> a data set that this process has fetched."""
+"""Content -> a data set that this process has fetched."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,25 @@
 """What a cluster offers and takes: slots, kinds of devices, how it is found, and what a node is looked at for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import presyn
-from presyn import PresynError, load
-from presyn.datasets import digest_dataset
+from presyn import BENCHMARKS, PresynError, load
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster, NodeError, find
 from sweeps.cluster.find import find_cluster
-from sweeps.cluster.nodes import Images, Setup, digest_code, look_at_node, prepare_device
+from sweeps.cluster.nodes import (
+    Images,
+    Setup,
+    describe_content,
+    digest_code,
+    look_at_node,
+    prepare_device,
+    store_images,
+)
 from sweeps.cluster.ray_process import explain, folders_of_code
 
 
@@ -184,7 +192,20 @@ def test_images_that_changed_on_the_way_are_refused(setup, monkeypatch):
     ray = pytest.importorskip("ray")
     data = load("digits")
     monkeypatch.setattr(ray, "get", lambda stored: stored)
-    images = Images("digits", data, digest_dataset(data))
+    images = Images("digits", data, describe_content(data))
     assert images.fetch() is data
     with pytest.raises(NodeError, match="did not arrive as the driver sent them"):
         Images("digits", data, "another digest").fetch()
+
+
+def test_the_same_pixels_as_other_inputs_are_another_data_set(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "get", lambda stored: stored)
+    monkeypatch.setattr(ray, "put", lambda dataset: dataset)
+    digits, plain = load("digits"), BENCHMARKS["split-digits"]
+    sets = {plain: digits, replace(plain, name="again"): digits}
+    sets |= {replace(plain, name=name): replace(digits, **{name: 0.5}) for name in ("scale", "offset")}
+    sets[replace(plain, name="other")] = replace(digits, name="other")
+    stored = store_images(sets)
+    assert {benchmark: stored[benchmark].fetch() for benchmark in sets} == sets
+    assert len({id(images.fetch()) for images in stored.values()}) == 4
