@@ -12,7 +12,7 @@ from pipeline.experiments.search.pictures import draw_progress
 from pipeline.experiments.search.stage import Search, search
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.records.results import Results
-from pipeline.report.tables import grid
+from pipeline.report.tables import as_markdown, grid
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, table_metrics
 from presyn import make_run
 from sweeps.halving import Halving
@@ -98,7 +98,12 @@ class Samplers(Stage):
         figures = {"samplers": draw_progress(means, space, by_sampler)} if means else {}
         metrics = table_metrics(table, ("sampler",), ("work", "best", "new_seeds"))
         shown = grid(table.round(3), "Samplers", "Accuracies in %, work in whole runs; difference from random in points.")
-        files = {"table.csv": table.round(4), "winners.csv": winners.round(4)}
+        files = {
+            "table.csv": table.round(4),
+            "table.md": as_markdown(table.round(2).astype(object).where(table.notna(), "–")),
+            "winners.csv": winners.round(4),
+            "winners.md": as_markdown(winners.round(2)),
+        }
         said = finding(table, winners, base)
         return Made(table, files, "table.csv", metrics=metrics, figures=figures, shown=shown, finding=said)
 
