@@ -57,7 +57,7 @@ def perform(
         for stage in order:
             stage.refuse(workspace.results)  # a plan drops no rows, but a damaged file is said now
         for together in rounds(foreseen):
-            _describe(together, plan, here)
+            _describe(together, plan, here, loose=True)
         return {}
     with lock_folder(workspace.results, [stage.file(workspace.results) for stage in order]):
         if so_far:
@@ -77,18 +77,18 @@ def _show(stages: Sequence[Stage], made: dict[str, Made], show: Callable[[Stage,
             show(stage, made[stage.name])
 
 
-def _describe(together: Sequence[Asked], plan: Plan, here: bool) -> str:
-    """Print the plan of stages that train together, on the cluster if there is one; returns its title."""
-    asking = [a for a in together if a.wishes and a.stage.title]
+def _describe(together: Sequence[Asked], plan: Plan, here: bool, loose: bool = False) -> str:
+    """Print the plan of stages that train together, on the cluster if there is one, and of loose runs if asked; its title."""
+    asking = [a for a in together if a.wishes and (a.stage.title or loose)]
     if not asking:
         return ""
     searches = all(a.stage.mlflow_experiment == "search" for a in asking)
-    title = asking[0].stage.title if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"
+    title = asking[0].stage.title or asking[0].stage.name if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"
     uncertain = "" if all(a.certain for a in asking) else " (with a stand-in for what is not searched yet)"
     needed = plan.restricted(run_id for a in asking for run_id in a.ids)
     if not here:
         reach(needed)
-    describe(needed, title + uncertain)
+    describe(needed, title + uncertain, here)
     for line in dict.fromkeys(line for asked in asking for line in asked.stage.leaves_out()):
         console.print(f"  without {line}", highlight=False, soft_wrap=True)
     if to_come := [(wish.run, wish.goes_on_from) for a in asking for wish in a.to_come]:

@@ -194,8 +194,8 @@ def merged(run: Run, other: Run | None, row: Row | None) -> Run:
     return replace(run, benchmark=replace(run.benchmark, measures=measures, keep=keep))
 
 
-def describe(plan: Plan, title: str) -> float:
-    """Print what will run and for how long; returns the estimate in seconds."""
+def describe(plan: Plan, title: str, here: bool = False) -> float:
+    """Print what will run and for how long, here in one process or on all cores there are; returns the estimate in seconds."""
     missing = plan.missing
     console.print(f"{title}: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False)
     if not missing:
@@ -207,14 +207,14 @@ def describe(plan: Plan, title: str) -> float:
         seconds = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(seconds) / n)} each", highlight=False)
     device, joined = plan.device(), cluster_slots(plan.cluster)
-    slots = slots_of(plan)
+    slots = 1 if here else slots_of(plan)
     estimate = work / max(1, min(slots, len(missing)))
     if device.type != "cpu":
         console.print(
             f"  at most {pretty(estimate)} on {device}: measured with two networks, more share a step", highlight=False
         )
         return estimate
-    kind = "cores" if plan.cluster.cpus == 1 else f"slots of {plan.cluster.cpus} cores"
+    kind = ("core" if slots == 1 else "cores") if plan.cluster.cpus == 1 else f"slots of {plan.cluster.cpus} cores"
     whose = "of the cluster " if joined else ""
     line = f"  about {pretty(estimate)} on {slots} {kind} {whose}(measured on this machine: {pretty(work)} of work)"
     console.print(line, highlight=False)

@@ -67,6 +67,7 @@ def run(
     set: Words = None,
     json: bool = False,
     rows: Path | None = None,
+    dry_run: bool = False,
     fresh: bool = False,
     wait: bool = False,
     store: StoreOptions = NO_STORE,
@@ -89,6 +90,8 @@ def run(
         print one JSON object on stdout, and nothing else there
     rows
         also write them to this CSV, as the tables' rows are
+    dry_run
+        print the plan and stop
     fresh
         train again what is in the store
     wait
@@ -112,7 +115,8 @@ def run(
             print(as_json(made.value)) if json else print_rows(made.value)
 
     with redirect_stdout(sys.stderr) if json else nullcontext():  # whatever a library prints, stdout is the object
-        _carry_out(lambda _: [stage], REAL_RESULTS, (store, mlflow, cluster), wait=wait, show=show, here=True, fresh=fresh)
+        flags = {"wait": wait, "fresh": fresh, "dry_run": dry_run}
+        _carry_out(lambda _: [stage], REAL_RESULTS, (store, mlflow, cluster), show=show, here=True, **flags)
     return 0 if all(finished) else 2
 
 

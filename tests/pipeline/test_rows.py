@@ -86,6 +86,8 @@ def test_imported_runs_are_shown_and_not_trained_again(home, capsys):
         "--rows",
         "mine.csv",
     ]
+    assert main([*train, "--store", "theirs", "--dry-run"]) == 0
+    assert "run: 1 runs, 0 in the store, 1 to train" in capsys.readouterr().err and not Path("mine.csv").exists()
     assert main([*train, "--store", "theirs"]) == 0
     assert main(["import", "mine.csv"]) == 0
     assert "1 runs imported" in capsys.readouterr().out
