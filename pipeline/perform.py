@@ -83,7 +83,11 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool, loose: bool = F
     if not asking:
         return ""
     searches = all(a.stage.mlflow_experiment == "search" for a in asking)
-    title = asking[0].stage.title or asking[0].stage.name if len(asking) == 1 else f"{len(asking)} {'searches' if searches else 'stages'}"
+    title = (
+        asking[0].stage.title or asking[0].stage.name
+        if len(asking) == 1
+        else f"{len(asking)} {'searches' if searches else 'stages'}"
+    )
     uncertain = "" if all(a.certain for a in asking) else " (with a stand-in for what is not searched yet)"
     needed = plan.restricted(run_id for a in asking for run_id in a.ids)
     if not here:
