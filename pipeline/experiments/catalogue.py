@@ -23,6 +23,7 @@ from pipeline.experiments.perceptron.stage import Perceptrons
 from pipeline.experiments.report.stage import Report
 from pipeline.experiments.samplers.stage import samplers
 from pipeline.experiments.search.front import front_search
+from pipeline.experiments.search.overview import SearchOverview
 from pipeline.experiments.search.stage import Search, search
 from pipeline.experiments.sparsity.stage import Sparsity
 from pipeline.experiments.sparsity.uniform_start import UniformStart
@@ -220,7 +221,8 @@ def shown_stages() -> list[Stage]:
     names = [name for name in EXPERIMENTS if name not in ("searches", "verdicts")]
     stages = [stage for name in names for stage in EXPERIMENTS[name].stages(choice)]
     further_seeds = Ablations(f"ablations-{RULE}/published", RULE, {}, SEEDS, "published")
-    return [stage for stage in [*stages, further_seeds] if stage.figures or not isinstance(stage, Search)]
+    stages += [further_seeds, SearchOverview()]
+    return [stage for stage in stages if stage.figures or not isinstance(stage, Search)]
 
 
 def listing() -> list[str]:

@@ -178,8 +178,8 @@ def _show_numbers(effect: float, low: float, high: float, unit: str) -> str:
 
 def show_parts(v: Verdict) -> dict[str, str]:
     """Part -> what came out in it, with its interval; one part without a name where there are no others."""
-    if len(v.parts) < 2:
-        return {next(iter(v.parts), ""): show_ours(v)}
+    if not v.parts:
+        return {"": show_ours(v)}
     shown = {name: _show_numbers(*estimate(d, v.unit, level=v.level), v.unit) for name, d in v.parts.items()}
     return {name: f"{numbers} (n = {v.n})" for name, numbers in shown.items()}
 
