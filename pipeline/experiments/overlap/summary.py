@@ -1,6 +1,7 @@
 """How far the synapses that tasks freeze are the same ones, from rows alone."""
 
 from itertools import combinations
+from math import fsum
 
 import pandas as pd
 
@@ -30,9 +31,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for row, series in zip(finished.itertuples(), series_of(finished), strict=True):
         (alone,), (together,) = series["frozen_by_task"], series["frozen_by_both"]
-        by_chance = sum(a * b for a, b in combinations(alone, 2))
-        overlap = sum(together) / by_chance if by_chance else float("nan")
-        lines.append([row.variant, row.benchmark, row.seed, sum(alone) / len(alone), overlap, row.run_id])
+        by_chance = fsum(a * b for a, b in combinations(alone, 2))  # Python 3.12 adds otherwise than 3.11; fsum is exact
+        overlap = fsum(together) / by_chance if by_chance else float("nan")
+        lines.append([row.variant, row.benchmark, row.seed, fsum(alone) / len(alone), overlap, row.run_id])
     return pd.DataFrame(lines, columns=["variant", "benchmark", "seed", "share", "overlap", "run_id"])
 
 
