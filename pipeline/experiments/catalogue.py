@@ -29,8 +29,8 @@ from pipeline.experiments.sparsity.stage import Sparsity
 from pipeline.experiments.sparsity.uniform_start import UniformStart
 from pipeline.experiments.table1.stage import Table1, tuned_winners
 from pipeline.experiments.verdicts.stage import Verdicts
+from pipeline.paper import ABLATION_SEEDS, ENERGY_SEEDS, RULE, SEARCHED_PER_KIND, SEEDS, space_name
 from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
-from pipeline.paper import ENERGY_SEEDS, RULE, SEARCHED_PER_KIND, SEEDS, space_name
 from pipeline.stage import Stage
 from presyn import BENCHMARKS, METHODS, PresynError
 from presyn.options import reject_unknown
@@ -93,7 +93,8 @@ def _ablations(source: str, departures: bool = False) -> Callable[[Choice], list
     def stages(c: Choice) -> list[Stage]:
         benchmarks = (BENCHMARKS["split-digits"],) if c.digits else None
         choice = choose(RULE, None, departures, source, benchmarks)
-        return [ablations(choice, c.seeds or SEEDS, c.results, manifests=c.manifests)]
+        searched = source == "search" and not (departures or c.digits)
+        return [ablations(choice, c.seeds or (ABLATION_SEEDS if searched else SEEDS), c.results, manifests=c.manifests)]
 
     return stages
 

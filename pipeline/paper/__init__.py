@@ -8,6 +8,10 @@ SEEDS = (2019, 2020, 2021)
 """Of the paper's repetitions (PAPER section 3)."""
 ENERGY_SEEDS = (*SEEDS, 2022, 2023)
 """Of the energy experiments: the paper's three, and two more."""
+ABLATION_SEEDS = tuple(range(2019, 2027))
+"""Of the ablations whose parameters are searched again: the paper's three, and as many more as decide claims A4 and A5."""
+OVERLAP_SEEDS = tuple(range(2019, 2033))
+"""Of claim M1."""
 PERCEPTRON_SEEDS = tuple(range(1000, 1060))
 """The released notebook's ten, and fifty more."""
 

@@ -50,7 +50,7 @@ COMMANDS = {
     "search/sgd-permuted-mnist": "search --space sgd-permuted-mnist --trials 24",
     "search/bgd-permuted-mnist": "search --space bgd-permuted-mnist --trials 3",
     "search/presynaptic-permuted-mnist": "search",
-    "ablations/searched": "ablate",
+    "ablations/searched": "ablate --seeds 2019-2026",
     "ablations/published": "ablate --published-parameters",
     "departures": "ablate --departures",
 }

@@ -166,7 +166,7 @@ def test_pages_show_the_verdicts_and_tables_that_rows_make(found):
         text = page.read_text()
         assert fill_blocks(text, found.claims, tables) == text, "run make report"
         shown += len(TABLE_BLOCK.findall(text))
-    assert shown == 12
+    assert shown == 14
     stale = "<!-- table: table1/table1.md -->\nold\n<!-- /table -->"
     assert "old" not in fill_blocks(stale, found.claims, tables)
 

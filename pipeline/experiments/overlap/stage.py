@@ -10,7 +10,7 @@ from pipeline.experiments.overlap.claims import overlap_verdicts
 from pipeline.experiments.overlap.figures import draw_overlap
 from pipeline.experiments.overlap.summary import CAPTION, COMPARED_ON, VARIANTS, as_file, by_variant, shown, summarise
 from pipeline.experiments.seeds import refuse_search_seeds
-from pipeline.paper import ENERGY_SEEDS, RULE
+from pipeline.paper import OVERLAP_SEEDS, RULE
 from pipeline.records.results import Results
 from pipeline.report.tables import as_markdown, grid
 from pipeline.report.verdicts import Verdict
@@ -30,7 +30,7 @@ class Overlap(Stage):
     itself, can be compared.
     """
 
-    seeds: tuple[int, ...] = ENERGY_SEEDS
+    seeds: tuple[int, ...] = OVERLAP_SEEDS
     benchmarks: tuple[Benchmark, ...] = tuple(BENCHMARKS[name] for name in COMPARED_ON)
     name = "overlap"
     title = "overlap of tasks"
