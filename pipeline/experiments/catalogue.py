@@ -116,11 +116,6 @@ def _baselines(c: Choice) -> list[Stage]:
     return [*(Tried(group, winners, c.seeds or SEEDS) for group in TRIED), Baselines()]
 
 
-def _energy_fashion(c: Choice) -> list[Stage]:
-    settings = {**c.settings, "dataset": "fashion"}
-    return [EnergyFashion(BENCHMARKS["mnist"], c.seeds or ENERGY_SEEDS, settings)]
-
-
 def _samplers(c: Choice) -> list[Stage]:
     short = replace(read_space(DIGITS_SPACE), trials=24) if c.digits else read_space(f"{space_name(RULE)}-short")
     stage = samplers(short, c.manifests)
@@ -175,7 +170,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "baselines": Experiment("ours: what was tried on cells of Table 1 that do not come out as printed", _baselines, ("seeds",)),
     "energy-fashion": Experiment(
         "ours: the claims on energy and synapses on Fashion-MNIST, with the parameters of MNIST",
-        _energy_fashion,
+        lambda c: [EnergyFashion(BENCHMARKS["mnist"], c.seeds or ENERGY_SEEDS, settings=c.settings)],
         ("seeds", "set"),
     ),
     "step-map": Experiment(

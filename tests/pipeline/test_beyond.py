@@ -67,7 +67,7 @@ def test_many_tasks_are_followed_one_by_one():
 
 
 def test_the_claims_on_energy_are_read_on_another_data_set_and_decide_nothing():
-    stage = EnergyFashion(BENCHMARKS["mnist"], (1,), {"dataset": "fashion"})
+    stage = EnergyFashion(BENCHMARKS["mnist"], (1,))
     assert {(w.run.benchmark.dataset, w.labels["l2"]) for w in stage.ask(Known())} == {("fashion", l2) for l2 in PENALTIES}
     values = {"plastic": 3.0, "fixed": 1.0, "deterministic": 2.0}
     epochs = pd.DataFrame(

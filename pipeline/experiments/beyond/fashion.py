@@ -1,23 +1,23 @@
 """Whether what holds of energy and of synapses on MNIST holds on Fashion-MNIST, with the parameters of MNIST."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from pipeline.experiments.energy.claims import model_claims
 from pipeline.experiments.energy.figures import draw_tradeoff_and_penalties
-from pipeline.experiments.energy.stage import MODELS, SWEPT, SingleTask
-from pipeline.experiments.energy.summary import CAPTION, as_file, by_epoch, by_model, shown
+from pipeline.experiments.energy.stage import SWEPT, Energy
+from pipeline.experiments.energy.summary import by_epoch
 from pipeline.experiments.sparsity.claims import synapse_claims
 from pipeline.experiments.sparsity.summary import summarise
 from pipeline.paper import MODEL_NAMES
 from pipeline.records.results import Results
 from pipeline.report.statistics import plus_minus
-from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
-from pipeline.stage import Figure, Known, Made, PageTable, Wish, table_metrics
+from pipeline.stage import Figure, Known, Made, PageTable
+from presyn import Run
 
 PENALTIES = (0.0, 0.01, 0.05)
 """None, the penalty of the main figures, and that at which all models are best on MNIST."""
@@ -25,17 +25,14 @@ READING = "Fashion-MNIST"
 
 
 @dataclass(frozen=True, eq=False)
-class EnergyFashion(SingleTask):
-    """The three models on Fashion-MNIST. The claims on energy and on synapses have a reading for each."""
+class EnergyFashion(Energy):
+    """The same three models on Fashion-MNIST. The claims on energy and on synapses have a reading for each."""
 
-    settings: Mapping[str, Any] = field(default_factory=lambda: {"dataset": "fashion"})
     strengths: tuple[float, ...] = PENALTIES
     name = "energy-fashion"
     title = "energy on Fashion-MNIST"
     about = "Information, energy and important synapses on Fashion-MNIST."
-    columns = ("model", "l2", "seed")
-    models = tuple(MODELS)
-    swept = SWEPT
+    swept = (*SWEPT, "dataset")
     figures = {
         "energy-fashion": Figure(
             "Ours", "Fashion-MNIST: information against energy of three models, and information per energy by ℓ2"
@@ -51,22 +48,13 @@ class EnergyFashion(SingleTask):
     def mlflow_experiment(self) -> str:
         return "energy"
 
-    def ask(self, known: Known) -> list[Wish]:
-        return [] if known.rows else self.model_runs(self.models, self.strengths)
+    def run(self, model: str, seed: int, settings: Mapping[str, Any]) -> Run:
+        return super().run(model, seed, {**settings, "dataset": "fashion"})
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        epochs = by_epoch(frame)
-        table = by_model(epochs)
-        files: dict[str, Any] = {
-            "summary.csv": as_file(epochs),
-            "table.csv": table,
-            "table.md": f"{shown(table).to_markdown(index=False)}\n\n{CAPTION}\n",
-        }
-        names = {"accuracy": "accuracy", "information": "information", "energy": "energy"}
-        metrics = table_metrics(table, ("model", "l2"), {**names, "per_energy": "information_per_energy"})
-        figures = {"energy-fashion": draw_tradeoff_and_penalties(table)}
-        on_terminal = grid(shown(table), self.title, CAPTION)
-        return Made(epochs, files, "table.csv", metrics=metrics, figures=figures, shown=on_terminal, finding=finding(table))
+        made = super().make(frame, known)
+        table = made.files["table.csv"]
+        return replace(made, figures={"energy-fashion": draw_tradeoff_and_penalties(table)}, finding=finding(table))
 
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Verdict]:

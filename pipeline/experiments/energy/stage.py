@@ -119,7 +119,7 @@ class Energy(SingleTask):
         }
         names = {"accuracy": "accuracy", "information": "information", "energy": "energy"}
         metrics = table_metrics(table, ("model", "l2"), {**names, "per_energy": "information_per_energy"})
-        on_terminal = grid(shown(table), "Energy", CAPTION)
+        on_terminal = grid(shown(table), self.page_table.title, CAPTION)
         return Made(epochs, files, "table.csv", metrics=metrics, figures=draw_energy(table, epochs), shown=on_terminal)
 
     @classmethod

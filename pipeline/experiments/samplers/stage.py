@@ -104,8 +104,9 @@ class Samplers(Stage):
             "winners.csv": winners.round(4),
             "winners.md": as_markdown(winners.round(2)),
         }
-        said = finding(table, winners, base)
-        return Made(table, files, "table.csv", metrics=metrics, figures=figures, shown=shown, finding=said)
+        return Made(
+            table, files, "table.csv", metrics=metrics, figures=figures, shown=shown, finding=finding(table, winners, base)
+        )
 
 
 def samplers(space: Space, manifests: Path | None = None, sampler_seeds: tuple[int, ...] = SAMPLER_SEEDS) -> Samplers:

@@ -88,9 +88,7 @@ def compare_winners(frame: pd.DataFrame, base: str) -> pd.DataFrame:
     """
     lines = []
     finished = frame[frame.status == "finished"] if len(frame) else pd.DataFrame(columns=["sampler", "sampler_seed", "seed"])
-    by_search = {
-        key: 100 * lines.set_index("seed").mean_accuracy for key, lines in finished.groupby(["sampler", "sampler_seed"])
-    }
+    by_search = {key: 100 * rows.set_index("seed").mean_accuracy for key, rows in finished.groupby(["sampler", "sampler_seed"])}
     for (sampler, number), accuracies in by_search.items():
         if sampler == base or (base, number) not in by_search:
             continue
@@ -108,8 +106,8 @@ def finding(table: pd.DataFrame, winners: pd.DataFrame, base: str) -> str:
     sentences = []
     reference = table[table.sampler == base]
     for row in table[(table.sampler != base) & table.difference.notna()].itertuples():
-        own = winners[winners.sampler == row.sampler]
-        each = ", ".join(f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]" for line in own.itertuples())
+        its_winners = winners[winners.sampler == row.sampler]
+        each = ", ".join(f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]" for line in its_winners.itertuples())
         sentences.append(
             f"{row.sampler} takes {row.work / float(reference.work.iloc[0]):.0%} of the network steps of {base} search; on new "
             f"seeds its winners are {each} points from those of {base} search with the same sampler seed; "

@@ -7,7 +7,6 @@ import pandas as pd
 from pipeline.records.results import Results
 from pipeline.report.tables import as_markdown, grid
 from pipeline.stage import Known, Made, Stage, Wish
-from presyn.errors import PresynError
 
 
 class SearchOverview(Stage):
@@ -22,8 +21,7 @@ class SearchOverview(Stage):
         return []
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        if known.results is None:
-            raise PresynError("There are no results to read.")
+        assert known.results is not None
         return self.remake(frame, known.results)
 
     def remake(self, frame: pd.DataFrame, results: Results) -> Made:
