@@ -41,7 +41,7 @@ tune-baselines: .venv/.ready ## the searches of the other methods; resumable
 	$(PRESYN) search --space bgd-permuted-mnist
 
 reproduce-ablations: .venv/.ready ## Fig. 5a, parameters searched again for each ablation; resumable
-	$(PRESYN) ablate
+	$(PRESYN) reproduce ablations
 
 reproduce-energy: .venv/.ready ## Fig. 1 to 3, appendix 1 and 2: energy, information and sparsity on MNIST; resumable
 	$(PRESYN) reproduce energy sparsity energy-settings uniform-start fixed-release

@@ -77,7 +77,7 @@ class Benchmark(Options):
         neutral="task",
     )
     passes: int = option(
-        3, "sampled networks that measurements average, but at the end those of a test", low=1, high=1000, neutral=3
+        3, "sampled networks of a measurement; after the last part, as many as a test has", low=1, high=1000, neutral=3
     )
     measures: tuple[str, ...] = option((), "what is measured besides accuracy", choices=MEASUREMENT_NAMES, identity=False)
     patterns: int = option(0, "random patterns of all tasks together, for perceptrons", low=0, high=1_000_000, neutral=0)
@@ -89,7 +89,7 @@ class Benchmark(Options):
         "of one's own images, of pixels divided by 255 or floating-point numbers as they are; none takes the training images'",
         neutral=None,
     )
-    deviation: float | None = option(None, "standard deviation, as mean", low=1e-6, neutral=None)
+    deviation: float | None = option(None, "as mean, but the standard deviation", low=1e-6, neutral=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,7 +34,7 @@ class BGDOptions(MethodOptions):
     """Options of Bayesian gradient descent."""
 
     eta0: float = option(
-        1.0, "learning rate, eta", low=0.0, high=1e6, varies=True, source="Zeno et al. 2018, for each benchmark"
+        1.0, "learning rate, eta", low=0.0, high=1e6, varies=True, source="a script of the paper's authors, for each benchmark"
     )
     sigma0: float = option(
         0.05,
@@ -42,7 +42,7 @@ class BGDOptions(MethodOptions):
         low=1e-12,
         high=10.0,
         varies=True,
-        source="Zeno et al. 2018, for each benchmark",
+        source="a script of the paper's authors, for each benchmark",
     )
     start: str = option(
         "default",
@@ -59,7 +59,9 @@ class BGD(Method[BGDOptions]):
 
     Options = BGDOptions
     preset_names = {
-        "rule": "paper, the default, or authors, as the last of the authors' scripts starts: " + ", ".join(AUTHORS) + " at once"
+        "rule": "paper, the default, or authors, the start of the first author's last script: "
+        + ", ".join(AUTHORS)
+        + " at once"
     }
     published = {
         "permuted-mnist": {"sigma0": 0.05, "eta0": 1.0, "batch_size": 128},

@@ -83,7 +83,9 @@ class Report(Stage):
         files |= derived_files(remade)
         files[f"../{CRATE}"] = crate(results.folder, [os.path.normpath(f"report/{name}") for name in files], self.commands)
         if self.readme is not None:
-            tables = {
+            benchmarks = results.folder.glob("bench/*.md")
+            tables = {p.relative_to(results.folder).as_posix(): p.read_text(encoding="utf-8") for p in benchmarks}
+            tables |= {
                 name.removeprefix("../"): content
                 for name, content in files.items()
                 if name.endswith(".md") and isinstance(content, str)
