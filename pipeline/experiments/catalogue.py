@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.experiments.ablations.stage import Ablations, PublishedAblations, SearchedAblations, ablations, choose
 from pipeline.experiments.ablations.stage import Departures as DeparturesStage
-from pipeline.experiments.baselines.stage import TRIED, Baselines, Tried
+from pipeline.experiments.baselines.stage import SEARCHED_AGAIN, TRIED, Baselines, SearchedAgain, Tried
 from pipeline.experiments.beyond.fashion import EnergyFashion
 from pipeline.experiments.beyond.many_tasks import ManyTasks
 from pipeline.experiments.beyond.step_map import StepMap
@@ -112,8 +112,10 @@ def _perceptrons(c: Choice) -> list[Stage]:
 
 
 def _baselines(c: Choice) -> list[Stage]:
-    winners = tuned_winners(c.results)
-    return [*(Tried(group, winners, c.seeds or SEEDS) for group in TRIED), Baselines()]
+    winners, seeds = tuned_winners(c.results), c.seeds or SEEDS
+    searches = [search(read_space(name), c.manifests) for name in SEARCHED_AGAIN]
+    again = [SearchedAgain(stage, seeds) for stage in searches]
+    return [*(Tried(group, winners, seeds) for group in TRIED), *searches, *again, Baselines()]
 
 
 def _samplers(c: Choice) -> list[Stage]:

@@ -5,17 +5,20 @@ import json
 import pandas as pd
 import pytest
 
-from pipeline.experiments.baselines.stage import TRIED, Baselines, Tried, compare, in_words
+from pipeline.experiments.baselines.stage import SEARCHED_AGAIN, TRIED, Baselines, SearchedAgain, Tried, compare, in_words
 from pipeline.experiments.beyond.fashion import PENALTIES, EnergyFashion
 from pipeline.experiments.beyond.many_tasks import ManyTasks, after_each_task
 from pipeline.experiments.beyond.step_map import EPOCHS, PENALTY, STEPS, StepMap
 from pipeline.experiments.energy.claims import model_claims
 from pipeline.experiments.energy.summary import EPOCH_COLUMNS
 from pipeline.experiments.samplers.summary import compare_winners
+from pipeline.experiments.search.stage import search
+from pipeline.experiments.search.winner import Winner
 from pipeline.experiments.table1.stage import tuned_winners
 from pipeline.records.results import Results
 from pipeline.stage import Known
 from presyn import BENCHMARKS, PresynError
+from sweeps.space import read_space
 
 
 def line(method, benchmark, seed, mean_accuracy, **more):
@@ -103,6 +106,19 @@ def test_what_is_tried_departs_from_table_1_and_is_put_beside_the_print(tmp_path
     table = compare(pd.DataFrame([*rows, {**rows[0], "seed": 3, "status": "diverged"}]))
     assert table[["n", "lost", "ours", "published", "difference"]].values.tolist() == [[2, 1, 80.0, 77.68, 2.32]]
     assert Baselines().remake(pd.DataFrame(), Results(tmp_path)).message == "Nothing was tried yet."
+
+
+@pytest.mark.parametrize("name", SEARCHED_AGAIN)
+def test_what_was_searched_again_is_trained_on_what_it_was_searched_on(name):
+    found = search(read_space(name))
+    again = SearchedAgain(found, (1,))
+    assert again.needs == (found,), "the search comes first"
+    winner = Winner({"eta0": 0.2, "lam": 30.0}, {"fisher": "sampled"}, 0.9, 3)
+    (wish,) = again.ask(Known(values={found.name: winner}))
+    assert (wish.run.options.eta0, wish.run.options.lam) == (0.2, 30.0)
+    assert wish.run.benchmark.dataset == found.space.benchmark.dataset and wish.run.benchmark.validation == 0, "on the test set"
+    assert wish.run.benchmark.epochs == found.space.benchmark.epochs
+    assert not again.ask(Known(values={found.name: None})), "nothing was found"
 
 
 def test_winners_are_compared_over_the_same_new_seeds():

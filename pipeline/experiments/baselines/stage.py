@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.experiments.ablations.variants import DEPARTURES
+from pipeline.experiments.search.stage import Search
 from pipeline.experiments.search.winner import Winner
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.rows import as_published
@@ -40,6 +41,8 @@ TRIED: dict[str, tuple[tuple[str, str, Mapping[str, Any]], ...]] = {
     ),
 }
 """Group -> method, benchmark and what departs from its settings in Table 1."""
+SEARCHED_AGAIN = ("ewc-permuted-mnist-unit", "ewc-permuted-fashion")
+"""Spaces of methods whose settings the paper does not name, on other inputs or on another benchmark than those of Table 1."""
 COLUMNS = ("tried", "method", "benchmark", "seed")
 
 
@@ -92,10 +95,54 @@ class Tried(Stage):
         ]
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        table = compare(frame)
-        metrics = table_metrics(table, ("tried", "method", "benchmark"), ("ours",))
-        files = {"table.csv": table, "table.md": as_markdown(shown(table))}
-        return Made(table, files, "table.csv", metrics=metrics, shown=grid(shown(table), self.title))
+        return make_comparison(frame, self.title)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchedAgain(Stage):
+    """Runs with the winner of a search of SEARCHED_AGAIN, on the benchmark and the inputs on which it was found.
+
+    Attributes:
+        search: That search.
+        seeds: Of the runs.
+    """
+
+    search: Search
+    seeds: tuple[int, ...] = SEEDS
+    about = "Runs of Table 1 with settings that were searched on other inputs or another benchmark."
+    columns = COLUMNS
+
+    def __post_init__(self) -> None:
+        refuse_search_seeds(self.seeds)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"baselines/{self.search.space.name}"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"baselines, {self.search.space.name}"
+
+    @property
+    def mlflow_experiment(self) -> str:
+        return "baselines"
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        return (self.search,)
+
+    def ask(self, known: Known) -> list[Wish]:
+        winner, space = known.values[self.search.name], self.search.space
+        if known.rows or winner is None:
+            return []
+        settings = {**winner.settings, "dataset": space.benchmark.dataset}
+        benchmark = BENCHMARKS[space.benchmark.name]
+        return [
+            Wish(make_run(space.method, benchmark, seed, settings), {"tried": f"search = {space.name}"}) for seed in self.seeds
+        ]
+
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        return make_comparison(frame, self.title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +168,9 @@ class Baselines(Stage):
         return self.remake(frame, known.results)
 
     def remake(self, frame: pd.DataFrame, results: Results) -> Made:
-        groups = [rows for group in TRIED if (rows := results.rows(f"baselines/{group}", COLUMNS)) is not None]
+        groups = [
+            rows for group in (*TRIED, *SEARCHED_AGAIN) if (rows := results.rows(f"baselines/{group}", COLUMNS)) is not None
+        ]
         cells = beside_authors(as_published(results))
         files: dict[str, Any] = {} if cells.empty else {"authors_code.md": as_markdown(cells)}
         if not groups:
@@ -129,6 +178,14 @@ class Baselines(Stage):
         table = pd.concat([compare(rows) for rows in groups], ignore_index=True)
         files |= {"table.csv": table, "table.md": as_markdown(shown(table))}
         return Made(table, files, "table.csv", shown=grid(shown(table), self.title))
+
+
+def make_comparison(frame: pd.DataFrame, title: str) -> Made:
+    """The files and the table of a group."""
+    table = compare(frame)
+    metrics = table_metrics(table, ("tried", "method", "benchmark"), ("ours",))
+    files = {"table.csv": table, "table.md": as_markdown(shown(table))}
+    return Made(table, files, "table.csv", metrics=metrics, shown=grid(shown(table), title))
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
