@@ -65,7 +65,7 @@ def test_many_tasks_are_followed_one_by_one():
     ] * 2  # fmt: skip
     made = ManyTasks((1, 2)).make(pd.DataFrame(rows), Known())
     assert "Presynaptic Consolidation has 90.0 % on task 1 just after it" in made.finding
-    assert "80.0 % on task 2 just after it, 65.0 % over 2 tasks, with 60.0% of synapses frozen" in made.finding
+    assert "80.0 % on task 2 just after it, 65.0 % over 2 tasks, with 60.0 % of synapses frozen" in made.finding
     assert "No Consolidation has" in made.finding and made.figures["many-tasks"].draw()
 
 

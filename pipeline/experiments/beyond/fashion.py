@@ -70,7 +70,7 @@ def finding(table: pd.DataFrame) -> str:
     best = table.loc[table.groupby("model", sort=False).per_energy.idxmax()]
     facts = [
         f"{MODEL_NAMES[row.model]} {plus_minus(row.per_energy, row.per_energy_error)} (ℓ2 {row.l2:g}, "
-        f"accuracy {row.accuracy:.1%})"
+        f"accuracy {100 * row.accuracy:.1f} %)"
         for row in best.itertuples()
     ]
     return "Bits per 1000 units of energy, each model at its best penalty: " + "; ".join(facts) + "."

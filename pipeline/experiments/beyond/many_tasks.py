@@ -100,7 +100,7 @@ def finding(table: pd.DataFrame) -> str:
             continue
         facts = []
         for n in moments:
-            frozen = f", with {lines.frozen[n]:.1%} of synapses frozen" if lines.frozen[n] == lines.frozen[n] else ""
+            frozen = f", with {100 * lines.frozen[n]:.1f} % of synapses frozen" if lines.frozen[n] == lines.frozen[n] else ""
             facts.append(f"{lines.newest[n]:.1f} % on task {n} just after it, {lines['mean'][n]:.1f} % over {n} tasks{frozen}")
         sentences.append(f"{METHOD_NAMES[method]} has " + "; ".join(facts) + ".")
     return " ".join(sentences)

@@ -232,11 +232,19 @@ def shape_table(table: pd.DataFrame) -> dict[str, Any]:
         error = f"{column}_error" if f"{column}_error" in table else "standard_error" if column == "ours" else ""
         if error in table:
             pairs = zip(table[column], table[error], strict=True)
-            shown[column] = [f"{v:.4g} ± {e:.2g}" if v == v else "–" for v, e in pairs]
+            shown[column] = [_with_error(v, e) for v, e in pairs]
         else:
             shown[column] = [_cell(v) for v in table[column]]
     shown = shown.drop(columns=[c for c in ("standard_error", "lost") if c in shown])
     return {"columns": [c.replace("_", " ") for c in shown], "rows": shown.values.tolist()}
+
+
+def _with_error(mean: float, error: float) -> str:
+    """A mean and its standard error, to the second digit of the error."""
+    if mean != mean or not error > 0:
+        return _cell(float(mean)) + (" ± 0" if error == 0 else "")
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _cell(value: Any) -> str:

@@ -108,9 +108,10 @@ def finding(table: pd.DataFrame, winners: pd.DataFrame, base: str) -> str:
     for row in table[(table.sampler != base) & table.difference.notna()].itertuples():
         its_winners = winners[winners.sampler == row.sampler]
         each = ", ".join(f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]" for line in its_winners.itertuples())
+        share = 100 * row.work / float(reference.work.iloc[0])
         sentences.append(
-            f"{row.sampler} takes {row.work / float(reference.work.iloc[0]):.0%} of the network steps of {base} search; on new "
-            f"seeds its winners are {each} points from those of {base} search with the same sampler seed; "
+            f"{row.sampler} takes {share:.0f} % of the network steps of {base} search; on new seeds its winners are "
+            f"{each} points from those of {base} search with the same sampler seed; "
             f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}] over searches."
         )
     return " ".join([*sentences, "Brackets are 95 % intervals."]) if sentences else ""
