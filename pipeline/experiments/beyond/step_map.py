@@ -127,12 +127,13 @@ def finding(table: pd.DataFrame) -> str:
         best = lines.loc[lines.value.idxmax()]
         near = lines[lines.value >= NEAR * best.value]
         up, down = published_pair(benchmark)
-        close = lines.loc[(np.log(lines.p_up / up) ** 2 + np.log(lines.p_down / down) ** 2).idxmin()]
+        closest = lines.loc[(np.log(lines.p_up / up) ** 2 + np.log(lines.p_down / down) ** 2).idxmin()]
         sentences.append(
             f"On {benchmark}, the largest mean is {best.value:.4g} {unit}, at p_up {best.p_up:g} and p_down {best.p_down:g}; "
             f"{len(near)} of {len(lines)} pairs have at least {100 * NEAR:.0f} % of it, with p_up from {near.p_up.min():g} to "
-            f"{near.p_up.max():g} and p_down from {near.p_down.min():g} to {near.p_down.max():g}. The pair next to the "
-            f"published one has {100 * close.value / best.value:.1f} % of it, at p_up {close.p_up:g} and p_down {close.p_down:g}."
+            f"{near.p_up.max():g} and p_down from {near.p_down.min():g} to {near.p_down.max():g}. The pair "
+            f"closest to the published one, p_up {closest.p_up:g} and p_down {closest.p_down:g}, has "
+            f"{100 * closest.value / best.value:.1f} % of it."
         )
     return " ".join(sentences)
 
