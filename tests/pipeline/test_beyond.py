@@ -30,7 +30,7 @@ def test_the_map_asks_for_every_pair_and_says_where_the_best_lies():
     stage = StepMap((1, 2), (0.05, 0.1))
     wishes = stage.ask(Known())
     pairs = [(w.run.benchmark.name, w.labels["p_up"], w.labels["p_down"], w.run.seed) for w in wishes]
-    assert len(set(pairs)) == len(pairs) == 2 * 4 * 2
+    assert len(set(pairs)) == len(pairs) == 2 * (4 + 1) * 2, "the grid and the published pair"
     single = [w.run for w in wishes if w.run.benchmark.name == "mnist"]
     assert {(r.options.l2, r.benchmark.epochs) for r in single} == {(PENALTY, EPOCHS)}
     lines = []
@@ -43,8 +43,12 @@ def test_the_map_asks_for_every_pair_and_says_where_the_best_lies():
     made = stage.make(pd.DataFrame(lines), Known())
     best = made.value.loc[made.value[made.value.benchmark == "mnist"].value.idxmax()]
     assert (best.p_up, best.p_down, best.value) == (0.1, 0.05, pytest.approx(1050))
-    assert "On mnist, the largest mean is 1050 bits per 1000, at p_up 0.1 and p_down 0.05; 3 of 4 pairs have" in made.finding
-    assert "On split-mnist, the largest mean is 60 %, at p_up 0.1" in made.finding
+    assert (
+        "On mnist, the largest mean of the grid is 1050 bits per 1000, at p_up 0.1 and p_down 0.05; 3 of 4 pairs"
+        in made.finding
+    )
+    assert "On split-mnist, the largest mean of the grid is 60 %, at p_up 0.1" in made.finding
+    assert "The published pair, p_up 0.07 and p_down 0.07, has 1000 bits per 1000." in made.finding
     assert made.figures["step-map"].draw()
     assert len(STEPS) == 7
 
