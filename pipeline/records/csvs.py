@@ -215,7 +215,7 @@ def find_csvs(given: Path) -> list[Path]:
 
 
 def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int, list[str]]:
-    """Put the runs of such CSVs into the store; one that is there stays as it is.
+    """Put the runs of such CSVs into the store; one that is there stays as it is, unless a line says more of it.
 
     Returns:
         Runs added, runs that were there, and the ids of runs of which another row than the one that is in the store now was
@@ -236,12 +236,26 @@ def import_rows(files: Sequence[Path], store: Store) -> tuple[int, int, list[str
                             f"{file} and {where} say different things of run {row.run_id}: leave one of them out."
                         )
                     others.add(row.run_id)
+                elif count_numbers(row) > count_numbers(first):
+                    rows[row.run_id] = (row, str(file))
     except PresynError as e:
         raise PresynError(f"{e} Nothing was imported.") from None
-    new = [row for run_id, (row, _) in rows.items() if store.get(run_id) is None]
-    for row in new:
-        store.keep(row)
-    return len(new), len(rows) - len(new), sorted(others)
+    added = 0
+    for run_id, (row, _) in rows.items():
+        stored = store.get(run_id)
+        added += stored is None
+        if stored is None or says_the_same(row, stored) and count_numbers(row) > count_numbers(stored):
+            store.keep(row)
+    return added, len(rows) - added, sorted(others)
+
+
+def count_numbers(row: Row) -> int:
+    """How many numbers a row has of its run: a table's line has no series, and another experiment may have measured more."""
+
+    def count(value: Any) -> int:
+        return sum(map(count, value)) if isinstance(value, list) else isinstance(value, (int, float)) and math.isfinite(value)
+
+    return count([row.record.loss, *row.record.figures.values()])
 
 
 def _stored(run_id: str, store: Store) -> tuple[Row, str] | None:

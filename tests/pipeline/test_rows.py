@@ -1,6 +1,7 @@
 """Rows come back from the CSVs they were written to, so that nothing that is known has to be trained again."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,21 @@ def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
     with pytest.raises(PresynError, match=f"changed.csv, line 4 .*{says}|line 4 {says}"):
         import_rows([tmp_path / "changed.csv"], store)
     assert store.ids() == []
+
+
+
+def test_of_two_lines_of_a_run_the_one_that_says_more_is_imported(tmp_path):
+    run, rest = "271f9720649df6c3", Store(tmp_path / "short")
+    short, full = RESULTS / "table1/runs.csv", RESULTS / "lifelong/runs.csv"
+    assert run in short.read_text() and run in full.read_text()
+    for number, files in enumerate(([short, full], [full, short])):
+        store = Store(tmp_path / str(number))
+        import_rows(files, store)
+        assert len(store.get(run).record.figures["mean_p"]) == 10
+        assert all(map(math.isfinite, store.get(run).record.figures["mean_p"])), "lifelong trains nothing again"
+    import_rows([short], rest)
+    assert import_rows([full], rest)[0] == 0, "it was there"
+    assert all(map(math.isfinite, rest.get(run).record.figures["mean_p"])), "with less"
 
 
 def test_other_columns_and_runs_without_a_test_come_along(tmp_path):

@@ -53,7 +53,7 @@ def _draw_means(ax: Axes, split: pd.DataFrame) -> None:
         error = sample.standard_error if sample.n > 1 else 0
         ax.barh(f"{METHOD_NAMES[method]} ({sample.n})", sample.mean, xerr=error, color=METHOD_COLOURS[method])
     ax.invert_yaxis()
-    ax.set(xlabel="mean accuracy over tasks (bars start at 0.6)", xlim=(0.6, 1.0), title="Split MNIST (number of seeds)")
+    ax.set(xlabel="mean accuracy (bars start at 0.6)", xlim=(0.6, 1.0), title="Split MNIST (number of seeds)")
 
 
 def _draw_each_task(ax: Axes, split: pd.DataFrame) -> None:

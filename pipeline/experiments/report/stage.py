@@ -74,7 +74,7 @@ class Report(Stage):
         for figure in values["figures"]:
             name = f"figures/{figure['name']}.svg"
             files[name] = content_bytes(pictures[figure["name"]], Path(name))
-            figure["wide"] = _has_panels(files[name])
+            figure["width"], figure["height"] = _size(files[name])
         files |= {
             "index.html": render("page.html", values),
             "runs.html": render("runs.html", {"runs": runs, "total_runs": values["total_runs"]}),
@@ -154,10 +154,10 @@ def with_conclusions(readme: Path, found: AllVerdicts, tables: Mapping[str, str]
     return fill_blocks(text, found.claims, tables)
 
 
-def _has_panels(svg: bytes) -> bool:
-    """Whether a figure has several panels side by side, and needs twice the width to be as large as the others."""
+def _size(svg: bytes) -> tuple[int, int]:
+    """Width and height of a figure, in points."""
     size = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)
-    return size is not None and float(size[1]) > 1.8 * float(size[2])
+    return (round(float(size[1])), round(float(size[2]))) if size else (0, 0)
 
 
 def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         for name, figure in stage.figures.items()
         if name in made.figures
     ]
-    figures.sort(key=lambda figure: ("Fig", "App", "Our").index(figure["place"][:3]))
+    figures.sort(key=lambda figure: (("Fig", "App", "Our").index(figure["place"][:3]), figure["place"]))
     tables = [
         {
             "id": f"table-{stage.name.replace('/', '-')}",
