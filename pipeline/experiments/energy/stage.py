@@ -25,7 +25,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "deterministic": ("sgd", {}),
 }
 """Model -> method and what departs from its settings on the benchmark mnist (PAPER section 6)."""
-SWEPT = ("l2", "measures", "keep", "parts")
+SWEPT = ("l2", "measures", "parts")
 """What these experiments set themselves."""
 ALWAYS_MEASURED = ("energy", "output", "readings")
 SYNAPSES_MEASURED = ("synapses", "fisher", "lesion", "neurons", "raises")
@@ -68,11 +68,10 @@ class SingleTask(Stage):
         return {"model": (model,), "l2": (config.get("l2", 0.0),)}
 
     def model_runs(self, models: Sequence[str], strengths: Sequence[float]) -> list[Wish]:
-        """Runs of models at strengths of the penalty; of the plastic one the synapses are measured and the state is kept."""
+        """Runs of models at strengths of the penalty; of the plastic one the synapses are measured."""
         wishes = []
         for model in models:
-            plastic = {"measures": [*ALWAYS_MEASURED, *SYNAPSES_MEASURED], "keep": True}
-            measured = plastic if model == "plastic" else {"measures": list(ALWAYS_MEASURED)}
+            measured = {"measures": [*ALWAYS_MEASURED, *(SYNAPSES_MEASURED if model == "plastic" else ())]}
             for l2 in strengths:
                 for seed in self.seeds:
                     wishes.append(Wish(self.run(model, seed, {**measured, "l2": l2}), {"model": model, "l2": l2}))
