@@ -50,7 +50,6 @@ def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
     assert store.ids() == []
 
 
-
 def test_of_two_lines_of_a_run_the_one_that_says_more_is_imported(tmp_path):
     run, rest = "271f9720649df6c3", Store(tmp_path / "short")
     short, full = RESULTS / "table1/runs.csv", RESULTS / "lifelong/runs.csv"
