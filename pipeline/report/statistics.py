@@ -27,6 +27,8 @@ class Sample:
         return cls(float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else math.nan, n)
 
     def __str__(self) -> str:
+        if self.n == 0:
+            return "–"
         return plus_minus(self.mean, self.standard_error) if self.n > 1 else f"{self.mean:.2f} (n = {self.n})"
 
 

@@ -13,7 +13,7 @@ from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, changed_by_the_rule, count
 from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of, sentence
 from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
-from pipeline.records.repeat import repeat_command
+from pipeline.records.repeat import changed_settings, repeat_command
 from pipeline.records.results import Results
 from pipeline.report.verdicts import Verdict, show_ours
 
@@ -109,7 +109,7 @@ def _seconds_by_run(runs: Mapping[str, Any], ids: set[str]) -> dict[str, float]:
 
 
 def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
-    """File of rows -> its runs, and the settings that they share.
+    """File of rows -> its runs, each with its settings other than the published ones, and the settings that they share.
 
     Args:
         frames: Path of a CSV under the results -> its rows.
@@ -121,7 +121,8 @@ def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
         shared = {k: configs[0].get(k) for k in fields if all(c.get(k) == configs[0].get(k) for c in configs)}
         lines = []
         for row, config in zip(frame.to_dict("records"), configs, strict=True):
-            differing = {k: v for k, v in config.items() if k in fields and k not in shared}
+            changed = {setting.partition("=")[0] for setting in changed_settings(config)}
+            differing = {k: v for k, v in config.items() if k in changed and k not in shared}
             settings = ", ".join(f"{k} = {_plain(v)}" for k, v in differing.items())
             anchor = "" if row["run_id"] in shown else row["run_id"]  # some runs are in several files
             lines.append({**row, "settings": settings, "anchor": anchor, "command": repeat_command(config, {})})

@@ -110,6 +110,8 @@ def caption(table: pd.DataFrame, searched: str) -> str:
             "; eta0 of Presynaptic Consolidation is set by hand for each kind of benchmark, as in the paper, except in the "
         )
         text += f"{by_hand}row of one eta0." if table.benchmark.isin(("split-mnist", "split-fashion")).any() else "."
+    if table.lost.any():
+        text += " Lost: runs that diverged or were dropped; no mean counts them."
     return text
 
 
