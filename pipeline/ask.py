@@ -214,9 +214,13 @@ def _say_codes(stage: Stage, frame: pd.DataFrame) -> None:
 
 
 def _say_arithmetics(stage: Stage, rows: Sequence[Row], wanted: str | None) -> None:
-    """Say which arithmetics the rows of a stage are of, if they are several or not the one that was asked for."""
-    counts = Counter(row.arithmetic for row in rows if row.arithmetic)
-    if len({*counts, wanted or next(iter(counts), None)}) < 2:
+    """Say which arithmetics the rows of a stage are of, if those on one data set are several or not the one that was asked for."""
+    by_data: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row.arithmetic:
+            by_data.setdefault(row.provenance["data_sha256"], Counter())[row.arithmetic] += 1
+    counts = sum((c for c in by_data.values() if len({*c, wanted or next(iter(c))}) > 1), Counter[str]())
+    if not counts:
         return
     parts = " and ".join(f"{count} in {name}" for name, count in counts.items())
     print(

@@ -4,9 +4,11 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
+from pipeline.ask import _say_arithmetics
 from pipeline.cli import main
 from pipeline.experiments.verdicts.again import compare, refuse_different, repeating_cluster, train_again
 from pipeline.plan import Plan
@@ -37,6 +39,17 @@ def test_a_run_of_either_arithmetic_is_one_run_whose_row_names_it(home, here, ca
     store = Store(Path("other"))
     assert import_rows([Path("rows.csv")], store)[:2] == (2, 0)
     assert {store.get(i).arithmetic for i in store.ids()} == {"dense", "lit"}
+
+
+def test_only_rows_on_one_data_set_are_said_to_be_in_two_arithmetics(capsys):
+    def rows(*pairs):
+        return [SimpleNamespace(arithmetic=name, provenance={"data_sha256": data}) for data, name in pairs]
+
+    stage = SimpleNamespace(title="table", name="table")
+    _say_arithmetics(stage, rows(("mnist", "lit"), ("mnist", "lit"), ("fashion", "dense")), None)
+    assert capsys.readouterr().err == "", "each data set has its own"
+    _say_arithmetics(stage, rows(("mnist", "lit"), ("mnist", "dense"), ("fashion", "dense")), None)
+    assert "are 1 in lit and 1 in dense arithmetic" in words(capsys.readouterr().err)
 
 
 def test_what_show_prints_repeats_the_run_to_the_digit(home, here, capsys):
