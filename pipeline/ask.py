@@ -214,7 +214,7 @@ def _say_codes(stage: Stage, frame: pd.DataFrame) -> None:
 
 
 def _say_arithmetics(stage: Stage, rows: Sequence[Row], wanted: str | None) -> None:
-    """Say which arithmetics the rows of a stage are of, if those on one data set are several or not the one that was asked for."""
+    """Say which arithmetics the rows of a stage are of, if one data set has several or not the one that was asked for."""
     by_data: dict[str, Counter[str]] = {}
     for row in rows:
         if row.arithmetic:
