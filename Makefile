@@ -34,11 +34,8 @@ reproduce-paper: .venv/.ready ## everything, with a verdict on each claim; says 
 reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; resumable
 	$(PRESYN) table1
 
-tune-baselines: .venv/.ready ## the searches of the other methods; resumable
-	$(PRESYN) search --space ewc-split-mnist
-	$(PRESYN) search --space ewc-permuted-mnist
-	$(PRESYN) search --space sgd-permuted-mnist
-	$(PRESYN) search --space bgd-permuted-mnist
+tune-baselines: .venv/.ready ## the searches of all methods; resumable
+	$(PRESYN) reproduce searches
 
 reproduce-ablations: .venv/.ready ## Fig. 5a, parameters searched again for each ablation; resumable
 	$(PRESYN) reproduce ablations
