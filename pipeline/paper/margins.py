@@ -1,4 +1,4 @@
-"""Within what a value of ours counts as the printed one: stated here before any verdict, each with its reason."""
+"""Within what a value of ours counts as the printed one, each with its reason; they were set after results were seen."""
 
 from pipeline.paper import BENCHMARKS, RULE
 from pipeline.paper.published import published_table
@@ -14,7 +14,7 @@ def printed_lead(benchmark: str) -> float:
 def accuracy_margin(benchmark: str, method: str = "") -> float:
     """Points within which an accuracy counts as the printed one.
 
-    Half the printed lead over No Consolidation: two cells that are both off by less cannot change places. Of Joint Training
+    Half the printed lead over No Consolidation: those two rows cannot change places if both are off by less. Of Joint Training
     no more than its printed error rate: what makes twice as many errors is another upper bound.
     """
     half = printed_lead(benchmark) / 2

@@ -172,7 +172,7 @@ def show_effect(v: Verdict) -> str:
 def _show_numbers(effect: float, low: float, high: float, unit: str) -> str:
     if effect != effect:
         return "–"
-    sign, digits = ("× ", ".3g") if unit == "ratio" else ("", ".4g")
+    sign, digits = ("× ", ".4g" if 0.9 < effect < 1.1 else ".3g") if unit == "ratio" else ("", ".4g")
     return f"{sign}{effect:{digits}}" + (f" [{low:{digits}}, {high:{digits}}]" if low == low else "")
 
 

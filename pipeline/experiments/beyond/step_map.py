@@ -130,13 +130,15 @@ def finding(table: pd.DataFrame) -> str:
         pairs = lines[on_grid(lines)]
         best = pairs.loc[pairs.value.idxmax()]
         near = pairs[pairs.value >= NEAR * best.value]
+        ups, downs = (f"{name} from {near[name].min():g} to {near[name].max():g}" for name in ("p_up", "p_down"))
+        largest = f"{best.value:.4g} ± {best.value_error:.2g} {unit} (n = {best.n})"
         sentences.append(
-            f"On {benchmark}, the largest mean of the grid is {best.value:.4g} {unit}, at p_up {best.p_up:g} and p_down "
-            f"{best.p_down:g}; {len(near)} of {len(pairs)} pairs have at least {100 * NEAR:.0f} % of it, with p_up from "
-            f"{near.p_up.min():g} to {near.p_up.max():g} and p_down from {near.p_down.min():g} to {near.p_down.max():g}."
+            f"On {benchmark}, the largest mean of the grid is {largest}, at p_up {best.p_up:g} and p_down {best.p_down:g}; "
+            f"{len(near)} of {len(pairs)} pairs have at least {100 * NEAR:.0f} % of it, with {ups} and {downs}."
         )
-        for value in lines[(lines.p_up == up) & (lines.p_down == down)].value:
-            sentences.append(f"The published pair, p_up {up:g} and p_down {down:g}, has {value:.4g} {unit}.")
+        for published in lines[(lines.p_up == up) & (lines.p_down == down)].itertuples():
+            mean = f"{published.value:.4g} ± {published.value_error:.2g} {unit}"
+            sentences.append(f"The published pair, p_up {up:g} and p_down {down:g}, has {mean}.")
     return " ".join(sentences)
 
 

@@ -9,7 +9,8 @@ from pipeline.records.results import Results
 from pipeline.report.by_seed import BySeed
 from pipeline.report.verdicts import Verdict, order
 
-FAMILY = "lifelong"
+FAMILY, READINGS = "lifelong", "lifelong, other readings"
+NOT_BY_CHANCE = "not corrected for how many are frozen"
 FULL, *CONTROLS = VARIANTS
 
 
@@ -17,12 +18,14 @@ def overlap_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on the claim: the overlap of each control over that of the full rule."""
     rows = results.rows("overlap", ("variant",))
     summary = None if rows is None else summarise(rows)
-    parts = {f"{control} on {b}": _over_full(summary, control, b) for b in COMPARED_ON for control in CONTROLS}
-    yield order("M1", "overlap of tasks learned one by one, control over full rule", FAMILY, parts, "ratio")
+    for measure, name, reading in (("overlap", "overlap relative to chance", ""), ("jaccard", "Jaccard index", NOT_BY_CHANCE)):
+        parts = {f"{control} on {b}": _over_full(summary, control, b, measure) for b in COMPARED_ON for control in CONTROLS}
+        claim = f"{name} of tasks learned one by one, control over full rule"
+        yield order("M1", claim, READINGS if reading else FAMILY, parts, "ratio", reading=reading)
 
 
-def _over_full(summary: pd.DataFrame | None, control: str, benchmark: str) -> BySeed:
+def _over_full(summary: pd.DataFrame | None, control: str, benchmark: str, measure: str) -> BySeed:
     """The logarithm of the overlap of a control over that of the full rule, by seed; none where nothing was frozen."""
     if summary is None:
         return BySeed()
-    return overlap_of(summary, control, benchmark).log_ratio(overlap_of(summary, FULL, benchmark))
+    return overlap_of(summary, control, benchmark, measure).log_ratio(overlap_of(summary, FULL, benchmark, measure))

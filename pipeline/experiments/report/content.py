@@ -15,7 +15,7 @@ from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of
 from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
 from pipeline.records.repeat import changed_settings, repeat_command
 from pipeline.records.results import Results
-from pipeline.report.verdicts import Verdict, show_ours
+from pipeline.report.verdicts import Verdict, short_p, show_ours
 
 MOST_NAMED = 150
 """Runs behind a claim that are named one by one; of more, only how many they are."""
@@ -67,6 +67,7 @@ def _line(v: Verdict) -> dict[str, Any]:
         "comparison": v.comparison,
         "ours": show_ours(v),
         "published": v.published,
+        "beside": "that code, run again," if v.reading.startswith("beside") else "published",
         "test": v.test,
         "p": v.p,
         "margin": f"{v.margin:.3g}" if v.margin == v.margin else "",
@@ -235,7 +236,7 @@ def shape_table(table: pd.DataFrame) -> dict[str, Any]:
             pairs = zip(table[column], table[error], strict=True)
             shown[column] = [_with_error(v, e) for v, e in pairs]
         else:
-            shown[column] = [_cell(v) for v in table[column]]
+            shown[column] = [short_p(v) if column == "p" else _cell(v) for v in table[column]]
     shown = shown.drop(columns=[c for c in ("standard_error", "lost") if c in shown])
     return {"columns": [c.replace("_", " ") for c in shown], "rows": shown.values.tolist()}
 

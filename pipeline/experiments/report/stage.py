@@ -19,8 +19,10 @@ from pipeline.experiments.report.content import (
 )
 from pipeline.experiments.report.crate import crate
 from pipeline.experiments.report.draw import COLOURS, bar_picture
+from pipeline.experiments.report.overview import overview
 from pipeline.experiments.report.page import render
 from pipeline.experiments.search.section import SEARCHED, shape_search
+from pipeline.experiments.table1.rows import as_published
 from pipeline.experiments.table1.table import make_table, shown
 from pipeline.experiments.verdicts.again import in_words, last_check
 from pipeline.experiments.verdicts.conclusions import BEGIN, END, fill_blocks
@@ -194,6 +196,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
     ]
     return {
         "top": shape_conclusions(found.claims),
+        "overview": overview(found.claims, as_published(results)) if table1 else [],
         "claims": claims,
         "parts": list(dict.fromkeys(c["part"] for c in claims)),
         "sections": sections,

@@ -48,6 +48,13 @@ def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
             "L26", "presynaptic minus ewc", READINGS, {"": lead.without_lost()}, "points", kind="no worse",
             published="similar or better", reading=name, margin=sum(map(accuracy_margin, UNIT_INPUTS)) / len(UNIT_INPUTS),
         )  # fmt: skip
+        for b, values in ewc.items():
+            alone = (accuracies(rows, RULE, b) - values).without_lost()
+            inputs = name.partition(", ")[2]
+            yield order(
+                "L26", f"presynaptic minus ewc on {b}", READINGS, {"": alone}, "points", kind="no worse",
+                reading=f"{b} alone, {inputs}", margin=accuracy_margin(b),
+            )  # fmt: skip
 
 
 def _bgd_as_authors(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:

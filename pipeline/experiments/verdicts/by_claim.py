@@ -55,11 +55,18 @@ class ClaimVerdict:
         return max(orders) if orders else min(values, default=math.nan)
 
     @property
+    def shown(self) -> Verdict | None:
+        """The first part with the claim's verdict, whose effect stands for it; None without one."""
+        if not self.parts or self.parts[0].difference is None:
+            return None
+        return next((part for part in self.parts if part.verdict == self.verdict), self.parts[0])
+
+    @property
     def brief(self) -> str:
         """What decides it, in a few words: the effect of the first part with its verdict, and how many parts there are."""
-        if not self.parts or self.parts[0].difference is None:
+        first = self.shown
+        if first is None:
             return "–"
-        first = next((part for part in self.parts if part.verdict == self.verdict), self.parts[0])
         effect = show_ours(first) if first.unit == "%" else show_effect(first)
         return effect + (f", and {len(self.parts) - 1} more" if len(self.parts) > 1 else "")
 

@@ -44,7 +44,18 @@ def sentence(c: ClaimVerdict, with_note: bool = True) -> str:
     shown = f'"{c.claim.published}"' if is_in_words else c.claim.published
     published = "" if c.claim.published == "–" else f", published {shown}"
     note = f"; {c.note}" if c.note and with_note else ""
-    return f"{c.claim.id}, {c.claim.claim.strip('… ')}{outcome}{published}{note}"
+    return f"{c.claim.id}, {c.claim.claim.strip('… ')}{outcome}{_quantity(c)}{published}{note}"
+
+
+def _quantity(c: ClaimVerdict) -> str:
+    """What the numbers of a claim are of, and of which of its parts; nothing of a printed mean, which says so itself."""
+    v = c.shown
+    if v is None or v.unit == "%":
+        return ""
+    name = next((name for name, d in v.parts.items() if d is v.difference), "").strip(" :=()")
+    part = f"; {name}" if name else ""
+    others = f", the least certain of {len(v.parts)}" if len(v.parts) > 1 else ""
+    return f" ({v.comparison}{part}{others})"
 
 
 def by_part(claims: Sequence[ClaimVerdict]) -> dict[str, dict[str, list[ClaimVerdict]]]:
