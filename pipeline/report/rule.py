@@ -55,7 +55,7 @@ def _decide_family(family: Sequence[Verdict]) -> list[Verdict]:
             could_fail = max(1, sum(d.mean <= 0 or not d.p < ALPHA for d in v.parts.values()))
             p, share = min(1.0, p_alone * could_fail), 1 / could_fail
         elif v.kind in ("similar", "no worse"):
-            p = _p_beyond_margin(v)
+            p = _p_of_margin(v)
         decided.append(_decide_one(replace(v, p_alone=p_alone, p=p, level=1 - ALPHA * share)))
     return decided
 
@@ -86,11 +86,18 @@ def _verdict(v: Verdict) -> str:
     return REPRODUCED if near else UNDECIDED
 
 
-def _p_beyond_margin(v: Verdict) -> float:
-    """Of a difference as large as the margin; below ALPHA where the 95 % interval lies on the right side of it."""
-    if v.difference is None:
+def _p_of_margin(v: Verdict) -> float:
+    """Of a difference as large as the margin, against the side of it on which ours lies; below ALPHA where the 95 % interval
+    lies wholly on that side."""
+    d = v.difference
+    if d is None:
         return math.nan
-    one_sided = v.difference.p_above(-v.margin) if v.kind == "no worse" else v.difference.p_within(v.margin)
+    if v.kind == "no worse":
+        one_sided = d.p_above(-v.margin) if d.mean >= -v.margin else d.p_below(-v.margin)
+    elif abs(d.mean) <= v.margin:
+        one_sided = d.p_within(v.margin)
+    else:
+        one_sided = d.p_above(v.margin) if d.mean > 0 else d.p_below(-v.margin)
     return min(1.0, 2 * one_sided)
 
 

@@ -21,6 +21,10 @@ MOST_NAMED = 150
 """Runs behind a claim that are named one by one; of more, only how many they are."""
 
 
+SHARED_ROWS = ("table1", "seeds")
+"""Folders with rows of Table 1, which several experiments are made of."""
+
+
 def shape_claims(claims: Sequence[ClaimVerdict], runs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A mapping for each claim, as the template reads it.
 
@@ -31,7 +35,8 @@ def shape_claims(claims: Sequence[ClaimVerdict], runs: Mapping[str, Any]) -> lis
     shaped = []
     for c in claims:
         ids = set(c.run_ids)
-        behind = {name: _behind(file["lines"], ids) for name, file in runs.items()}
+        own_first = sorted(runs, key=lambda name: (name.partition("/")[0] not in (c.claim.stage, *SHARED_ROWS), name))
+        behind = {name: _behind(runs[name]["lines"], ids) for name in own_first}
         behind = _first_mention({name: facts for name, facts in behind.items() if facts["count"]})
         seconds = _seconds_by_run(runs, ids)
         shaped.append(
@@ -93,7 +98,7 @@ def _behind(lines: Sequence[Mapping[str, Any]], ids: set[str]) -> dict[str, Any]
 
 
 def _first_mention(behind: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each run in one file alone, as some are in several; the ids of very many are left out."""
+    """Each run in the first of its files alone, as some are in several; the ids of very many are left out."""
     mentioned: set[str] = set()
     kept = {}
     for name, facts in behind.items():

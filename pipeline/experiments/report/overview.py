@@ -44,11 +44,8 @@ def _of_part(part: str, verdicts: dict[str, list[ClaimVerdict]]) -> str:
 def _energy(claims: Sequence[ClaimVerdict]) -> str:
     """How much more information for each unit of energy plastic release has."""
     chosen = [c for c in claims if c.claim.id in PER_ENERGY and c.shown is not None]
-    return (
-        "; ".join(f"{c.shown.comparison} ({c.claim.id}): {c.brief}" for c in chosen if c.shown).capitalize() + "."
-        if chosen
-        else ""
-    )
+    listed = "; ".join(f"{c.shown.comparison} ({c.claim.id}): {c.brief}" for c in chosen if c.shown)
+    return f"{listed[0].upper()}{listed[1:]}." if listed else ""
 
 
 def _leads(claims: Sequence[ClaimVerdict]) -> str:

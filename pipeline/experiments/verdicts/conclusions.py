@@ -55,7 +55,9 @@ def _quantity(c: ClaimVerdict) -> str:
     name = next((name for name, d in v.parts.items() if d is v.difference), "").strip(" :=()")
     part = f"; {name}" if name else ""
     others = f", the least certain of {len(v.parts)}" if len(v.parts) > 1 else ""
-    return f" ({v.comparison}{part}{others})"
+    holding = [p.comparison for p in c.parts if c.verdict != REPRODUCED and p.verdict == REPRODUCED]
+    and_yet = f"; reproduced by itself: {', '.join(holding)}" if holding else ""
+    return f" ({v.comparison}{part}{others}{and_yet})"
 
 
 def by_part(claims: Sequence[ClaimVerdict]) -> dict[str, dict[str, list[ClaimVerdict]]]:
