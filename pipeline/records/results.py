@@ -39,4 +39,4 @@ class Results:
     def paths(self) -> list[Path]:
         """Every file of rows under the folder that a stage or a person put there to be believed, by its name."""
         exported = {path for path in self.folder.rglob("runs.csv") if "bench" not in path.relative_to(self.folder).parts}
-        return sorted({*exported, *(self.folder / "seeds").glob("*.csv")})
+        return sorted({*exported, *(self.folder / "seeds").rglob("*.csv")})

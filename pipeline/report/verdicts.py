@@ -177,11 +177,13 @@ def _show_numbers(effect: float, low: float, high: float, unit: str) -> str:
 
 
 def show_parts(v: Verdict) -> dict[str, str]:
-    """Part -> what came out in it, with its interval; one part without a name where there are no others."""
+    """Part -> what came out in it, with its interval and its seeds; one part without a name where there are no others."""
     if not v.parts:
         return {"": show_ours(v)}
-    shown = {name: _show_numbers(*estimate(d, v.unit, level=v.level), v.unit) for name, d in v.parts.items()}
-    return {name: f"{numbers} (n = {v.n})" for name, numbers in shown.items()}
+    return {
+        name: f"{_show_numbers(*estimate(d, v.unit, level=v.level), v.unit)} (n = {round(d.df) + 1 if d.df == d.df else v.n})"
+        for name, d in v.parts.items()
+    }
 
 
 def show_ours(v: Verdict) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.experiments.catalogue import CLAIMING, EXPERIMENTS
 from pipeline.experiments.energy.claims import energy_verdicts
+from pipeline.experiments.table1.rows import accuracies, as_published, searched
 from pipeline.experiments.verdicts.by_claim import all_together, by_claim, claim_table
 from pipeline.experiments.verdicts.stage import all_verdicts
 from pipeline.paper import published
@@ -72,6 +73,14 @@ def test_every_number_that_decides_names_its_runs(found):
     rows = pd.concat(map(pd.read_csv, [RESULTS / "table1" / "runs.csv", *(RESULTS / "seeds").glob("*.csv")]))
     own = rows[(rows.method == "presynaptic") & (rows.benchmark == "split-mnist") & (rows.parameters != "searched")]
     assert len(cell.run_ids) == cell.n == 14 and set(cell.run_ids) <= set(own.run_id)
+
+
+def test_further_seeds_of_our_own_winner_are_read_and_no_published_cell_has_them():
+    winner, published = searched(Results(RESULTS)), as_published(Results(RESULTS))
+    further = pd.concat(map(pd.read_csv, (RESULTS / "seeds" / "searched").glob("*.csv")))
+    assert len(accuracies(winner, "presynaptic", "split-mnist").finished) == 10
+    assert set(further.run_id) <= set(winner.run_id) and not set(further.run_id) & set(published.run_id)
+    assert set(further.run_id) <= {id for path in Results(RESULTS).paths() for id in pd.read_csv(path).run_id}
 
 
 def test_without_rows_a_claim_is_not_tested_and_says_what_to_do(tmp_path):

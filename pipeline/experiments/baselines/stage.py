@@ -209,7 +209,7 @@ def compare(frame: pd.DataFrame) -> pd.DataFrame:
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it."""
-    ours = [plus_minus(row.ours, row.ours_error) for row in table.itertuples()]
+    ours = [plus_minus(r.ours, r.ours_error) + (f", {r.lost} lost" if r.lost else "") for r in table.itertuples()]
     return pd.DataFrame(
         {
             "method": table.method.map(METHOD_NAMES),

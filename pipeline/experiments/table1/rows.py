@@ -26,9 +26,14 @@ def table_rows(results: Results) -> pd.DataFrame:
 
 
 def searched(results: Results) -> pd.DataFrame:
-    """The rows whose parameters were searched on one benchmark and carried over."""
+    """Our runs with parameters searched on one benchmark and carried over: of the table, and of further seeds in the folder
+    seeds/searched where there are some.
+
+    Raises:
+        PresynError: two runs of a cell have different settings.
+    """
     rows = table_rows(results)
-    return rows[rows.parameters == "searched"]
+    return _with_further_seeds(rows[rows.parameters == "searched"], results, "seeds/searched")
 
 
 def as_published(results: Results) -> pd.DataFrame:
@@ -37,9 +42,12 @@ def as_published(results: Results) -> pd.DataFrame:
     Raises:
         PresynError: two runs of a cell have different settings.
     """
-    table = table_rows(results)
-    table = table[table.parameters == "as_published"]
-    further = [results.file(path, COLUMNS) for path in sorted((results.folder / "seeds").glob("*.csv"))]
+    rows = table_rows(results)
+    return _with_further_seeds(rows[rows.parameters == "as_published"], results, "seeds")
+
+
+def _with_further_seeds(table: pd.DataFrame, results: Results, folder: str) -> pd.DataFrame:
+    further = [results.file(path, COLUMNS) for path in sorted((results.folder / folder).glob("*.csv"))]
     rows = pd.concat([table, *further], ignore_index=True) if further else table
     rows = rows.drop_duplicates("run_id")
     rows = rows[rows.benchmark.isin(BENCHMARKS)]
@@ -48,7 +56,7 @@ def as_published(results: Results) -> pd.DataFrame:
         different = [r.run_id for r, s in zip(cell.itertuples(), settings, strict=True) if s != settings[0]]
         if different:
             raise PresynError(
-                f"{results.folder / 'seeds'}: run {different[0]} of {method} on {benchmark} has other settings than run "
+                f"{results.folder / folder}: run {different[0]} of {method} on {benchmark} has other settings than run "
                 f"{cell.run_id.iloc[0]}, which would mix two experiments in a verdict. Move it out of there."
             )
     return rows
