@@ -60,6 +60,7 @@ class Tried(Stage):
     winners: Mapping[str, Winner]
     seeds: tuple[int, ...] = SEEDS
     about = "Runs of Table 1 in which something is done otherwise."
+    shows_lost = True
     columns = COLUMNS
 
     def __post_init__(self) -> None:
@@ -110,6 +111,7 @@ class SearchedAgain(Stage):
     search: Search
     seeds: tuple[int, ...] = SEEDS
     about = "Runs of Table 1 with settings that were searched on other inputs or another benchmark."
+    shows_lost = True
     columns = COLUMNS
 
     def __post_init__(self) -> None:
