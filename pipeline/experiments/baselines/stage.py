@@ -46,20 +46,11 @@ SEARCHED_AGAIN = ("ewc-permuted-mnist-unit", "ewc-permuted-fashion")
 COLUMNS = ("tried", "method", "benchmark", "seed")
 
 
-@dataclass(frozen=True, eq=False)
-class Tried(Stage):
-    """Runs of one group.
-
-    Attributes:
-        group: One of TRIED.
-        winners: METHOD-BENCHMARK -> the winner of its search, for methods whose settings the paper does not name.
-        seeds: Of the runs.
-    """
+class Group(Stage):
+    """Runs that are put beside the same cells of Table 1; `group` names its folder."""
 
     group: str
-    winners: Mapping[str, Winner]
-    seeds: tuple[int, ...] = SEEDS
-    about = "Runs of Table 1 in which something is done otherwise."
+    seeds: tuple[int, ...]
     shows_lost = True
     columns = COLUMNS
 
@@ -78,6 +69,28 @@ class Tried(Stage):
     def mlflow_experiment(self) -> str:
         return "baselines"
 
+    def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        table = compare(frame)
+        metrics = table_metrics(table, ("tried", "method", "benchmark"), ("ours",))
+        files = {"table.csv": table, "table.md": as_markdown(shown(table))}
+        return Made(table, files, "table.csv", metrics=metrics, shown=grid(shown(table), self.title))
+
+
+@dataclass(frozen=True, eq=False)
+class Tried(Group):
+    """Runs of one group.
+
+    Attributes:
+        group: One of TRIED.
+        winners: METHOD-BENCHMARK -> the winner of its search, for methods whose settings the paper does not name.
+        seeds: Of the runs.
+    """
+
+    group: str
+    winners: Mapping[str, Winner]
+    seeds: tuple[int, ...] = SEEDS
+    about = "Runs of Table 1 in which something is done otherwise."
+
     def _searched(self, method: str, benchmark: str) -> Mapping[str, Any]:
         """What was found for a method whose settings the paper does not name."""
         space = SEARCHED_PER_KIND.get(method, {}).get(BENCHMARKS[benchmark].kind, "")
@@ -95,39 +108,23 @@ class Tried(Stage):
             for seed in self.seeds
         ]
 
-    def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        return make_comparison(frame, self.title)
-
 
 @dataclass(frozen=True, eq=False)
-class SearchedAgain(Stage):
+class SearchedAgain(Group):
     """Runs with the winner of a search of SEARCHED_AGAIN, on the benchmark and the inputs on which it was found.
 
     Attributes:
-        search: That search.
+        search: That search, whose space names the group.
         seeds: Of the runs.
     """
 
     search: Search
     seeds: tuple[int, ...] = SEEDS
     about = "Runs of Table 1 with settings that were searched on other inputs or another benchmark."
-    shows_lost = True
-    columns = COLUMNS
-
-    def __post_init__(self) -> None:
-        refuse_search_seeds(self.seeds)
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"baselines/{self.search.space.name}"
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        return f"baselines, {self.search.space.name}"
-
-    @property
-    def mlflow_experiment(self) -> str:
-        return "baselines"
+    def group(self) -> str:  # type: ignore[override]
+        return self.search.space.name
 
     @property
     def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
@@ -142,9 +139,6 @@ class SearchedAgain(Stage):
         return [
             Wish(make_run(space.method, benchmark, seed, settings), {"tried": f"search = {space.name}"}) for seed in self.seeds
         ]
-
-    def make(self, frame: pd.DataFrame, known: Known) -> Made:
-        return make_comparison(frame, self.title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,14 +174,6 @@ class Baselines(Stage):
         table = pd.concat([compare(rows) for rows in groups], ignore_index=True)
         files |= {"table.csv": table, "table.md": as_markdown(shown(table))}
         return Made(table, files, "table.csv", shown=grid(shown(table), self.title))
-
-
-def make_comparison(frame: pd.DataFrame, title: str) -> Made:
-    """The files and the table of a group."""
-    table = compare(frame)
-    metrics = table_metrics(table, ("tried", "method", "benchmark"), ("ours",))
-    files = {"table.csv": table, "table.md": as_markdown(shown(table))}
-    return Made(table, files, "table.csv", metrics=metrics, shown=grid(shown(table), title))
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
