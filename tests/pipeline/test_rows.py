@@ -52,8 +52,8 @@ def test_a_changed_line_is_refused_and_named(tmp_path, column, change, says):
 
 def test_of_two_lines_of_a_run_the_one_that_says_more_is_imported(tmp_path):
     run, rest = "271f9720649df6c3", Store(tmp_path / "short")
-    short, full = RESULTS / "table1/runs.csv", RESULTS / "lifelong/runs.csv"
-    assert run in short.read_text() and run in full.read_text()
+    short, full = tmp_path / "short.csv", RESULTS / "lifelong/runs.csv"
+    pd.read_csv(full).drop(columns=["series", "digest"]).to_csv(short, index=False)
     for number, files in enumerate(([short, full], [full, short])):
         store = Store(tmp_path / str(number))
         import_rows(files, store)

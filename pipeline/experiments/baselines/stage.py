@@ -134,7 +134,7 @@ class SearchedAgain(Group):
         winner, space = known.values[self.search.name], self.search.space
         if known.rows or winner is None:
             return []
-        settings = {**winner.settings, "dataset": space.benchmark.dataset}
+        settings = {**winner.settings, "dataset": space.fixed.get("dataset", space.benchmark.dataset)}
         benchmark = BENCHMARKS[space.benchmark.name]
         return [
             Wish(make_run(space.method, benchmark, seed, settings), {"tried": f"search = {space.name}"}) for seed in self.seeds
