@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import socket
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from presyn.measures import figure_names
 from presyn.methods import method_class
 from sweeps.cluster import Cluster
 from sweeps.cluster.ray_process import cluster_slots
+from sweeps.worker import last_line
 
 console = Console(stderr=True, markup=False, emoji=False)  # plans, progress and messages; results go to stdout
 
@@ -101,19 +104,38 @@ class Plan:
 
     def seconds(self, run: Run) -> float:
         """How long a run takes on one core (or GPU) of this machine, measured on a few steps and remembered."""
+        kind, timings = self._kind(run), self._timings()
+        if kind not in timings:
+            timings[kind] = self._measure(run)
+            self.store.write(self.store.root / "timings.json", json.dumps(timings))
+        step, image = timings[kind]
+        schedule = self.schedule(run)
+        return step * self.steps(run) + image * (schedule.images_tested() + measured_images(run, schedule))
+
+    def _kind(self, run: Run) -> str:
+        """What the time of a step hangs on: runs of one kind are measured once."""
         options, tasks, device = run.shape()[2], run.benchmark, self.device()
         network = [run.method, tasks.dataset, tasks.kind, tasks.hidden or tasks.inputs, tasks.batch_size, options]
         arithmetic = choose_arithmetic(run.benchmark.load(self.cluster.data), device, self.cluster.arithmetic)
-        key = json.dumps([*network, arithmetic, socket.gethostname(), str(device), torch.__version__], default=list)
-        timings = self._timings()
-        if key not in timings:
-            self.refuse_too_large([run])
-            measured = measure_apart if device.type == "cuda" else measure
-            timings[key] = measured(run, self.cluster.data, str(device), arithmetic)
-            self.store.write(self.store.root / "timings.json", json.dumps(timings))
-        step, image = timings[key]
-        schedule = self.schedule(run)
-        return step * self.steps(run) + image * (schedule.images_tested() + measured_images(run, schedule))
+        return json.dumps([*network, arithmetic, socket.gethostname(), str(device), torch.__version__], default=list)
+
+    def _measure(self, run: Run) -> tuple[float, float]:
+        """Seconds for a step and for testing an image; by another run of the kind if the method raises for this one."""
+        device = self.device()
+        arithmetic = choose_arithmetic(run.benchmark.load(self.cluster.data), device, self.cluster.arithmetic)
+        measured, error = (measure_apart if device.type == "cuda" else measure), None
+        kind = self._kind(run)
+        for candidate in [run, *(r for r in self.missing.values() if r != run and self._kind(r) == kind)]:
+            self.refuse_too_large([candidate])
+            try:
+                return measured(candidate, self.cluster.data, str(device), arithmetic)
+            except PresynError:
+                raise
+            except Exception as e:  # anything may be raised by a method, and by it for some settings alone
+                error = error or e
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+        why = f"{type(error).__name__}: {last_line(error)}, {Path(frames[-1].filename).name} line {frames[-1].lineno}"
+        raise PresynError(f"{run.method} raises an error in its first steps: {why}") from error
 
     def steps(self, run: Run) -> int:
         """Training steps of a run."""

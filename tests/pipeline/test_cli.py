@@ -16,6 +16,7 @@ from pipeline.plan import Plan, describe, measure_apart
 from pipeline.records.store import Store
 from pipeline.workspace import Workspace
 from presyn import PresynError, make_run
+from presyn.methods.presynaptic import Presynaptic
 from sweeps.cluster import Cluster
 
 RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set", "epochs=1"]
@@ -127,6 +128,26 @@ def test_a_head_node_without_the_device_plans_for_workers_that_have_it(tmp_path,
         else:
             with pytest.raises(PresynError, match="gpu7"):
                 plan.seconds(run)
+
+
+def test_a_method_that_raises_for_some_settings_is_measured_with_others(tmp_path, monkeypatch):
+    start = Presynaptic.start
+
+    def raise_above(method, *arguments):
+        if float(method.h.p_up.max()) > limit:
+            raise ZeroDivisionError("a bug at some parameters")
+        return start(method, *arguments)
+
+    monkeypatch.setattr(Presynaptic, "start", raise_above)
+    plan, limit = Plan(Store(tmp_path), Cluster()), 0.06
+    runs = [make_run("presynaptic", "split-digits", 1, {"epochs": 1, "p_up": p_up}) for p_up in (0.08, 0.05)]
+    for run in runs:
+        plan.add(run)
+    assert plan.seconds(runs[0]) > 0
+    limit, elsewhere = 0.01, Plan(Store(tmp_path / "elsewhere"), Cluster(), plan.runs)
+    message = r"raises an error in its first steps: ZeroDivisionError: a bug at some parameters, test_cli.py line \d+$"
+    with pytest.raises(PresynError, match=message):
+        elsewhere.seconds(runs[0])
 
 
 def test_the_plan_of_a_gpu_does_not_speak_of_cores(tmp_path, monkeypatch, capsys):
