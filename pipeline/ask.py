@@ -131,11 +131,14 @@ def foresee(order: Sequence[Stage], plan: Plan, results: Results) -> list[Asked]
     """What stages will ask for, with stand-ins for values that are not made yet."""
     values: dict[str, Any] = {}
     written = results if all(stage.reads_results for stage in order) else None
+    needed_by_others = {need.name for stage in order for need in stage.needs}
     foreseen: dict[str, Asked] = {}
     for stage in order:
         needed = {need.name: values[need.name] for need in stage.needs}
         certain = all(foreseen[need.name].complete and foreseen[need.name].certain for need in stage.needs)
         asked = foreseen[stage.name] = replace(collect(stage, needed, plan, written), certain=certain)
+        if stage.name not in needed_by_others:
+            continue
         if asked.complete and certain and not stage.reads_results:
             values[stage.name] = make(asked, needed, plan, None)[0].value
         else:

@@ -123,7 +123,8 @@ class Plan:
         """Seconds for a step and for testing an image; by another run of the kind if the method raises for this one."""
         device = self.device()
         arithmetic = choose_arithmetic(run.benchmark.load(self.cluster.data), device, self.cluster.arithmetic)
-        measured, error = (measure_apart if device.type == "cuda" else measure), None
+        measured = measure_apart if device.type == "cuda" else measure
+        errors: list[Exception] = []
         kind = self._kind(run)
         for candidate in [run, *(r for r in self.missing.values() if r != run and self._kind(r) == kind)]:
             self.refuse_too_large([candidate])
@@ -132,10 +133,10 @@ class Plan:
             except PresynError:
                 raise
             except Exception as e:  # anything may be raised by a method, and by it for some settings alone
-                error = error or e
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-        why = f"{type(error).__name__}: {last_line(error)}, {Path(frames[-1].filename).name} line {frames[-1].lineno}"
-        raise PresynError(f"{run.method} raises an error in its first steps: {why}") from error
+                errors.append(e)
+        frames = [f for f in traceback.extract_tb(errors[0].__traceback__) if "site-packages" not in f.filename]
+        why = f"{type(errors[0]).__name__}: {last_line(errors[0])}, {Path(frames[-1].filename).name} line {frames[-1].lineno}"
+        raise PresynError(f"{run.method} raises an error in its first steps: {why}") from errors[0]
 
     def steps(self, run: Run) -> int:
         """Training steps of a run."""

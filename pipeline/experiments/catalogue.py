@@ -153,9 +153,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "energy": Experiment("Fig. 1, appendix 1a and 1b: energy and information of three models", _single_task(Energy), ALL),
     "energy-settings": Experiment("the same with p_up and p_down ± 25 %", _single_task(EnergySettings), ALL),
     "fixed-release": Experiment("appendix 1c: fixed release swept over p", _single_task(FixedRelease), ALL),
-    "matched-release": Experiment(
-        "claim E3 with the fixed p matched at each penalty, of rows of energy", _single_task(MatchedRelease), ALL
-    ),
+    "matched-release": Experiment("claim E3 with the fixed p matched at each penalty", _single_task(MatchedRelease), ALL),
     "sparsity": Experiment("Fig. 2 and 3, appendix 2: important synapses", _single_task(Sparsity), ALL),
     "uniform-start": Experiment("appendix 1d: p from a uniform start", _single_task(UniformStart), ALL),
     "perceptron": Experiment("Fig. 5b and c: perceptrons on random patterns", _perceptrons, ("seeds", "set")),

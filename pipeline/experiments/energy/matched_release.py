@@ -6,13 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.experiments.energy.stage import ALWAYS_MEASURED, SWEPT, SingleTask
+from pipeline.experiments.energy.stage import ALWAYS_MEASURED, SWEPT, Energy, SingleTask
 from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, last_epoch, shown
 from pipeline.paper import FIXED_P, L2
-from pipeline.records.results import Results
 from pipeline.report.tables import grid
-from pipeline.stage import Known, Made, Wish, table_metrics
-from presyn import PresynError
+from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 
 STAND_IN = FIXED_P + 0.01
 """The p of a plan that is made before the plastic model has learned: any but FIXED_P, whose runs are those of `Energy`."""
@@ -27,7 +25,11 @@ class MatchedRelease(SingleTask):
     columns = ("l2", "seed")
     swept = (*SWEPT, "p_min", "p_up", "p_down")
     models = ("fixed",)
-    reads_results = True
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        """The experiment whose plastic model learned the p that is matched."""
+        return (Energy(self.benchmark, self.seeds, self.settings),)
 
     @property
     def mlflow_experiment(self) -> str:
@@ -40,7 +42,8 @@ class MatchedRelease(SingleTask):
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
             return []
-        learned = dict.fromkeys(L2, STAND_IN) if known.results is None else _mean_p(known.results)
+        epochs = known.values[Energy.name]
+        learned = dict.fromkeys(L2, STAND_IN) if epochs is None else _mean_p(epochs)
         measured = {"measures": list(ALWAYS_MEASURED)}
         return [
             Wish(
@@ -59,16 +62,7 @@ class MatchedRelease(SingleTask):
         return Made(epochs, files, "table.csv", metrics=metrics, shown=grid(shown(table), self.title))
 
 
-def _mean_p(results: Results) -> dict[float, float]:
-    """Penalty -> the mean p of the plastic model after learning, over seeds.
-
-    Raises:
-        PresynError: there are no runs of that model.
-    """
-    rows = results.rows("energy", ("model", "l2"))
-    if rows is None:
-        raise PresynError(
-            "There are no runs of the plastic model, whose p is to be matched. Make them: presyn reproduce energy"
-        )
-    last = last_epoch(by_epoch(rows))
+def _mean_p(epochs: pd.DataFrame) -> dict[float, float]:
+    """Penalty -> the mean p of the plastic model after learning, over seeds."""
+    last = last_epoch(epochs)
     return last[last.model == "plastic"].groupby("l2").mean_p.mean().round(3).to_dict()

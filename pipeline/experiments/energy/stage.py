@@ -54,6 +54,12 @@ class SingleTask(Stage):
         methods = {MODELS[model][0] for model in self.models}
         reject_unknown(self.settings, [name for method in methods for name in _fields(method)])
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def run(self, model: str, seed: int, settings: Mapping[str, Any]) -> Run:
         """A run of a model with these settings, on top of which come those of the stage that it has."""
         method, departures = MODELS[model]
