@@ -71,6 +71,10 @@ class BySeed:
         """A function of the numbers, which takes and gives an array."""
         return BySeed(pd.Series(function(self.values.to_numpy(dtype=float)), self.values.index, dtype=float), self.runs)
 
+    def in_points(self) -> "BySeed":
+        """Accuracies between 0 and 1, or their differences, in points: 100 times as large."""
+        return self.map(lambda shares: 100 * shares)
+
     def fisher_z(self) -> "BySeed":
         """Fisher's z of correlations."""
         return self.map(fisher_z)

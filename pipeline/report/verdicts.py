@@ -172,8 +172,10 @@ def show_effect(v: Verdict) -> str:
 def _show_numbers(effect: float, low: float, high: float, unit: str) -> str:
     if effect != effect:
         return "–"
-    sign, digits = ("× ", ".4g" if 0.9 < effect < 1.1 else ".3g") if unit == "ratio" else ("", ".4g")
-    return f"{sign}{effect:{digits}}" + (f" [{low:{digits}}, {high:{digits}}]" if low == low else "")
+    near_one = unit == "ratio" and 0.9 < effect < 1.1
+    digits = ".3g" if unit in ("ratio", "points") and not near_one else ".4g"
+    before, after = ("×\N{NO-BREAK SPACE}" if unit == "ratio" else ""), (" points" if unit == "points" else "")
+    return f"{before}{effect:{digits}}" + (f" [{low:{digits}}, {high:{digits}}]" if low == low else "") + after
 
 
 def show_parts(v: Verdict) -> dict[str, str]:

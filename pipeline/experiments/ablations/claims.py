@@ -31,17 +31,17 @@ def ablation_verdicts(results: Results) -> Iterator[Verdict]:
     for stage, reading in (("ablations/searched", ""), ("ablations/published", "the authors' parameters")):
         rows = results.rows(stage, [*COLUMNS, "ablation"])
         without = {f"on {b}": _loss(rows, FULL, WITHOUT, b) - accuracy_margin(b) for b in BENCHMARKS}
-        claim = "points lost without both mechanisms, beyond half the printed lead"
-        yield order("A1", claim, READINGS if reading else FAMILY, without, reading=reading)
+        claim = "accuracy lost without both mechanisms, beyond half the printed lead"
+        yield order("A1", claim, READINGS if reading else FAMILY, without, "points", reading=reading)
         for ghost, name in ((GHOST, reading), (RELEASED_GHOST, f"{reading}, {AS_RELEASED}".removeprefix(", "))):
             family = READINGS if name else FAMILY
             losses = {f"{variant} on {b}": _loss(rows, FULL, variant, b) for b in BENCHMARKS for variant in (WITHOUT, ghost)}
-            yield order("A4", "points lost by both ablations", family, losses, reading=name)
+            yield order("A4", "accuracy lost by both ablations", family, losses, "points", reading=name)
             left = {f"on {b}": _loss(rows, ghost, WITHOUT, b) for b in BENCHMARKS}
-            yield order("A5", "points of the ghost control above no consolidation", family, left, reading=name)
+            yield order("A5", "ghost control above no consolidation", family, left, "points", reading=name)
         more = {f"{variant} on {b}": _loss(rows, FULL, variant, b) for b in BENCHMARKS for variant in FURTHER}
         name = f"{reading}, three further ablations".removeprefix(", ")
-        yield order("A4", "points lost by each of three further ablations", READINGS, more, reading=name)
+        yield order("A4", "accuracy lost by each of three further ablations", READINGS, more, "points", reading=name)
 
 
 def _loss(rows: pd.DataFrame | None, variant: str, ablated: str, benchmark: str) -> BySeed:

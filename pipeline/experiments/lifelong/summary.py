@@ -42,6 +42,6 @@ def as_file(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_on(tasks: pd.DataFrame, method: str, benchmark: str, task: int, after: int) -> BySeed:
-    """Accuracy by seed on a task after a task."""
+    """Accuracy in % by seed on a task after a task."""
     chosen = tasks[(tasks.method == method) & (tasks.benchmark == benchmark) & (tasks.task == task) & (tasks.after == after)]
-    return BySeed.from_frame(chosen, "accuracy")
+    return BySeed.from_frame(chosen, "accuracy").in_points()

@@ -34,13 +34,13 @@ def perceptron_verdicts(results: Results) -> Iterator[Verdict]:
     summary = summarise(rows)
     yield from _first_task(summary)
     yield from _means(summary)
-    few, many = gain(summary, PATTERNS), gain(summary, CAPACITY)
-    name = f"({PATTERNS}: {few.values.mean():+.3f}, {CAPACITY}: {many.values.mean():+.3f})"
+    few, many = gain(summary, PATTERNS).in_points(), gain(summary, CAPACITY).in_points()
+    name = f"({PATTERNS}: {few.values.mean():+.1f}, {CAPACITY}: {many.values.mean():+.1f})"
     # The size of each mean difference, whichever model is ahead; seed by seed, noise would count as a difference.
     sizes = [_size(few), _size(many)]
     claim = f"size of the difference, {PATTERNS} patterns minus {CAPACITY}"
-    yield order("P3", claim, FAMILY, {name: sizes[0] - sizes[1]})
-    yield order("P3", claim.removeprefix("size of the "), READINGS, {name: few - many}, reading="signed")
+    yield order("P3", claim, FAMILY, {name: sizes[0] - sizes[1]}, "points")
+    yield order("P3", claim.removeprefix("size of the "), READINGS, {name: few - many}, "points", reading="signed")
 
 
 def _size(gain: BySeed) -> BySeed:
@@ -51,8 +51,8 @@ def _size(gain: BySeed) -> BySeed:
 
 def _first_task(summary: pd.DataFrame) -> Iterator[Verdict]:
     later = [f"task1_after_{i}" for i in (2, 3, 4, 5)]
-    gains = {f"after {value[-1]}": gain(summary, PATTERNS, value) for value in later}
-    yield order("P1", "accuracy on task 1, presynaptic minus standard, after tasks 2 to 5", FAMILY, gains)
+    gains = {f"after {value[-1]}": gain(summary, PATTERNS, value).in_points() for value in later}
+    yield order("P1", "accuracy on task 1, presynaptic minus standard, after tasks 2 to 5", FAMILY, gains, "points")
     for model, printed in FIRST_TASK.items():
         ours = mean_over(accuracy(summary, model, PATTERNS, value) for value in later)
         # No uncertainty is printed: that of ten seeds with our spread.
@@ -63,7 +63,7 @@ def _first_task(summary: pd.DataFrame) -> Iterator[Verdict]:
 
 
 def _means(summary: pd.DataFrame) -> Iterator[Verdict]:
-    yield order("P2", "mean accuracy, presynaptic minus standard", FAMILY, {"": gain(summary, PATTERNS)})
+    yield order("P2", "mean accuracy, presynaptic minus standard", FAMILY, {"": gain(summary, PATTERNS).in_points()}, "points")
     for model, (mean, error) in MEANS.items():
         theirs = Sample(mean, error * math.sqrt(PRINTED_SEEDS / (PRINTED_SEEDS - 1)), PRINTED_SEEDS)
         claim, published = f"mean accuracy of the {model} perceptron", f"{mean} ± {error}"

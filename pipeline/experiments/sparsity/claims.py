@@ -84,14 +84,14 @@ def _few_high(id: str, claim: str, numbers: _Summary, reading: str) -> Verdict:
 def _synapses(numbers: _Summary, reading: str) -> Iterator[Verdict]:
     """S1 and S3 to S8."""
     yield _few_high("S1", "share of p from 0.9 and below 0.3", numbers, reading)
-    cuts = {f"{cut} %": numbers(f"lesion_p_{cut}") - numbers(f"lesion_random_{cut}") for cut in REMOVED}
-    yield _order("S3", "accuracy, lowest p removed minus random order", cuts, reading)
-    better = {cut: numbers(f"lesion_weight_{cut}") - numbers(f"lesion_p_{cut}") for cut in CUTS}
+    cuts = {f"{cut} %": (numbers(f"lesion_p_{cut}") - numbers(f"lesion_random_{cut}")).in_points() for cut in REMOVED}
+    yield _order("S3", "accuracy, lowest p removed minus random order", cuts, reading, "points")
+    better = {cut: (numbers(f"lesion_weight_{cut}") - numbers(f"lesion_p_{cut}")).in_points() for cut in CUTS}
     area = mean_over(better.values())
-    yield _order("S4", "accuracy, lowest |w̄| removed minus lowest p, mean of 10 to 90 % removed", {"": area}, reading)
+    yield _order("S4", "accuracy, lowest |w̄| removed minus lowest p, mean of 10 to 90 % removed", {"": area}, reading, "points")
     name = f"{reading}, at each of 50, 70, 80 and 90 %".removeprefix(", ")
     parts = {f"{cut} %": better[cut] for cut in (*REMOVED, CUTS[-1])}
-    yield _order("S4", "accuracy, lowest |w̄| removed minus lowest p", parts, name)
+    yield _order("S4", "accuracy, lowest |w̄| removed minus lowest p", parts, name, "points")
     energy = numbers("energy_per_synapse_high").log_ratio(numbers("energy_per_synapse_low"))
     yield _order("S5", "energy per synapse, p from 0.9 over below", {"": energy}, reading, "ratio")
     fisher = numbers("fisher_high").log_ratio(numbers("fisher_low"))

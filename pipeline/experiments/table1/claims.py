@@ -33,7 +33,7 @@ def table1_verdicts(results: Results) -> Iterator[Verdict]:
     yield from _ewc_by_inputs(results, rows)
     yield from _bgd_as_authors(results, rows)
     above = {b: (accuracies(rows, UPPER_BOUND, b) - accuracies(rows, RULE, b)).without_lost() for b in BENCHMARKS}
-    yield order("L32", "joint minus presynaptic in points, on all four benchmarks", STATEMENTS, above)
+    yield order("L32", "joint minus presynaptic, on all four benchmarks", STATEMENTS, above, "points")
 
 
 def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
