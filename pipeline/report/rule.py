@@ -25,11 +25,12 @@ NOTE = (
     "Accuracy in %. *Printed values*: reproduced if as many of our networks as are printed could have given the value (it lies "
     "in the interval), it is no farther than the margin, and the 95 % interval is no wider than the margin on either side; not "
     "reproduced if it lies outside; undecided inside a wider interval. p is p_alone adjusted over the printed values of the "
-    f"family that decide (Benjamini & Hochberg 1995, α = {ALPHA}), and the interval is at the level that follows from it. "
-    "*Orders*: every part must hold, p of the weakest, no adjustment; against the order, p times the number of parts that are "
-    "not shown to hold. *Likenesses*: the 95 % interval within the margin (p of a difference as large), or beyond it. `seeds`: "
-    "how many would decide if mean and spread stay as they are. two_sample: Welch's test of the same difference, which the "
-    "paper printed; ours are paired by seed. old_verdict: what the rule says that was in force before (verdict-rates.md)."
+    f"family that decide (Benjamini & Hochberg 1995, α = {ALPHA}). The interval is that of 95 %, or, where the printed value "
+    "lies outside of it, the one at the level that follows from the adjustment. *Orders*: every part must hold, p of the "
+    "weakest, no adjustment; against the order, p times the number of parts that are not shown to hold. *Likenesses*: the 95 % "
+    "interval within the margin (p of a difference as large), or beyond it. `seeds`: how many would decide if mean and spread "
+    "stay as they are. two_sample: Welch's test of the same difference, which the paper printed; ours are paired by seed. "
+    "old_verdict: what the rule says that was in force before (verdict-rates.md)."
 )
 
 
@@ -63,9 +64,13 @@ def _decide_family(family: Sequence[Verdict]) -> list[Verdict]:
 def _decide_one(v: Verdict) -> Verdict:
     if v.difference is None:
         return replace(v, verdict=NOT_TESTED, seeds="no runs")
-    effect, low, high = estimate(v.difference, v.unit, v.origin, v.level)
-    v = replace(v, effect=effect, low=low, high=high, verdict=_verdict(v))
-    return replace(v, seeds=_seeds_that_would_decide(v)) if v.verdict == UNDECIDED else v
+    v = replace(v, verdict=_verdict(v))
+    if v.verdict == UNDECIDED:
+        v = replace(v, seeds=_seeds_that_would_decide(v))
+    # A printed value that lies in the 95 % interval is judged by the width of that one.
+    level = 1 - ALPHA if v.kind == "mean" and v.p_alone >= ALPHA else v.level
+    effect, low, high = estimate(v.difference, v.unit, v.origin, level)
+    return replace(v, level=level, effect=effect, low=low, high=high)
 
 
 def _verdict(v: Verdict) -> str:

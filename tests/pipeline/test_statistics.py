@@ -198,7 +198,9 @@ def test_the_interval_that_is_shown_is_the_one_that_decides():
     found = decide([cell(d) for d in (0.0, 1.2, 1.6, 2.2, 3.0, 9.0)])
     for v in found:
         assert (v.verdict == "not reproduced") == (v.low > 0 or v.high < 0) == (v.p < 0.05)
-    assert {v.level for v in found} == {found[0].level, found[-1].level} and found[0].level > 0.95
+    assert all((v.level == 0.95) == (v.p_alone >= 0.05) and v.level >= 0.95 for v in found)
+    for v in decide([cell(0.1, n=n) for n in (3, 10)]):
+        assert (v.verdict == "reproduced") == (v.high - v.low <= 2 * v.margin), "the width of what is shown is judged"
 
 
 def test_readings_decide_nothing_whatever_they_are():
