@@ -130,10 +130,12 @@ class Plan:
             self.refuse_too_large([candidate])
             try:
                 return measured(candidate, self.cluster.data, str(device), arithmetic)
-            except PresynError:
-                raise
             except Exception as e:  # anything may be raised by a method, and by it for some settings alone
+                if device.type != "cpu" and isinstance(e, PresynError):  # the device cannot be used
+                    raise
                 errors.append(e)
+        if isinstance(errors[0], PresynError):
+            raise errors[0]
         frames = [f for f in traceback.extract_tb(errors[0].__traceback__) if "site-packages" not in f.filename]
         why = f"{type(errors[0]).__name__}: {last_line(errors[0])}, {Path(frames[-1].filename).name} line {frames[-1].lineno}"
         raise PresynError(f"{run.method} raises an error in its first steps: {why}") from errors[0]

@@ -275,6 +275,12 @@ def refuse_swept(settings: Mapping[str, Any], swept: Sequence[str], title: str) 
             raise PresynError(f"--set {name} does not go with {title}, which sets it itself: leave it out.")
 
 
+def nothing_to_train(stage: Stage) -> Made:
+    """What comes of a stage that asks for no runs, because those that it goes on from were lost or are not there yet."""
+    before = " and ".join(need.title for need in stage.needs)
+    return Made(message=f"{stage.title}: nothing to train, because {before} gave nothing to go on from.")
+
+
 def table_metrics(table: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str] | Sequence[str]) -> dict[str, float]:
     """The numbers of a table as metrics of MLflow, such as presynaptic.split-mnist.searched.mean; nan is left out.
 

@@ -252,23 +252,27 @@ def _train_group(
             writer.steps += steps * len(cohort.runs)
             writer.settle(wait=False)
 
+        of_method: tuple[
+            type[Exception], ...
+        ] = ()  # of those that otherwise are messages: what a method's code may have raised
         try:
             runs, data = [m.run for m in members], load(members[0].run.benchmark)
             saved = _read_saved(members)
             if saved is not None and len(saved) < len(runs):
                 return Outcome.GONE
+            of_method = (OSError,)  # a PresynError is of runs that do not make a cohort
             cohort = make_cohort(runs, data, device, saved, arithmetic)
             while not cohort.done:
+                of_method = (OSError, PresynError)
                 cohort.train_segment(count_steps)
+                of_method = ()
                 remaining = writer.write(cohort)
                 if cohort.done or writer.given_away & remaining:
                     writer.settle(wait=True)
                 if writer.given_away & remaining:
                     return Outcome.GIVEN_AWAY
-        except (PresynError, OSError):
-            raise
         except Exception as e:
-            if writer.settling:
+            if writer.settling or (isinstance(e, OSError | PresynError) and not isinstance(e, of_method)):
                 raise
             if out_of_memory(e):
                 writer.settle(wait=True)

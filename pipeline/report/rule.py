@@ -62,14 +62,15 @@ def _decide_family(family: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _decide_one(v: Verdict) -> Verdict:
-    if v.difference is None:
+    difference = v.difference
+    if difference is None:
         return replace(v, verdict=NOT_TESTED, seeds="no runs")
     v = replace(v, verdict=_verdict(v))
     if v.verdict == UNDECIDED:
         v = replace(v, seeds=_seeds_that_would_decide(v))
     # A printed value that lies in the 95 % interval is judged by the width of that one.
     level = 1 - ALPHA if v.kind == "mean" and v.p_alone >= ALPHA else v.level
-    effect, low, high = estimate(v.difference, v.unit, v.origin, level)
+    effect, low, high = estimate(difference, v.unit, v.origin, level)
     return replace(v, level=level, effect=effect, low=low, high=high)
 
 

@@ -10,15 +10,18 @@ import pytest
 
 from pipeline.ask import lost_runs
 from pipeline.cli import main
+from pipeline.experiments.baselines.stage import SearchedAgain
 from pipeline.experiments.catalogue import shown_stages
 from pipeline.experiments.energy.stage import Energy
+from pipeline.experiments.search.stage import search
 from pipeline.perform import perform
 from pipeline.records.files import write_whole
 from pipeline.records.mlflow.notes import read_notes
 from pipeline.records.results import Results
-from pipeline.stage import Made, Stage, Wish
+from pipeline.stage import Known, Made, Stage, Wish
 from pipeline.workspace import Workspace
 from presyn import BENCHMARKS, PresynError, make_run
+from sweeps.space import read_space
 
 COMMITTED = Path(__file__).parents[2] / "results"
 WITH_ROWS = [s for s in shown_stages() if s.file(COMMITTED) is not None and s.file(COMMITTED).exists()]
@@ -58,6 +61,21 @@ def test_a_command_whose_runs_all_diverge_ends_well(home, here, capsys):
         assert main(words.split()) == 0
         assert "every run was lost (1)" in " ".join(capsys.readouterr().err.split())
     assert pd.read_csv("out/uniform-start/table.csv").lost.sum() == len(pd.read_csv("out/uniform-start/runs.csv"))
+
+
+def test_nothing_is_trained_for_want_of_what_was_lost(home, here, capsys):
+    words = "reproduce matched-release --digits --seeds 1 --set epochs=1 hidden=[8] eta0=1000 --results out"
+    assert main(words.split()) == 0
+    message = "fixed release, p matched at each penalty: nothing to train, because energy gave nothing to go on from."
+    assert message in " ".join(capsys.readouterr().err.split()) and not Path("out/matched-release").exists()
+
+
+def test_a_group_that_goes_on_with_a_winner_says_that_there_is_none():
+    group = SearchedAgain(search(read_space("ewc-permuted-fashion")))
+    known = Known(values={group.search.name: None})
+    assert group.ask(known) == []
+    made = group.make(pd.DataFrame(), known)
+    assert "nothing to train, because Search ewc-permuted-fashion gave nothing to go on from" in made.message and not made.files
 
 
 def test_a_summary_of_more_than_999_epochs(tmp_path):

@@ -98,7 +98,8 @@ def test_the_checkpoint_of_a_segment_is_written_while_the_next_one_is_trained(ru
     assert events.index("segment 2") < events.index("written") and events.count("written") == 3
 
 
-def test_a_member_whose_rule_raises_is_told_apart_and_the_others_end_well(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [ZeroDivisionError, OSError, PresynError])
+def test_a_member_whose_rule_raises_is_told_apart_and_the_others_end_well(tmp_path, monkeypatch, kind):
     values = {f"id{s}": 0.02 + 0.01 * s for s in range(7)}
     runs = {i: make_run("presynaptic", "permuted-digits", 1, SETTINGS | {"p_up": p_up}) for i, p_up in values.items()}
     whole = finish(runs, Checkpoints(tmp_path / "whole", "s"))
@@ -106,7 +107,7 @@ def test_a_member_whose_rule_raises_is_told_apart_and_the_others_end_well(tmp_pa
 
     def raise_above(method, state, *arguments):
         if float(method.h.p_up.max()) > 0.06:
-            raise ZeroDivisionError("a bug in a rule")
+            raise kind("a bug in a rule")
         end_task(method, state, *arguments)
 
     monkeypatch.setattr(Presynaptic, "end_task", raise_above)
@@ -122,7 +123,7 @@ def test_a_member_whose_rule_raises_is_told_apart_and_the_others_end_well(tmp_pa
     good = [i for i, p_up in values.items() if p_up <= 0.06]
     assert outcomes(records) == outcomes({i: whole[i] for i in good}), "the others, bit for bit"
     message = str(e.value)
-    assert "\n" not in message and message.count("ZeroDivisionError: a bug in a rule") == len(values) - len(good)
+    assert "\n" not in message and message.count(f"{kind.__name__}: a bug in a rule") == len(values) - len(good)
     assert "p_up 0.07" in message and "p_up 0.05" not in message
 
 

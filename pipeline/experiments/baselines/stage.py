@@ -18,7 +18,7 @@ from pipeline.paper.published import published_table
 from pipeline.records.results import Results
 from pipeline.report.statistics import Sample, plus_minus
 from pipeline.report.tables import as_markdown, grid
-from pipeline.stage import Known, Made, PageTable, Stage, Wish, table_metrics
+from pipeline.stage import Known, Made, PageTable, Stage, Wish, nothing_to_train, table_metrics
 from presyn import BENCHMARKS, make_run
 
 TRIED: dict[str, tuple[tuple[str, str, Mapping[str, Any]], ...]] = {
@@ -70,6 +70,8 @@ class Group(Stage):
         return "baselines"
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        if frame.empty:
+            return nothing_to_train(self)
         table = compare(frame)
         metrics = table_metrics(table, ("tried", "method", "benchmark"), ("ours",))
         files = {"table.csv": table, "table.md": as_markdown(shown(table))}

@@ -127,7 +127,7 @@ def finding(table: pd.DataFrame) -> str:
         if lines.empty:
             continue
         up, down = published_pair(benchmark)
-        pairs = lines[on_grid(lines)]
+        pairs = lines[on_grid(lines, benchmark)]
         best = pairs.loc[pairs.value.idxmax()]
         near = pairs[pairs.value >= NEAR * best.value]
         ups, downs = (f"{name} from {near[name].min():g} to {near[name].max():g}" for name in ("p_up", "p_down"))
@@ -142,10 +142,12 @@ def finding(table: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def on_grid(lines: pd.DataFrame) -> pd.Series:
-    """Which lines of one benchmark are pairs of the grid, and not the published pair beside it."""
-    pairs_by_up = lines.groupby("p_up").p_down.transform("count")
-    return pairs_by_up == pairs_by_up.max()
+def on_grid(lines: pd.DataFrame, benchmark: str) -> pd.Series:
+    """Which lines of a benchmark are pairs of the grid: all but a published one with steps of its own."""
+    up, down = published_pair(benchmark)
+    published = (lines.p_up == up) & (lines.p_down == down)
+    others = lines[~published]
+    return ~published | (lines.p_up.isin(others.p_up) & lines.p_down.isin(others.p_down))
 
 
 def draw_map(table: pd.DataFrame) -> dict[str, Picture]:
@@ -156,16 +158,18 @@ def draw_map(table: pd.DataFrame) -> dict[str, Picture]:
 
 def _draw(ax: Axes, table: pd.DataFrame, benchmark: str) -> None:
     lines = table[table.benchmark == benchmark]
-    values = lines[on_grid(lines)].pivot(index="p_down", columns="p_up", values="value")
+    values = lines[on_grid(lines, benchmark)].pivot(index="p_down", columns="p_up", values="value")
     ups, downs = list(values.columns), list(values.index)
     image = ax.imshow(values.to_numpy(), origin="lower", aspect="auto", cmap=plt.get_cmap("cividis"))
     for (i, j), value in np.ndenumerate(values.to_numpy()):
+        if np.isnan(value):  # all runs of the pair were lost
+            continue
         is_dark = sum(image.to_rgba(value)[:3]) < 1.5
         ax.text(
             j, i, f"{value:{DIGITS[benchmark]}}", ha="center", va="center", fontsize=6.5, color="white" if is_dark else BLACK
         )
     up, down = published_pair(benchmark)
-    published = lines[(lines.p_up == up) & (lines.p_down == down) & ~on_grid(lines)]
+    published = lines[(lines.p_up == up) & (lines.p_down == down) & ~on_grid(lines, benchmark)]
     places = [
         np.interp(np.log(step), np.log(grid_steps), range(len(grid_steps)))
         for step, grid_steps in ((up, ups), (down, downs))

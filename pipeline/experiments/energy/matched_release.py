@@ -7,13 +7,9 @@ from typing import Any
 import pandas as pd
 
 from pipeline.experiments.energy.stage import ALWAYS_MEASURED, SWEPT, Energy, SingleTask
-from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, last_epoch, shown
-from pipeline.paper import FIXED_P, L2
+from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, shown
 from pipeline.report.tables import grid
-from pipeline.stage import Known, Made, Stage, Wish, table_metrics
-
-STAND_IN = FIXED_P + 0.01
-"""The p of a plan that is made before the plastic model has learned: any but FIXED_P, whose runs are those of `Energy`."""
+from pipeline.stage import Known, Made, Stage, Wish, nothing_to_train, table_metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +39,7 @@ class MatchedRelease(SingleTask):
         if known.rows:
             return []
         epochs = known.values[Energy.name]
-        learned = dict.fromkeys(L2, STAND_IN) if epochs is None else _mean_p(epochs)
+        learned = {} if epochs is None else _mean_p(epochs)
         measured = {"measures": list(ALWAYS_MEASURED)}
         return [
             Wish(
@@ -55,6 +51,8 @@ class MatchedRelease(SingleTask):
         ]
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
+        if frame.empty:
+            return nothing_to_train(self)
         epochs = by_epoch(frame)
         table = by_model(epochs)
         files = {"summary.csv": as_file(epochs), "table.csv": table, "table.md": f"{shown(table).to_markdown(index=False)}\n"}
@@ -64,5 +62,5 @@ class MatchedRelease(SingleTask):
 
 def _mean_p(epochs: pd.DataFrame) -> dict[float, float]:
     """Penalty -> the mean p of the plastic model after learning, over seeds."""
-    last = last_epoch(epochs)
-    return last[last.model == "plastic"].groupby("l2").mean_p.mean().round(3).to_dict()
+    plastic = epochs[epochs.model == "plastic"].sort_values("epoch")
+    return plastic.groupby(["l2", "seed"]).mean_p.last().groupby("l2").mean().round(3).to_dict()

@@ -127,6 +127,11 @@ class Energy(SingleTask):
         on_terminal = grid(shown(table), self.page_table.title, CAPTION)
         return Made(epochs, files, "table.csv", metrics=metrics, figures=draw_energy(table, epochs), shown=on_terminal)
 
+    def stand_in(self, known: Known) -> pd.DataFrame:
+        """Epochs of a plastic model whose p is any but FIXED_P, which has runs of its own."""
+        strengths = list(self.strengths)
+        return pd.DataFrame({"model": "plastic", "l2": strengths, "seed": self.seeds[0], "epoch": 1, "mean_p": FIXED_P + 0.01})
+
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Verdict]:
         return energy_verdicts(results)
