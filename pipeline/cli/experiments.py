@@ -214,7 +214,7 @@ def table1(
 
     def build(workspace: Any) -> Sequence[Any]:
         its_search = None if searched is None else make_search(searched, workspace.store.manifests)
-        return [Table1(its_search, numbers or (), columns, tuned_winners(results))]
+        return [Table1(its_search, numbers or (), columns, tuned_winners(results, columns))]
 
     if _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, **_how(outcome)):
         print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", file=sys.stderr)

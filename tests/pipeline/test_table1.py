@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import re
 import shutil
 from pathlib import Path
@@ -243,6 +244,25 @@ def test_a_winner_is_used_only_for_what_it_was_searched_for(tmp_path):
     path.write_text("params: [1, 2")
     with pytest.raises(PresynError, match="best.yaml line .* is not YAML"):
         tuned_winners(tmp_path)
+
+
+def test_a_search_that_no_file_lists_counts_for_its_method_and_benchmark(tmp_path):
+    committed = Path(__file__).parents[2] / "results" / "search" / "sgd-permuted-mnist" / "best.yaml"
+    best = yaml.safe_load(committed.read_text())
+    benchmark = BENCHMARKS["split-digits"]
+    best |= {"params": {"eta0": 0.03, "optimizer": "sgd"}, "data_sha256": benchmark.sha256()}
+    best["space"] |= {"benchmark": benchmark.as_dict(), "fixed": {"validation": 300}}
+
+    def found(name, **changed):
+        (tmp_path / "search" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "search" / name / "best.yaml").write_text(yaml.safe_dump({**best, **changed}))
+        return tuned_winners(tmp_path).get("sgd-split-digits")
+
+    assert found("one", data_sha256="of other images") is None
+    assert found("one", space={**best["space"], "benchmark": {**benchmark.as_dict(), "tasks": 2}}) is None
+    assert found("one").params == best["params"]
+    os.utime(tmp_path / "search" / "one" / "best.yaml", (1, 1))
+    assert found("two", params={"eta0": 0.05, "optimizer": "sgd"}).params["eta0"] == 0.05, "the newest counts"
 
 
 def test_a_search_of_another_space_is_not_written_over(home, here, capsys):

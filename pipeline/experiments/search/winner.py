@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from presyn import METHODS, RULES_VERSION, PresynError
+from presyn import METHODS, RULES_VERSION, Benchmark, PresynError
 from presyn.code_digest import changed_code, is_known
 from sweeps.files import read_yaml
 from sweeps.space import Space, method_options
@@ -47,6 +47,28 @@ def best_yaml(space: Space, winner: Winner, trials: int, provenance: Mapping[str
 def _described(space: Space) -> dict[str, Any]:
     """What a winner's file says of the space it was found in."""
     return space.identity() | {"search": sorted(space.search)}
+
+
+def searched_for(path: Path, benchmarks: Mapping[str, Benchmark]) -> tuple[str, str] | None:
+    """Method and benchmark of the search whose winner a file holds; None if either, or its images, are not those of today.
+
+    Args:
+        path: The file.
+        benchmarks: Those of today, by name.
+    """
+    best = read_yaml(path)
+    space = _mapping(best.get("space"))
+    benchmark, fixed = _mapping(space.get("benchmark")), _mapping(space.get("fixed"))
+    method, name = str(space.get("method")), str(benchmark.get("name"))
+    if method not in METHODS or name not in benchmarks or "dataset" in fixed:
+        return None
+    today = yaml.safe_load(yaml.safe_dump(benchmarks[name].as_dict()))
+    same = benchmark == today and best.get("data_sha256") == benchmarks[name].sha256()
+    return (method, name) if same else None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def read_best(path: Path, method: str, space: Space | None = None) -> Winner | None:

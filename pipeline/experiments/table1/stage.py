@@ -1,6 +1,6 @@
 """Table 1: the search's winner and the published parameters, the controls, and the published numbers beside ours."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.experiments.search.stage import Search
-from pipeline.experiments.search.winner import Winner, read_best
+from pipeline.experiments.search.winner import Winner, read_best, searched_for
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.claims import table1_verdicts
 from pipeline.experiments.table1.table import caption, make_table, shown, title
@@ -29,7 +29,9 @@ from pipeline.report.drawing import table_picture
 from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known, Made, Stage, Wish, table_metrics
+from presyn import BENCHMARKS as ALL_BENCHMARKS
 from presyn import METHODS, Benchmark, PresynError, make_run
+from sweeps.files import USER_BENCHMARKS
 from sweeps.space import USER_SPACES, read_space, space_names
 
 
@@ -188,10 +190,15 @@ def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterato
         yield "strict", once
 
 
-def tuned_winners(results: Path) -> dict[str, Winner]:
+def tuned_winners(results: Path, benchmarks: Sequence[Benchmark] = ()) -> dict[str, Winner]:
     """METHOD-BENCHMARK -> the winner of an earlier search, of these results or else of those that come along.
 
-    Of the spaces of Table 1, which are named so, and of users' own.
+    Of the spaces of Table 1, which are named so, and of users' own: those that `presyn.toml` lists, and those of which only
+    the winner is there, the newest for each method and benchmark.
+
+    Args:
+        results: Where the searches are.
+        benchmarks: Of the table, which may be in files that nothing else names.
     """
     method_by_space = {space_name(method): method for method in METHODS}
     method_by_space |= {name: method for method, spaces in SEARCHED_PER_KIND.items() for name in spaces.values()}
@@ -203,6 +210,12 @@ def tuned_winners(results: Path) -> dict[str, Winner]:
             winner = read_best(folder / "search" / name / "best.yaml", method, space)
             if winner is not None:
                 winners.setdefault(f"{method}-{space.benchmark.name}" if space else name, winner)
+    today = {**ALL_BENCHMARKS, **USER_BENCHMARKS, **{b.name: b for b in benchmarks}}
+    others = [path for path in (results / "search").glob("*/best.yaml") if path.parent.name not in method_by_space]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+        found_for = searched_for(path, today)
+        if found_for and (winner := read_best(path, found_for[0])) is not None:
+            winners.setdefault("-".join(found_for), winner)
     return winners
 
 
