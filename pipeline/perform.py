@@ -100,11 +100,11 @@ def _describe(together: Sequence[Asked], plan: Plan, here: bool, loose: bool = F
     return title
 
 
-def _say_what_was_trained(together: Sequence[Asked], trained: set[str], plan: Plan) -> None:
+def _say_what_was_trained(together: Sequence[Asked], trained: set[str], asked_for: set[str]) -> None:
     """Say how many loose runs were read and how many trained; other stages have a plan that says it before."""
-    if any(asked.stage.title for asked in together) or not plan.runs:
+    if any(asked.stage.title for asked in together) or not asked_for:
         return
-    console.print(f"{len(plan.runs) - len(trained)} read from the store, {len(trained)} trained", highlight=False)
+    console.print(f"{len(asked_for - trained)} read from the store, {len(trained)} trained", highlight=False)
 
 
 def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> None:
@@ -179,6 +179,7 @@ class _Performance:
             self.mlflow.close()
 
     def _carry_out(self) -> None:
+        reported = set[str]()
         while len(self.made) < len(self.order):
             ready = [s for s in self.order if s.name not in self.made and all(n.name in self.made for n in s.needs)]
             if not all(s.reads_results for s in ready):  # these wait for all others
@@ -195,7 +196,8 @@ class _Performance:
             trained = set(needed.missing)
             with self._failing(complete or together):
                 train(needed, self._writer().write, title or asking or "runs", self.here)
-            _say_what_was_trained(together, trained, needed)
+            _say_what_was_trained(together, trained, needed.runs.keys() - reported)
+            reported |= needed.runs.keys()
             self.plan.rows.update(needed.rows)
             for asked in complete:
                 with self._failing([asked]):

@@ -31,12 +31,17 @@ class ClaimRuns(Stage):
         """The runs behind a claim, by the rows under a folder.
 
         Raises:
-            PresynError: there is no such claim, or no runs behind it.
+            PresynError: there is no such claim, or no runs behind it; or there are no rows.
         """
         from pipeline.experiments.catalogue import CLAIMING
         from pipeline.experiments.verdicts.stage import all_verdicts
 
         results = Results(folder)
+        if not list(results.paths()):
+            raise PresynError(
+                f"There are no rows under {folder}, so no claim rests on any. Give the command in a checkout of presyn, or point "
+                "--results at the folder results of one."
+            )
         claims = {c.claim.id: c for c in all_verdicts(results, CLAIMING).claims}
         reject_unknown([claim], claims, "claim")
         ids = set(claims[claim].run_ids)

@@ -137,7 +137,7 @@ class Ablations(Stage):
         table = make_table(frame)
         cells, text = shown(table), caption(table)
         files: dict[str, Any] = {
-            "table.csv": table.round(4),
+            "table.csv": table.round(6),
             "table.md": f"{cells.to_markdown(index=False)}\n\n{text}\n",
             "table.png": bars(table),
         }

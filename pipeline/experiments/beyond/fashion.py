@@ -12,9 +12,7 @@ from pipeline.experiments.energy.stage import SWEPT, Energy
 from pipeline.experiments.energy.summary import by_epoch
 from pipeline.experiments.sparsity.claims import synapse_claims
 from pipeline.experiments.sparsity.summary import summarise
-from pipeline.paper import MODEL_NAMES
 from pipeline.records.results import Results
-from pipeline.report.statistics import plus_minus
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable
 from presyn import Run
@@ -54,7 +52,7 @@ class EnergyFashion(Energy):
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         made = super().make(frame, known)
         table = made.files["table.csv"]
-        return replace(made, figures={"energy-fashion": draw_tradeoff_and_penalties(table)}, finding=finding(table))
+        return replace(made, figures={"energy-fashion": draw_tradeoff_and_penalties(table)})
 
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Verdict]:
@@ -63,14 +61,3 @@ class EnergyFashion(Energy):
             return
         yield from model_claims(by_epoch(rows), PENALTIES, READING)
         yield from synapse_claims(summarise(rows[rows.model == "plastic"]), PENALTIES[0], READING)
-
-
-def finding(table: pd.DataFrame) -> str:
-    """Information per energy of each model at its best penalty."""
-    best = table.loc[table.groupby("model", sort=False).per_energy.idxmax()]
-    facts = [
-        f"{MODEL_NAMES[row.model]} {plus_minus(row.per_energy, row.per_energy_error)} (ℓ2 {row.l2:g}, "
-        f"accuracy {100 * row.accuracy:.1f} %)"
-        for row in best.itertuples()
-    ]
-    return "Bits per 1000 units of energy, each model at its best penalty: " + "; ".join(facts) + "."

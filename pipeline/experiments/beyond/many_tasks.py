@@ -11,6 +11,7 @@ from pipeline.experiments.energy.summary import means_and_errors, series_of
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.paper import METHOD_NAMES, RULE, SEEDS
 from pipeline.report.drawing import METHOD_COLOURS, Picture, panels
+from pipeline.report.statistics import plus_minus
 from pipeline.report.tables import as_markdown, grid, with_errors
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, table_metrics
 from presyn import BENCHMARKS, make_run
@@ -101,8 +102,10 @@ def finding(table: pd.DataFrame) -> str:
         facts = []
         for n in moments:
             frozen = f", with {100 * lines.frozen[n]:.1f} % of synapses frozen" if lines.frozen[n] == lines.frozen[n] else ""
-            facts.append(f"{lines.newest[n]:.1f} % on task {n} just after it, {lines['mean'][n]:.1f} % over {n} tasks{frozen}")
-        sentences.append(f"{METHOD_NAMES[method]} has " + "; ".join(facts) + ".")
+            newest, mean = (plus_minus(lines[v][n], lines[f"{v}_error"][n], ".1f") for v in ("newest", "mean"))
+            over = f", {mean} % over {n} tasks" if n > 1 else ""
+            facts.append(f"{newest} % on task {n} just after it{over}{frozen}")
+        sentences.append(f"{METHOD_NAMES[method]} (n = {lines.n[n]}) has " + "; ".join(facts) + ".")
     return " ".join(sentences)
 
 

@@ -10,8 +10,9 @@ from pipeline.experiments.energy.claims import energy_verdicts
 from pipeline.experiments.energy.figures import draw_energy
 from pipeline.experiments.energy.summary import CAPTION, as_file, by_epoch, by_model, shown
 from pipeline.experiments.seeds import refuse_search_seeds
-from pipeline.paper import ENERGY_SEEDS, FIXED_P, L2
+from pipeline.paper import ENERGY_SEEDS, FIXED_P, L2, MODEL_NAMES
 from pipeline.records.results import Results
+from pipeline.report.statistics import plus_minus
 from pipeline.report.tables import grid
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, refuse_swept, table_metrics
@@ -125,7 +126,15 @@ class Energy(SingleTask):
         names = {"accuracy": "accuracy", "information": "information", "energy": "energy"}
         metrics = table_metrics(table, ("model", "l2"), {**names, "per_energy": "information_per_energy"})
         on_terminal = grid(shown(table), self.page_table.title, CAPTION)
-        return Made(epochs, files, "table.csv", metrics=metrics, figures=draw_energy(table, epochs), shown=on_terminal)
+        return Made(
+            epochs,
+            files,
+            "table.csv",
+            metrics=metrics,
+            figures=draw_energy(table, epochs),
+            shown=on_terminal,
+            finding=finding(table),
+        )
 
     def stand_in(self, known: Known) -> pd.DataFrame:
         """Epochs of a plastic model whose p is any but FIXED_P, which has runs of its own."""
@@ -135,3 +144,14 @@ class Energy(SingleTask):
     @classmethod
     def verdicts(cls, results: Results) -> Iterator[Verdict]:
         return energy_verdicts(results)
+
+
+def finding(table: pd.DataFrame) -> str:
+    """Information per energy of each model at its best penalty."""
+    best = table.loc[table.groupby("model", sort=False).per_energy.idxmax()]
+    facts = [
+        f"{MODEL_NAMES[row.model]} {plus_minus(row.per_energy, row.per_energy_error)} (ℓ2 {row.l2:g}, "
+        f"accuracy {100 * row.accuracy:.1f} %)"
+        for row in best.itertuples()
+    ]
+    return "Bits per 1000 units of energy, each model at its best penalty: " + "; ".join(facts) + "."

@@ -9,7 +9,7 @@ from pipeline.experiments.verdicts.by_claim import ClaimVerdict
 from pipeline.experiments.verdicts.conclusions import by_part
 from pipeline.paper import BENCHMARK_NAMES, METHOD_NAMES, RULE
 from pipeline.paper.published import authors_code, cell_ids, published_table
-from pipeline.report.statistics import Sample
+from pipeline.report.statistics import Sample, plus_minus
 from pipeline.report.verdicts import NOT_REPRODUCED, REPRODUCED
 
 PER_ENERGY = ("E2", "E3")
@@ -77,6 +77,11 @@ def _beside_authors(claims: Sequence[ClaimVerdict], rows: pd.DataFrame) -> str:
         claim, ours, theirs = by_id.get(ids[cell]), accuracies(rows, *cell).finished, authors_code()[cell]
         if claim is not None and claim.verdict == NOT_REPRODUCED and ours:
             printed = published_table()[cell].mean
-            lines.append(f"{claim.claim.id} {theirs.mean - printed:+.1f} (ours {Sample.from_values(ours).mean - printed:+.1f})")
+            lines.append(f"{claim.claim.id} {_off(theirs, printed)} (ours {_off(Sample.from_values(ours), printed)})")
     listed = ", ".join(lines)
     return f"The authors' code, run again, is off from the print in these cells too, by points: {listed}." if lines else ""
+
+
+def _off(sample: Sample, printed: float) -> str:
+    """How far a mean is from the printed one, with its standard error and the number of seeds."""
+    return f"{plus_minus(sample.mean - printed, sample.standard_error, '+.1f', '.1f')}, n = {sample.n}"

@@ -135,7 +135,7 @@ def _neurons(numbers: _Summary, reading: str) -> Iterator[Verdict]:
     last = numbers.layers[-1] if numbers.layers else "3"
     matrices = [("inputs", layer) for layer in numbers.layers if layer != last] + [("outputs", x) for x in numbers.layers]
     every = {f"{side}, matrix {x}": _beyond_significance(numbers, f"ks_p_{side}", x) for side, x in matrices}
-    claim = "p of every weight matrix, inputs and outputs"
+    claim = "powers of ten below p = 0.01, for inputs and outputs of every weight matrix"
     yield _order("S12", claim, every or {"": BySeed()}, reading, test="t of log10 p")
     above = {"powers of ten above p = 0.01:": 0.0 - _beyond_significance(numbers, "ks_p_inputs", last)}
     claim = "p of the inputs of output neurons, not below 0.01"
@@ -147,7 +147,7 @@ def _thresholds(numbers: _Summary, reading: str) -> Iterator[Verdict]:
     parts: dict[str, BySeed] = {}
     for threshold in (0.8, 0.95):
         suffix, condition = f"_from_{threshold}", f"from {threshold}"
-        parts[f"KS of inputs, {condition}"] = _beyond_significance(numbers, f"ks_p_inputs{suffix}", 2)
+        parts[f"powers of ten below p = 0.01, {condition}"] = _beyond_significance(numbers, f"ks_p_inputs{suffix}", 2)
         for side in ("few", "many"):
             control = numbers(f"{side}_inputs_shuffled{suffix}", 2)
             parts[f"{side} inputs, {condition}"] = numbers(f"{side}_inputs{suffix}", 2) - control

@@ -166,7 +166,7 @@ class Table1(Stage):
         table = make_table(frame, benchmarks)
         cells, text = shown(table, benchmarks), caption(table, self.searched_on)
         files = {
-            "table1.csv": table.round(4),
+            "table1.csv": table.round(6),
             "table1.md": f"{title(benchmarks)}\n\n{cells.to_markdown(index=False)}\n\n{text}\n",
             "table1.tex": as_latex(cells, f"{title(benchmarks)}. {text}", "tab:table1"),
             "table1.png": table_picture(cells, len(benchmarks)),

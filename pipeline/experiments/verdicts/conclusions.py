@@ -44,7 +44,7 @@ def sentence(c: ClaimVerdict, with_note: bool = True) -> str:
     shown = f'"{c.claim.published}"' if is_in_words else c.claim.published
     published = "" if c.claim.published == "–" else f", published {shown}"
     note = f"; {c.note}" if c.note and with_note else ""
-    return f"{c.claim.id}, {c.claim.claim.strip('… ')}{outcome}{_quantity(c)}{published}{note}"
+    return f"{c.claim.id}: {c.claim.claim.strip('… ')}{outcome}{_quantity(c)}{published}{note}"
 
 
 def _quantity(c: ClaimVerdict) -> str:
