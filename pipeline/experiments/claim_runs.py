@@ -39,7 +39,7 @@ class ClaimRuns(Stage):
         results = Results(folder)
         if not list(results.paths()):
             raise PresynError(
-                f"There are no rows under {folder}, so no claim rests on any. Give the command in a checkout of presyn, or point "
+                f"There are no rows under {folder}, so no claim rests on any. Give the command in a checkout, or point "
                 "--results at the folder results of one."
             )
         claims = {c.claim.id: c for c in all_verdicts(results, CLAIMING).claims}

@@ -91,6 +91,11 @@ def show_p(p: float) -> str:
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
+def round_p(p: float) -> float:
+    """A p value as files keep it: to four significant digits, so that none becomes 0."""
+    return float(f"{p:.4g}")
+
+
 def unpaired(a: Sample, b: Sample) -> Difference:
     """a − b of two samples, by Welch; nan for samples of one."""
     if min(a.n, b.n) < 2:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from rich.table import Table
 
-from pipeline.report.statistics import plus_minus
+from pipeline.report.statistics import plus_minus, round_p
 
 
 def grid(shown: pd.DataFrame, title: str | None = None, caption: str | None = None, columns: Sequence[str] = ()) -> Table:
@@ -36,3 +36,8 @@ def with_errors(table: pd.DataFrame, keys: Sequence[str], digits: Mapping[str, s
         pairs = zip(table[name], table[f"{name}_error"], strict=True)
         shown[name.replace("_", " ")] = [plus_minus(mean, error, form) for mean, error in pairs]
     return shown
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as its CSV keeps it: six decimals, of which two are shown, and the column p to four significant digits."""
+    return table.round(6).assign(p=table.p.map(round_p))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.report.by_seed import BySeed
-from pipeline.report.statistics import Difference, Sample, paired, show_p, unlike, unpaired
+from pipeline.report.statistics import Difference, Sample, paired, round_p, show_p, unlike, unpaired
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "reproduced", "not reproduced", "undecided", "not tested"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
@@ -209,11 +209,6 @@ def _show_test(difference: Difference | None) -> str:
     if difference is None or difference.p != difference.p:
         return "–"
     return f"t = {difference.t:.2f}, {show_p(difference.p)}"
-
-
-def round_p(p: float) -> float:
-    """A p value as files keep it: to four significant digits, so that none becomes 0."""
-    return float(f"{p:.4g}")
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:

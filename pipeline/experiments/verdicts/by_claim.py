@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.paper.published import Claim
+from pipeline.report.statistics import round_p
 from pipeline.report.verdicts import (
     NOT_REPRODUCED,
     NOT_TESTED,
@@ -14,7 +15,6 @@ from pipeline.report.verdicts import (
     UNDECIDED,
     VERDICTS,
     Verdict,
-    round_p,
     show_effect,
     show_ours,
 )
