@@ -233,7 +233,7 @@ def test_effects_are_shown_in_their_own_unit():
         effect, low, high = estimate(difference, unit)
         return show_effect(Verdict("E2", "c", "f", effect=effect, low=low, high=high, unit=unit))
 
-    assert shown(Difference(np.log(2), 0.1, 4), "ratio").startswith("× 2 [1.5")
+    assert shown(Difference(np.log(2), 0.1, 4), "ratio").startswith("×\N{NO-BREAK SPACE}2 [1.5")
     assert shown(Difference(float(fisher_z(0.9)), 0.1, 4), "r").startswith("0.9 [")
     assert shown(Difference(0.5, float("nan"), float("nan"))) == "0.5"
 

@@ -12,7 +12,7 @@ from pipeline.cli import main
 from pipeline.cli.pages import latest_table, own_names, security_options, serve
 from pipeline.records.mlflow.content import row_metrics, row_params
 from pipeline.records.mlflow.notes import Note, read_notes
-from pipeline.records.mlflow.views import read_state
+from pipeline.records.mlflow.views import read_state, views
 from pipeline.records.mlflow.writer import Writer, sync
 from pipeline.records.store import Store
 from pipeline.workspace import Workspace
@@ -162,21 +162,29 @@ def test_an_experiment_is_described_and_has_views_that_are_written_once(store, u
     assert client.get_experiment_by_name("search").tags == before, "what people wrote stays, and nothing is written again"
 
 
+def test_the_best_of_a_search_that_halves_are_those_on_all_tasks(store):
+    rows = trials(store)
+    note = search_note(rows)
+    note.labels = {row.run_id: {"tasks": tasks} for row, tasks in zip(rows, ("1", "5", "10"), strict=True)}
+    filters = {view.name: view.state["searchFilter"] for view in views([note])}
+    assert filters == {"Best first": "tags.run_id != '' AND tags.tasks = '10'", "By condition": "tags.run_id != ''"}
+
+
 def test_each_search_of_an_experiment_has_a_view_of_its_own(store, uri, client):
     rows = trials(store)
     write(store, uri, search_note(rows), rows)
     other = Note("search", "search/it's other/9", "other", [rows[0].run_id], searched=["eta0"], objective="validation_accuracy")
     write(store, uri, other, rows[:1])
     tags = client.get_experiment_by_name("search").tags
-    views = dict(
+    saved = dict(
         state(client.get_experiment_by_name("search"), key) for key in tags if key.startswith("mlflow.sharedViewState")
     )
-    assert views.keys() == {"Best first", "By condition", "Best first: x", "Best first: it's other"}
+    assert saved.keys() == {"Best first", "By condition", "Best first: x", "Best first: it's other"}
     experiment = [client.get_experiment_by_name("search").experiment_id]
     for name, count in (("Best first", 4), ("Best first: x", 3), ("Best first: it's other", 1)):
-        assert len(client.search_runs(experiment, views[name]["searchFilter"])) == count, name
-    assert "params.`eta0`" in views["Best first: it's other"]["selectedColumns"]
-    keys = [key["groupByData"] for key in views["By condition"]["groupBy"]["groupByKeys"]]
+        assert len(client.search_runs(experiment, saved[name]["searchFilter"])) == count, name
+    assert "params.`eta0`" in saved["Best first: it's other"]["selectedColumns"]
+    keys = [key["groupByData"] for key in saved["By condition"]["groupBy"]["groupByKeys"]]
     assert keys == ["presyn_part", "condition"]
 
 

@@ -147,13 +147,13 @@ def test_every_claim_is_there_with_its_verdict_and_its_command(made):
 def test_what_came_out_is_said_as_the_verdicts_have_it(found, made):
     """No sentence on a finding is typed in: with another verdict it says something else."""
     claims = {c.claim.id: c for c in found.claims}
-    assert "× 1.38 [1.33, 1.44]" in sentence(claims["E2"])
+    assert "×\N{NO-BREAK SPACE}1.38 [1.33, 1.44]" in sentence(claims["E2"])
     shown = re.sub(r"<[^>]+>", "", made["index.html"].split("What came out, part by part")[1].split("The claims")[0])
     for c in found.claims:
-        assert " ".join(sentence(c).removeprefix(f"{c.claim.id}, ").split())[:60] in " ".join(unescape(shown).split())
+        assert " ".join(sentence(c).removeprefix(f"{c.claim.id}: ").split())[:60] in " ".join(unescape(shown).split())
     turned = [replace(v, verdict="not reproduced") if v.id == "E2" else v for v in found.verdicts]
     reproduced, rest = as_markdown(by_claim(turned, claim_list()), ["Energy"]).split("**Not reproduced:**")
-    assert "- E2, plastic" in rest and "- E2, plastic" not in reproduced and "- E1, " in reproduced
+    assert "- E2: plastic" in rest and "- E2: plastic" not in reproduced and "- E1: " in reproduced
     ids = next(line for line in as_markdown(found.claims).splitlines() if line.startswith("| Energy |"))
     assert ids == "| Energy | E1, E2, E3, E4, E5, E8 | E6, E7 | – | – |"
 

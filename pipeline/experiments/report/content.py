@@ -199,7 +199,7 @@ def shape_conclusions(claims: Sequence[ClaimVerdict]) -> dict[str, Any]:
                     "heading": HEADINGS[verdict],
                     "slug": slug(verdict),
                     "letter": LETTERS[verdict],
-                    "sentences": [{"id": c.claim.id, "text": sentence(c).removeprefix(f"{c.claim.id}, ")} for c in chosen],
+                    "sentences": [{"id": c.claim.id, "text": sentence(c).removeprefix(f"{c.claim.id}: ")} for c in chosen],
                 }
                 for verdict, chosen in sorted(verdicts.items(), key=lambda item: list(HEADINGS).index(item[0]))
             ],

@@ -96,11 +96,18 @@ def _view(
             "columnWidths": {RUN_NAME: 340, **{column: 150 if column in metrics else 100 for column in shown}},
             "orderByKey": _column("metrics", first.objective),
             "orderByAsc": first.minimize,
-            "searchFilter": RUNS if only is None else f"tags.{PART} = {_quoted(only.part)}",
+            "searchFilter": (RUNS if only is None else f"tags.{PART} = {_quoted(only.part)}")
+            + (_on_all_tasks(parts) if name == BEST_FIRST else ""),
             **_charts(first.objective, [name for part in parts for name in part.searched]),
             **(state or {}),
         },
     )
+
+
+def _on_all_tasks(parts: Sequence[Note]) -> str:
+    """The end of a filter that leaves out the runs on fewer tasks of a search that halves; empty where none does."""
+    tasks = {int(labels["tasks"]) for labels in parts[0].labels.values() if labels.get("tasks", "").isdigit()}
+    return f" AND tags.tasks = '{max(tasks)}'" if len(parts) == 1 and parts[0].searched and tasks else ""
 
 
 def _charts(objective: str, searched: Sequence[str]) -> dict[str, Any]:
