@@ -252,27 +252,26 @@ def _train_group(
             writer.steps += steps * len(cohort.runs)
             writer.settle(wait=False)
 
-        of_method: tuple[
-            type[Exception], ...
-        ] = ()  # of those that otherwise are messages: what a method's code may have raised
+        # Errors of files and messages for users are raised as they are, but not while a method's own code may have raised them.
+        raised_as_they_are: tuple[type[Exception], ...] = (OSError, PresynError)
         try:
             runs, data = [m.run for m in members], load(members[0].run.benchmark)
             saved = _read_saved(members)
             if saved is not None and len(saved) < len(runs):
                 return Outcome.GONE
-            of_method = (OSError,)  # a PresynError is of runs that do not make a cohort
+            raised_as_they_are = (PresynError,)  # of runs that do not make a cohort
             cohort = make_cohort(runs, data, device, saved, arithmetic)
             while not cohort.done:
-                of_method = (OSError, PresynError)
+                raised_as_they_are = ()
                 cohort.train_segment(count_steps)
-                of_method = ()
+                raised_as_they_are = (OSError, PresynError)
                 remaining = writer.write(cohort)
                 if cohort.done or writer.given_away & remaining:
                     writer.settle(wait=True)
                 if writer.given_away & remaining:
                     return Outcome.GIVEN_AWAY
         except Exception as e:
-            if writer.settling or (isinstance(e, OSError | PresynError) and not isinstance(e, of_method)):
+            if writer.settling or isinstance(e, raised_as_they_are):
                 raise
             if out_of_memory(e):
                 writer.settle(wait=True)
