@@ -68,9 +68,12 @@ def test_many_tasks_are_followed_one_by_one():
         pytest.approx(values) for values in ([1, 90, 90, 90, 0.2], [2, 80, 65, 90 - 40, 0.6])
     ] * 2  # fmt: skip
     made = ManyTasks((1, 2)).make(pd.DataFrame(rows), Known())
-    assert "Presynaptic Consolidation has 90.0 % on task 1 just after it" in made.finding
-    assert "80.0 % on task 2 just after it, 65.0 % over 2 tasks, with 60.0 % of synapses frozen" in made.finding
-    assert "No Consolidation has" in made.finding and made.figures["many-tasks"].draw()
+    assert (
+        "Presynaptic Consolidation (n = 2) has 90.0 ± 0.0 % on task 1 just after it, with 20.0 % of synapses frozen;"
+        in made.finding
+    )
+    assert "80.0 ± 0.0 % on task 2 just after it, 65.0 ± 0.0 % over 2 tasks, with 60.0 % of synapses frozen" in made.finding
+    assert "No Consolidation (n = 2) has" in made.finding and made.figures["many-tasks"].draw()
 
 
 def test_the_claims_on_energy_are_read_on_another_data_set_and_decide_nothing():
