@@ -64,9 +64,12 @@ def repeat_command(config: dict[str, Any], place: Mapping[str, Any], arithmetic:
         place: Its provenance, which says where a user's own files were.
         arithmetic: Of its row, by which the run is repeated to the digit.
     """
-    run = ["--method", config["method"], "--benchmark", nearest_benchmark(config), "--seeds", str(config["seed"])]
+    nearest = nearest_benchmark(config)
+    run = ["--method", config["method"], "--benchmark", nearest, "--seeds", str(config["seed"])]
     run += ["--arithmetic", arithmetic] if arithmetic in ARITHMETICS else []
     changed = changed_settings(config)
+    if nearest != config["benchmark"] and find_benchmark(nearest).measures:
+        changed.append("measures=[]")  # those of the nearest benchmark would be made besides what the row has
     if config["dataset"] not in DATASETS and config["kind"] != "patterns":
         changed.append(f"source={_setting(place.get('source', UNKNOWN_PLACE))}")
     known = loaded.methods.get(config["method"])
