@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ class Plan:
         measured = measure_apart if device.type == "cuda" else measure
         errors: list[Exception] = []
         kind = self._kind(run)
-        for candidate in [run, *(r for r in self.missing.values() if r != run and self._kind(r) == kind)]:
+        others = (r for r in self.missing.values() if r != run and self._kind(r) == kind)
+        for candidate in chain([run], others):
             self.refuse_too_large([candidate])
             try:
                 return measured(candidate, self.cluster.data, str(device), arithmetic)

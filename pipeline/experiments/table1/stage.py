@@ -210,12 +210,12 @@ def tuned_winners(results: Path, benchmarks: Sequence[Benchmark] = ()) -> dict[s
             winner = read_best(folder / "search" / name / "best.yaml", method, space)
             if winner is not None:
                 winners.setdefault(f"{method}-{space.benchmark.name}" if space else name, winner)
-    today = {**ALL_BENCHMARKS, **USER_BENCHMARKS, **{b.name: b for b in benchmarks}}
+    by_name = {**ALL_BENCHMARKS, **USER_BENCHMARKS, **{b.name: b for b in benchmarks}}
     others = [path for path in (results / "search").glob("*/best.yaml") if path.parent.name not in method_by_space]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
-        found_for = searched_for(path, today)
-        if found_for and (winner := read_best(path, found_for[0])) is not None:
-            winners.setdefault("-".join(found_for), winner)
+        method_and_benchmark = searched_for(path, by_name)
+        if method_and_benchmark and (winner := read_best(path, method_and_benchmark[0])) is not None:
+            winners.setdefault("-".join(method_and_benchmark), winner)
     return winners
 
 
