@@ -44,26 +44,26 @@ def bench(device: torch.device, results: Path, quick: bool, runs: int) -> None:
     data, what = data_or_noise()
     rounds = 5 if quick else 25
     gpu = device.type == "cuda"
-    found: dict[str, Any] = {"machine": {**machine(device), "data": what}}
+    measured: dict[str, Any] = {"machine": {**machine(device), "data": what}}
     tables: dict[str, pd.DataFrame] = {}
     with console.status("measuring …") as status:
         if gpu:
-            found["checks"] = check(data, device)
+            measured["checks"] = check(data, device)
         tables["step"] = step_table(data, device, SIZES_ON_GPU if gpu else SIZES, rounds)
         if not gpu:
-            found["parts"] = parts(data, rounds)
+            measured["parts"] = parts(data, rounds)
             tables["test"] = test_table(data, rounds)
             tables["arithmetic"] = arithmetic_table(data, rounds)
             tables["growth"] = growth(data)
-            found["processes"] = processes()
+            measured["processes"] = processes()
         status.update(f"{runs} one-second runs …")
         if runs and not gpu:
-            found["orchestration"] = orchestration(runs)
-    text = report(found, tables)
+            measured["orchestration"] = orchestration(runs)
+    text = report(measured, tables)
     print(text)
     folder = results / "bench"
     kind = "cuda" if gpu else "cpu"
-    plain = found | {name: t.round(4).to_dict("records") for name, t in tables.items()}
+    plain = measured | {name: t.round(4).to_dict("records") for name, t in tables.items()}
     write_whole(folder / f"{kind}.json", json.dumps(plain, indent=1) + "\n")
     write_whole(folder / f"{kind}.md", text + "\n")
-    write_whole(folder / f"{kind}.png", plot(tables["step"], found.get("parts")))
+    write_whole(folder / f"{kind}.png", plot(tables["step"], measured.get("parts")))

@@ -17,9 +17,9 @@ def same_bits(device: torch.device) -> dict[str, bool]:
     """Whether random words and orders on a device are those of the CPU."""
     key = keys(range(64), Purpose.RELEASE, 7)
     n = 198_800
-    words = torch.equal(bits(key, n), bits(key.to(device), n).cpu())
+    same_bits = torch.equal(bits(key, n), bits(key.to(device), n).cpu())
     orders = torch.equal(permutation(key[:4], 60_000), permutation(key[:4].to(device), 60_000).cpu())
-    return {"release words": words, "orders": orders}
+    return {"release words": same_bits, "orders": orders}
 
 
 def step_difference(data: Dataset, device: torch.device, k: int = 4, steps: int = 5) -> float:
@@ -80,17 +80,17 @@ def check(data: Dataset, device: torch.device) -> dict[str, Any]:
     Raises:
         PresynError: it does not; names what differs.
     """
-    found = {
+    checks = {
         **same_bits(device),
         "fused update, bit by bit": fused_update_bits(device),
         "step, relative difference": step_difference(data, device),
         "accuracies, p": accuracy_p(device),
     }
-    wrong = [name for name, value in found.items() if value is False]
-    if found["step, relative difference"] > 1e-4:
-        wrong.append(f"a step (by {found['step, relative difference']:.1e} of the largest strength)")
-    if found["accuracies, p"] < FALSE_ALARM:
-        wrong.append(f"accuracies (p = {found['accuracies, p']:.1e})")
+    wrong = [name for name, value in checks.items() if value is False]
+    if checks["step, relative difference"] > 1e-4:
+        wrong.append(f"a step (by {checks['step, relative difference']:.1e} of the largest strength)")
+    if checks["accuracies, p"] < FALSE_ALARM:
+        wrong.append(f"accuracies (p = {checks['accuracies, p']:.1e})")
     if wrong:
         raise PresynError(f"{device} does not compute what the CPU does: {', '.join(wrong)}. Its timings would mean nothing.")
-    return found
+    return checks

@@ -26,16 +26,16 @@ CAPTIONS = {
 }
 
 
-def report(found: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
+def report(measured: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
     """Everything as Markdown."""
-    blocks = [", ".join(f"{k} {v}" for k, v in found["machine"].items())]
+    blocks = [", ".join(f"{k} {v}" for k, v in measured["machine"].items())]
     for name, caption in CAPTIONS.items():
         if name in tables:
             blocks.append(f"{caption}\n\n{tables[name].to_markdown(index=False, floatfmt='.3g')}")
-        elif name in found:
+        elif name in measured:
             lines = [
                 f"- {k}: {v:.3g}" if isinstance(v, float) and math.isfinite(v) else f"- {k}: {v}"
-                for k, v in found[name].items()
+                for k, v in measured[name].items()
             ]
             blocks.append(caption + "\n\n" + "\n".join(lines))
     return "\n\n".join(blocks)

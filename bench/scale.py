@@ -34,10 +34,10 @@ def measure(count: int, nodes: int, track: bool) -> dict[str, float]:
     for _ in range(nodes - 1):
         raylets.add_node(num_cpus=1, **HERE)
     with tempfile.TemporaryDirectory() as folder:
-        found = _train(count, track, raylets.address, folder)
+        outcome = _train(count, track, raylets.address, folder)
         ray.shutdown()
         raylets.shutdown()
-    return {"runs": count, "nodes": nodes, "MLflow": float(track), **found}
+    return {"runs": count, "nodes": nodes, "MLflow": float(track), **outcome}
 
 
 def _train(count: int, track: bool, address: str, folder: str) -> dict[str, float]:
@@ -117,12 +117,12 @@ def plot(table: pd.DataFrame) -> object:
     return figure
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Measure all sizes, or those given, and write results/bench/scale.*."""
-    if words[:1] == ["--one"]:
-        print(json.dumps(measure(int(words[1]), int(words[2]), words[3] == "1")))
+    if arguments[:1] == ["--one"]:
+        print(json.dumps(measure(int(arguments[1]), int(arguments[2]), arguments[3] == "1")))
         return 0
-    sizes = [int(w) for w in words] or list(RUNS)
+    sizes = [int(w) for w in arguments] or list(RUNS)
     cases = [(runs, nodes, 0) for runs in sizes for nodes in NODES] + [(1000, 1, 1)]
     rows = []
     for case in cases:

@@ -247,8 +247,8 @@ def with_latex(stage: Stage, made: Made) -> dict[str, Content]:
         return files
     frame = as_frame(made.shown)
     if frame.columns.is_unique and len(frame):
-        words = [str(made.shown.title or stage.title), str(made.shown.caption or "")] if isinstance(made.shown, Table) else []
-        caption = ". ".join(text for text in words if text) or stage.title
+        texts = [str(made.shown.title or stage.title), str(made.shown.caption or "")] if isinstance(made.shown, Table) else []
+        caption = ". ".join(text for text in texts if text) or stage.title
         files["table.tex"] = as_latex(frame, caption, f"tab:{stage.name.replace('/', '-')}")
     return files
 

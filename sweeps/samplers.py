@@ -98,13 +98,13 @@ def _repeat_rounds(
     space: Space, study: optuna.Study, number: int, trials: Sequence[Trial], outcomes: Sequence[Outcome]
 ) -> None:
     """Ask for all rounds before one again and tell their results: a population is remembered in Optuna's own trials alone."""
-    told = iter(zip(trials, outcomes, strict=True))
+    remaining = iter(zip(trials, outcomes, strict=True))
     for earlier in range(number):
         study.sampler = make_sampler(space, earlier)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             asked = [study.ask(space.search) for _ in range(space.rounds[earlier])]
-            for t, (trial, outcome) in zip(asked, told, strict=False):
+            for t, (trial, outcome) in zip(asked, remaining, strict=False):
                 if {k: t.params[k] for k in space.search} != trial.params:
                     raise PresynError(
                         f"Trial {trial.number} of the search {space.name} was drawn by another version of Optuna than "

@@ -74,12 +74,12 @@ def user_code(names: Sequence[str] = (), folder: Path | None = None) -> Iterator
             (_add_yaml if name.endswith((".yaml", ".yml")) else _add_module)(name, who)
         yield loaded
     finally:
-        own = users_modules()
+        modules_of_users = users_modules()
         for table, content in zip(tables, before, strict=True):
             table.clear()
             table.update(content)
         for name in set(sys.modules) - modules_before:
-            if sys.modules[name] in own:
+            if sys.modules[name] in modules_of_users:
                 del sys.modules[name]
         sys.path[:] = path_before
         loaded.modules, loaded.given, loaded.methods, loaded.benchmarks = [], [], {}, {}

@@ -68,9 +68,9 @@ def sort_rows(rows: Sequence[Row], name: str, reverse: bool) -> list[Row]:
     values = {row.run_id: _sortable(row, name) for row in rows}
     present = [row for row in rows if values[row.run_id] is not None]
     if rows and not present:
-        known = {"mean_accuracy", "forgetting", "status", "seconds", "ended"}
-        known |= {k for row in rows for k in (*all_options(row.config), *last_figures(row))}
-        reject_unknown([name], known, "field of a run here")
+        fields = {"mean_accuracy", "forgetting", "status", "seconds", "ended"}
+        fields |= {k for row in rows for k in (*all_options(row.config), *last_figures(row))}
+        reject_unknown([name], fields, "field of a run here")
     present.sort(key=lambda row: sort_key(values[row.run_id]), reverse=reverse)
     return present + [row for row in rows if values[row.run_id] is None]
 

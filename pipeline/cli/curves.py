@@ -92,10 +92,10 @@ def _differing(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _label(options: Mapping[str, Any], group: Sequence[str]) -> str:
     """What a run is called by the options of a group; by method and benchmark without any."""
-    words = [
+    parts = [
         str(options[n]) if n in ("method", "benchmark") else f"{n}={show_value(options[n])}" for n in group if n in options
     ]
-    return ", ".join(words) or f"{options['method']} on {options['benchmark']}"
+    return ", ".join(parts) or f"{options['method']} on {options['benchmark']}"
 
 
 def _samples(courses: Sequence[dict[str, Series]]) -> dict[str, list[Sample]]:

@@ -275,8 +275,8 @@ def ablate(
     source = "published" if published_parameters else "reuse" if reuse_parameters else "search"
     groups = None if off is None else [_names_and_settings(group) for group in off]
     names = benchmarks or (["split-digits"] if digits and space is None else None)
-    own = None if space is None else read_space(space)
-    choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None, own)
+    searched_space = None if space is None else read_space(space)
+    choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None, searched_space)
     results, numbers = _prepare(outcome, store, digits), parse_seeds(seeds)
 
     def build(workspace: Any) -> Sequence[Any]:

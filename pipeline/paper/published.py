@@ -149,7 +149,7 @@ def statements(folder: Path = PAPER) -> tuple[Statement, ...]:
         PresynError: a cell of the file is not what it must be; names the line.
     """
     columns = ("id", "reading", "claim", "kind", "subject", "rival", "benchmark", "published", "standard_error", "df", "place")
-    found = []
+    statements = []
     for line in _lines(folder / "statements.csv", columns):
         kind = line.choice("kind", KINDS)
         benchmark = line.choice("benchmark", (*BENCHMARKS, "continuous-permuted-mnist", "all four"))
@@ -158,8 +158,8 @@ def statements(folder: Path = PAPER) -> tuple[Statement, ...]:
             degrees = int(line.number("df", 1))
             printed = Sample(line.number("published", -100, 100), line.number("standard_error", 0, 100), degrees + 1)
         names = (line.cells["id"], line.cells["reading"], line.text("claim"), kind, line.text("subject"), line.cells["rival"])
-        found.append(Statement(*names, benchmark, line.text("published"), printed))
-    return tuple(found)
+        statements.append(Statement(*names, benchmark, line.text("published"), printed))
+    return tuple(statements)
 
 
 @cache

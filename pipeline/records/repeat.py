@@ -72,8 +72,8 @@ def repeat_command(config: dict[str, Any], place: Mapping[str, Any], arithmetic:
         changed.append("measures=[]")  # those of the nearest benchmark would be made besides what the row has
     if config["dataset"] not in DATASETS and config["kind"] != "patterns":
         changed.append(f"source={_setting(place.get('source', UNKNOWN_PLACE))}")
-    known = loaded.methods.get(config["method"])
-    if "method_file" in place and (known is None or any(known.__module__ == module.__name__ for module in loaded.given)):
+    method = loaded.methods.get(config["method"])
+    if "method_file" in place and (method is None or any(method.__module__ == module.__name__ for module in loaded.given)):
         run = ["--module", place["method_file"], *run]
     return shlex.join(["presyn", "run", *run] + (["--set", *changed] if changed else []))
 

@@ -240,12 +240,12 @@ def check_provenance(row: Row) -> None:
     Raises:
         ValueError: what is wrong with it.
     """
-    told = row.provenance
-    if not isinstance(told["git_commit"], str) or not told["git_commit"].strip():
+    provenance = row.provenance
+    if not isinstance(provenance["git_commit"], str) or not provenance["git_commit"].strip():
         raise ValueError("its git_commit is empty")
-    if not isinstance(told["git_dirty"], bool):
+    if not isinstance(provenance["git_dirty"], bool):
         raise ValueError("its git_dirty is neither True nor False")
-    if not isinstance(told["rules_version"], int) or isinstance(told["rules_version"], bool):
+    if not isinstance(provenance["rules_version"], int) or isinstance(provenance["rules_version"], bool):
         raise ValueError("its rules_version is not a whole number")
 
 

@@ -19,13 +19,13 @@ MARGIN = 1.5
 
 def with_old_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts, each with what the former rule says of the same comparison."""
-    said: dict[int, str] = {}
+    old_verdicts: dict[int, str] = {}
     for family in dict.fromkeys(v.family for v in verdicts):
         members = [(i, v) for i, v in enumerate(verdicts) if v.family == family]
         differs = holm([math.nan if (d := _difference(v)) is None else d.p for _, v in members])
         bounded = holm([_p_within_margin(v) for _, v in members])
-        said |= {i: _decide(v, p, p_margin) for (i, v), p, p_margin in zip(members, differs, bounded, strict=True)}
-    return [replace(v, old_verdict=said[i]) for i, v in enumerate(verdicts)]
+        old_verdicts |= {i: _decide(v, p, p_margin) for (i, v), p, p_margin in zip(members, differs, bounded, strict=True)}
+    return [replace(v, old_verdict=old_verdicts[i]) for i, v in enumerate(verdicts)]
 
 
 def _difference(v: Verdict) -> Difference | None:

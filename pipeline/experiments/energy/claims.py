@@ -108,11 +108,11 @@ def _at_best(lines: pd.DataFrame, value: str, model: str, rival: str, penalties:
     """log of a model's value over a rival's, by seed, each at the ℓ2 (and epoch) where its mean over seeds is largest."""
     best = []
     for name in (model, rival):
-        own = lines[lines.model == name]
-        if not set(penalties) <= set(own.l2):  # the best of some of them is not the best
+        model_lines = lines[lines.model == name]
+        if not set(penalties) <= set(model_lines.l2):  # the best of some of them is not the best
             return BySeed()
-        l2, epoch = own.groupby(["l2", "epoch"])[value].mean().idxmax()
-        best.append(BySeed.from_frame(own[(own.l2 == l2) & (own.epoch == epoch)], value))
+        l2, epoch = model_lines.groupby(["l2", "epoch"])[value].mean().idxmax()
+        best.append(BySeed.from_frame(model_lines[(model_lines.l2 == l2) & (model_lines.epoch == epoch)], value))
     return best[0].log_ratio(best[1])
 
 

@@ -67,10 +67,10 @@ class Report(Stage):
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         assert known.results is not None
-        results, found = known.results, known.values[self.verdicts_stage.name]
+        results, conclusions = known.results, known.values[self.verdicts_stage.name]
         runs = shape_runs({p.relative_to(results.folder).as_posix(): results.file(p, COLUMNS) for p in results.paths()})
         remade = {stage: made for stage in self.stages() if (made := remake(stage, results)) is not None}
-        values = _page_values(results, found, runs, remade)
+        values = _page_values(results, conclusions, runs, remade)
         pictures = {name: figure for made in remade.values() for name, figure in made.figures.items()}
         files: dict[str, Any] = {}
         for figure in values["figures"]:
@@ -92,10 +92,10 @@ class Report(Stage):
                 for name, content in files.items()
                 if name.endswith(".md") and isinstance(content, str)
             }
-            files[str(self.readme)] = with_conclusions(self.readme, found, tables)
+            files[str(self.readme)] = with_conclusions(self.readme, conclusions, tables)
             for page in sorted((self.readme.parent / "docs").glob("*.md")):
                 text = page.read_text(encoding="utf-8")
-                if (filled := fill_blocks(text, found.claims, tables)) != text:
+                if (filled := fill_blocks(text, conclusions.claims, tables)) != text:
                     files[str(page)] = filled
         where = self.folder(results.folder) / "index.html"
         return Made(where, files, message=f"The page is {where}")
@@ -123,12 +123,12 @@ def derived_files(remade: Mapping[Stage, Made]) -> dict[str, Any]:
     return files
 
 
-def stale_files(report: Report, found: AllVerdicts, results: Results) -> tuple[list[Path], list[Path]]:
+def stale_files(report: Report, conclusions: AllVerdicts, results: Results) -> tuple[list[Path], list[Path]]:
     """Files under a folder of results that are not what its rows make: tables and figures, and those of the page.
 
     Pictures in PNG are left out, for which the figures in SVG speak; so are files that were never made.
     """
-    made = report.make(pd.DataFrame(), Known(values={report.verdicts_stage.name: found}, results=results))
+    made = report.make(pd.DataFrame(), Known(values={report.verdicts_stage.name: conclusions}, results=results))
     return stale_among(made.files, report.folder(results.folder))
 
 
@@ -144,7 +144,7 @@ def stale_among(files: Mapping[str, Any], folder: Path) -> tuple[list[Path], lis
     return changed, outdated
 
 
-def with_conclusions(readme: Path, found: AllVerdicts, tables: Mapping[str, str]) -> str:
+def with_conclusions(readme: Path, conclusions: AllVerdicts, tables: Mapping[str, str]) -> str:
     """The README with its block of conclusions made of the verdicts, and its tables made of rows.
 
     Raises:
@@ -153,7 +153,7 @@ def with_conclusions(readme: Path, found: AllVerdicts, tables: Mapping[str, str]
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise PresynError(f"{readme} has no block between {BEGIN} and {END} for the conclusions: put one there.")
-    return fill_blocks(text, found.claims, tables)
+    return fill_blocks(text, conclusions.claims, tables)
 
 
 def _size(svg: bytes) -> tuple[int, int]:
@@ -162,8 +162,10 @@ def _size(svg: bytes) -> tuple[int, int]:
     return (round(float(size[1])), round(float(size[2]))) if size else (0, 0)
 
 
-def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]) -> dict[str, Any]:
-    claims = shape_claims(found.claims, runs)
+def _page_values(
+    results: Results, conclusions: AllVerdicts, runs: Mapping[str, Any], remade: Mapping[Stage, Made]
+) -> dict[str, Any]:
+    claims = shape_claims(conclusions.claims, runs)
     distinct = {line["run_id"]: line for file in runs.values() for line in file["lines"]}
     figures = [
         {"name": name, "place": figure.place, "caption": figure.caption, "alt": f"{figure.place}: {figure.caption}"}
@@ -184,7 +186,7 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         for stage, made in remade.items()
         if stage.page_table is not None and "table.csv" in made.files
     ]
-    table1, search, rule = _table1(results, found), _search(results), shape_rule(results, found.claims)
+    table1, search, rule = _table1(results, conclusions), _search(results), shape_rule(results, conclusions.claims)
     sections = [
         *FIRST_SECTIONS,
         *([("rule", "How a verdict is reached")] if rule else []),
@@ -195,13 +197,13 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
         LAST_SECTION,
     ]
     return {
-        "top": shape_conclusions(found.claims),
-        "overview": overview(found.claims, as_published(results)) if table1 else [],
+        "top": shape_conclusions(conclusions.claims),
+        "overview": overview(conclusions.claims, as_published(results)) if table1 else [],
         "claims": claims,
         "parts": list(dict.fromkeys(c["part"] for c in claims)),
         "sections": sections,
         "total_runs": len(distinct),
-        "deciding_runs": len({i for c in found.claims for v in (*c.parts, *c.readings) for i in v.run_ids}),
+        "deciding_runs": len({i for c in conclusions.claims for v in (*c.parts, *c.readings) for i in v.run_ids}),
         "rule": rule,
         "table1": table1,
         "figures": figures,
@@ -214,12 +216,12 @@ def _page_values(results: Results, found: AllVerdicts, runs: Mapping[str, Any], 
     }
 
 
-def _table1(results: Results, found: AllVerdicts) -> dict[str, Any]:
+def _table1(results: Results, conclusions: AllVerdicts) -> dict[str, Any]:
     rows = results.rows("table1", [*COLUMNS, "parameters"])
     if rows is None:
         return {}
     benchmarks = tuple(dict.fromkeys([b for b in BENCHMARKS if b in set(rows.benchmark)] + list(rows.benchmark)))
-    return shape_table1(shown(make_table(rows, benchmarks), benchmarks), found.claims)
+    return shape_table1(shown(make_table(rows, benchmarks), benchmarks), conclusions.claims)
 
 
 def _search(results: Results) -> dict[str, Any]:

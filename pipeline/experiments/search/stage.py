@@ -300,8 +300,8 @@ def search(space: Space, manifests: Path | None = None, parent: str = "") -> Sea
     def draw(number: int, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[Trial]:
         key = (number, digest_outcomes(trials, outcomes))
         if key not in drawn:
-            told = (space, number, trials, outcomes)
-            drawn[key] = draw_round(*told) if manifests is None else frozen_round(*told, manifests)
+            asked = (space, number, trials, outcomes)
+            drawn[key] = draw_round(*asked) if manifests is None else frozen_round(*asked, manifests)
         return drawn[key]
 
     draw(0, [], [])  # a folder that cannot be written is found now

@@ -116,9 +116,9 @@ def as_markdown(claims: Sequence[ClaimVerdict], parts: Sequence[str] = ()) -> st
     chosen = {part: verdicts for part, verdicts in by_part(claims).items() if not parts or part in parts}
     lines = [] if parts else [in_short(claims), "", *_ids_by_part(chosen)]
     for verdict, heading in HEADINGS.items():
-        found = [c for verdicts in chosen.values() for c in verdicts.get(verdict, ())]
-        if found and (parts or verdict == NOT_REPRODUCED):
-            lines += ["", f"**{heading}:**", "", *(f"- {sentence(c, with_note=bool(parts))}." for c in found)]
+        claims_with_verdict = [c for verdicts in chosen.values() for c in verdicts.get(verdict, ())]
+        if claims_with_verdict and (parts or verdict == NOT_REPRODUCED):
+            lines += ["", f"**{heading}:**", "", *(f"- {sentence(c, with_note=bool(parts))}." for c in claims_with_verdict)]
     return "\n".join(lines).strip() + "\n"
 
 

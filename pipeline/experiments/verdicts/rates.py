@@ -127,18 +127,20 @@ def found_on(simulated: pd.DataFrame, benchmark: str, shift: float, n: int) -> p
 def found_by_looks(looks: Sequence[int]) -> float:
     """The share of orders that are not there which a one-sided t test finds at one of several looks, at half of ALPHA each."""
     values = np.random.default_rng(GENERATOR_SEED).normal(size=(100 * DRAWS, max(looks)))
-    found = np.zeros(len(values), dtype=bool)
+    is_detected = np.zeros(len(values), dtype=bool)
     for n in looks:
         t = values[:, :n].mean(axis=1) / (values[:, :n].std(axis=1, ddof=1) / np.sqrt(n))
-        found |= stats.t.sf(t, n - 1) < ALPHA / 2
-    return float(found.mean())
+        is_detected |= stats.t.sf(t, n - 1) < ALPHA / 2
+    return float(is_detected.mean())
 
 
 def findings(simulated: pd.DataFrame, spread: Mapping[tuple[str, str], float]) -> list[str]:
     """What is asked of the rule, and what the simulation says, a sentence each."""
     table = over_cells(simulated).set_index(["rule", "n", "shift"])
-    found = found_on(simulated, SEARCHED_ON, 3.0, 10)
-    powers = ", ".join(f"{METHOD_NAMES[m]} {100 * p:.0f} % (spread {spread[m, SEARCHED_ON]:.2f})" for m, p in found.items())
+    powers_by_method = found_on(simulated, SEARCHED_ON, 3.0, 10)
+    powers = ", ".join(
+        f"{METHOD_NAMES[m]} {100 * p:.0f} % (spread {spread[m, SEARCHED_ON]:.2f})" for m, p in powers_by_method.items()
+    )
     looks = ", ".join(
         f"{100 * found_by_looks(seeds):.1f} % ({claims}: {', '.join(map(str, seeds))} seeds)" for claims, seeds in LOOKS.items()
     )
@@ -176,5 +178,5 @@ def as_markdown(simulated: pd.DataFrame, spread: Mapping[tuple[str, str], float]
         "rule says of each claim is in the columns old_verdict of claims.csv and verdicts.csv."
     )
     table = over_cells(simulated).to_markdown(index=False)
-    said = "\n".join(f"- {sentence}" for sentence in findings(simulated, spread))
-    return f"# How often verdicts err\n\n{WHY} {setting}\n\n{said}\n\n{table}\n"
+    sentences = "\n".join(f"- {sentence}" for sentence in findings(simulated, spread))
+    return f"# How often verdicts err\n\n{WHY} {setting}\n\n{sentences}\n\n{table}\n"

@@ -68,13 +68,13 @@ class Verdicts(Stage):
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         assert known.results is not None
         _say_changed_paper()
-        found = all_verdicts(known.results, self.stages)
-        table = verdict_table(found.verdicts)
+        conclusions = all_verdicts(known.results, self.stages)
+        table = verdict_table(conclusions.verdicts)
         files: dict[str, Any] = {
             "verdicts.csv": table,
-            "verdicts.md": f"{as_markdown(found.verdicts)}\n\n{NOTE}\n",
-            "claims.csv": claim_table(found.claims),
-            "claims.md": claims_as_markdown(found.claims),
+            "verdicts.md": f"{as_markdown(conclusions.verdicts)}\n\n{NOTE}\n",
+            "claims.csv": claim_table(conclusions.claims),
+            "claims.md": claims_as_markdown(conclusions.claims),
         }
         spread = rates.spreads(known.results)
         if spread:
@@ -84,8 +84,8 @@ class Verdicts(Stage):
                 "verdict-rates.md": rates.as_markdown(simulated, spread),
             }
         metrics = {v.replace(" ", "_"): float((table.verdict == v).sum()) for v in VERDICTS}
-        metrics |= {f"claims_{verdict.replace(' ', '_')}": float(n) for verdict, n in count(found.claims).items()}
-        return Made(found, files, "verdicts.csv", metrics=metrics, message=in_short(found.claims))
+        metrics |= {f"claims_{verdict.replace(' ', '_')}": float(n) for verdict, n in count(conclusions.claims).items()}
+        return Made(conclusions, files, "verdicts.csv", metrics=metrics, message=in_short(conclusions.claims))
 
     def folder(self, results: Path) -> Path:
         return results
@@ -115,8 +115,8 @@ def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts
     refuse_changed_labels(results)
     claims = claim_list()
     published = {claim.id: claim.published for claim in claims}
-    found: Iterator[Verdict] = chain.from_iterable(stage.verdicts(results) for stage in stages)
-    verdicts = [v if v.published != "–" else replace(v, published=published.get(v.id, "–")) for v in found]
+    unordered: Iterator[Verdict] = chain.from_iterable(stage.verdicts(results) for stage in stages)
+    verdicts = [v if v.published != "–" else replace(v, published=published.get(v.id, "–")) for v in unordered]
     odd = [v.id for v in verdicts if v.id and v.id not in published]
     if odd:
         raise PresynError(f"A verdict is on {odd[0]}, which is no claim in results/paper/claims.yaml: add it there.")

@@ -271,8 +271,8 @@ def name_by_people(run: Any) -> str:
     if NAME in tags:
         return "" if name == tags[NAME] else name
     # Earlier versions made names of words that are tags as well, and a parent's description begins with its name.
-    words = {word for tag, value in tags.items() if not tag.startswith("mlflow.") for word in value.split()}
-    is_ours = set(name.split()) <= words or tags.get(DESCRIPTION, "").startswith(f"**{name}**")
+    tag_words = {word for tag, value in tags.items() if not tag.startswith("mlflow.") for word in value.split()}
+    is_ours = set(name.split()) <= tag_words or tags.get(DESCRIPTION, "").startswith(f"**{name}**")
     return "" if is_ours else name
 
 

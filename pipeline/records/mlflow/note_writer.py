@@ -125,8 +125,8 @@ class NoteWriter:
 
     def _search(self, where: str) -> list[Any]:
         """Runs of this store; those that were written before stores had names are everybody's."""
-        found = all_pages(partial(self.client.search_runs, [self.experiment_id], where))
-        return [run for run in found if run.data.tags.get("presyn_store", self.store.id) == self.store.id]
+        runs = all_pages(partial(self.client.search_runs, [self.experiment_id], where))
+        return [run for run in runs if run.data.tags.get("presyn_store", self.store.id) == self.store.id]
 
     def _remember(self, run: Any) -> None:
         """Remember a run that is there; of two of one row, of which a killed process did not remove the older, the newer."""
@@ -320,10 +320,10 @@ def _rows(note: Note, store: Store) -> list[Row]:
 
 def all_pages(search: Callable[..., Any]) -> list[Any]:
     """All that a search of MLflow finds, which gives a page at a time."""
-    found, token = [], None
+    results, token = [], None
     while True:
         page = search(max_results=1000, page_token=token)
-        found += page
+        results += page
         token = page.token
         if not token:
-            return found
+            return results

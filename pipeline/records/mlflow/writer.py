@@ -137,9 +137,9 @@ def delete_runs(store: Store, uri: str, run_ids: Iterable[str]) -> int:
     Raises:
         PresynError: MLflow cannot be reached or written.
     """
-    own = store.root / "mlflow.db"
-    is_own = uri == sqlite_address(own)
-    if is_own and not own.exists():
+    database = store.root / "mlflow.db"
+    is_own = uri == sqlite_address(database)
+    if is_own and not database.exists():
         return 0
     where = f"MLflow at {hide_passwords(uri)}"
     if not answers(uri):
