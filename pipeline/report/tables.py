@@ -1,6 +1,7 @@
 """Tables as people read them: on the terminal, as Markdown and as LaTeX."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
@@ -17,9 +18,25 @@ def grid(shown: pd.DataFrame, title: str | None = None, caption: str | None = No
     return table
 
 
+def markdown_table(shown: pd.DataFrame, **options: Any) -> str:
+    """A frame as a table in Markdown; bars in its cells, as in |w|, are escaped, because there they end a cell.
+
+    Args:
+        shown: The frame, without its index.
+        options: Of tabulate, such as floatfmt.
+    """
+    escaped = shown.map(lambda cell: escape_bars(cell) if isinstance(cell, str) else cell)
+    return escaped.rename(columns=lambda name: escape_bars(str(name))).to_markdown(index=False, **options)
+
+
+def escape_bars(text: str) -> str:
+    """A text that a cell of a table in Markdown can hold."""
+    return text.replace("|", r"\|")
+
+
 def as_markdown(shown: pd.DataFrame, title: str = "", caption: str = "") -> str:
     """A frame as Markdown, with a title before it and a caption after it; numbers stay as they are written."""
-    table = shown.to_markdown(index=False, disable_numparse=True)
+    table = markdown_table(shown, disable_numparse=True)
     return "\n\n".join(text for text in (title, table, caption) if text) + "\n"
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.report.by_seed import BySeed
 from pipeline.report.statistics import Difference, Sample, paired, round_p, show_p, unlike, unpaired
+from pipeline.report.tables import markdown_table
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "reproduced", "not reproduced", "undecided", "not tested"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
@@ -252,7 +253,7 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
     shown = {name: [short_p(p) for p in table[name]] for name in ("p_alone", "p")}
     numbers = {"t": table.t.map("{:.2f}".format), "margin": table.margin.map("{:.2g}".format)}
     level = [f"{100 * level:.4g} %" for level in table.level]
-    return table.assign(**shown, **numbers, level=level).replace("nan", "–").to_markdown(index=False, disable_numparse=True)
+    return markdown_table(table.assign(**shown, **numbers, level=level).replace("nan", "–"), disable_numparse=True)
 
 
 def short_p(p: float) -> str:

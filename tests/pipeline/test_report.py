@@ -169,6 +169,12 @@ def test_pages_show_the_verdicts_and_tables_that_rows_make(found):
     assert shown == 14
     stale = "<!-- table: table1/table1.md -->\nold\n<!-- /table -->"
     assert "old" not in fill_blocks(stale, found.claims, tables)
+    in_full = fill_blocks("<!-- in full: S4, L29 -->\n<!-- /in full -->", found.claims, tables)
+    lines = [line for line in in_full.splitlines() if line.startswith("| ")]
+    assert len(lines) > 30 and any(r"\|w̄\|" in line for line in lines)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {6}, "a bar in a cell does not end it"
+    for c in found.claims:
+        assert sentence(c).count("(") == sentence(c).count(")"), c.claim.id
 
 
 def test_a_row_that_was_changed_is_refused_and_never_shown(tmp_path, found):

@@ -36,7 +36,9 @@ def finish(runs, data, saved=None):
     return cohort.records[0].accuracy
 
 
-@pytest.mark.parametrize("runs", [RUN, (r for r in [RUN]), {RUN}, None, "run", [RUN, None], 3, []], ids=str)
+@pytest.mark.parametrize(
+    "runs", [RUN, (r for r in [RUN]), {RUN}, None, "run", [RUN, None], 3, []], ids=lambda runs: type(runs).__name__
+)
 def test_runs_are_a_list_of_runs(data, runs):
     for use in (lambda: train(runs, data), lambda: train(runs), lambda: Cohort(runs, data, "cpu")):
         with pytest.raises(PresynError, match="runs"):

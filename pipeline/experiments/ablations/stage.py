@@ -32,7 +32,7 @@ from pipeline.experiments.table1.stage import refuse_same_names
 from pipeline.paper import RULE
 from pipeline.paper.published import authors_parameters
 from pipeline.records.results import Results
-from pipeline.report.tables import grid, rounded
+from pipeline.report.tables import grid, markdown_table, rounded
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, table_metrics
 from presyn import BENCHMARKS, METHODS, Benchmark, PresynError, make_run
@@ -138,7 +138,7 @@ class Ablations(Stage):
         cells, text = shown(table), caption(table)
         files: dict[str, Any] = {
             "table.csv": rounded(table),
-            "table.md": f"{cells.to_markdown(index=False)}\n\n{text}\n",
+            "table.md": f"{markdown_table(cells)}\n\n{text}\n",
             "table.png": bars(table),
         }
         numbers = {"ours": "mean", "standard_error": "standard_error", "n": "n", "difference": "difference"}

@@ -11,7 +11,7 @@ from pipeline.experiments.energy.figures import draw_fixed_release
 from pipeline.experiments.energy.stage import SWEPT, SingleTask
 from pipeline.experiments.energy.summary import as_file, by_epoch, last_epoch, means_and_errors
 from pipeline.paper import SEEDS
-from pipeline.report.tables import grid
+from pipeline.report.tables import grid, markdown_table
 from pipeline.stage import Figure, Known, Made, Wish, table_metrics
 from presyn.benchmarks import SEARCH_SEEDS
 
@@ -88,7 +88,7 @@ class FixedRelease(SingleTask):
             message = f"{self.title}: no reported run was finished ({lost} of {len(frame)} were lost)."
             return Made(None, {"table.csv": table}, "table.csv", message=message, shown=table)
         table = release_table(last)
-        files = {"summary.csv": as_file(last), "table.csv": table, "table.md": f"{table.to_markdown(index=False)}\n"}
+        files = {"summary.csv": as_file(last), "table.csv": table, "table.md": f"{markdown_table(table)}\n"}
         metrics = table_metrics(table, ("release",), ("accuracy", "information", "energy", "per_energy"))
         on_terminal = grid(table.round(4), self.title)
         return Made(table, files, "table.csv", metrics=metrics, figures=draw_fixed_release(table), shown=on_terminal)

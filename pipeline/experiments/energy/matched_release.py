@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.experiments.energy.stage import ALWAYS_MEASURED, SWEPT, Energy, SingleTask
 from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, shown
-from pipeline.report.tables import grid
+from pipeline.report.tables import grid, markdown_table
 from pipeline.stage import Known, Made, Stage, Wish, nothing_to_train, table_metrics
 
 
@@ -55,7 +55,7 @@ class MatchedRelease(SingleTask):
             return nothing_to_train(self)
         epochs = by_epoch(frame)
         table = by_model(epochs)
-        files = {"summary.csv": as_file(epochs), "table.csv": table, "table.md": f"{shown(table).to_markdown(index=False)}\n"}
+        files = {"summary.csv": as_file(epochs), "table.csv": table, "table.md": f"{markdown_table(shown(table))}\n"}
         metrics = table_metrics(table, ("l2",), ("accuracy", "information", "energy"))
         return Made(epochs, files, "table.csv", metrics=metrics, shown=grid(shown(table), self.title))
 

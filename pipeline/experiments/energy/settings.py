@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.experiments.energy.stage import SWEPT, SingleTask
 from pipeline.experiments.energy.summary import as_file, by_epoch, by_model, shown
 from pipeline.paper import BEST_L2, P_STEP, QUARTER, QUARTER_L2
-from pipeline.report.tables import grid
+from pipeline.report.tables import grid, markdown_table
 from pipeline.stage import Known, Made, Wish, table_metrics
 
 ONE_AT_A_TIME = {
@@ -63,7 +63,7 @@ class EnergySettings(SingleTask):
         table = shown(last).assign(model=last.setting.tolist()).rename(columns={"model": "setting"})
         written = as_file(series)
         columns = ["setting", *(c for c in written if c != "setting")]
-        files = {"summary.csv": written[columns], "table.md": f"{table.to_markdown(index=False)}\n"}
+        files = {"summary.csv": written[columns], "table.md": f"{markdown_table(table)}\n"}
         metrics = table_metrics(last, ("setting", "l2"), ("accuracy", "information", "energy"))
         return Made(series, files, metrics=metrics, shown=grid(table, self.title))
 

@@ -13,7 +13,7 @@ from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.paper import ENERGY_SEEDS, FIXED_P, L2, MODEL_NAMES
 from pipeline.records.results import Results
 from pipeline.report.statistics import plus_minus
-from pipeline.report.tables import grid
+from pipeline.report.tables import grid, markdown_table
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable, Stage, Wish, refuse_swept, table_metrics
 from presyn import Benchmark, Run, make_run
@@ -121,7 +121,7 @@ class Energy(SingleTask):
         files: dict[str, Any] = {
             "summary.csv": as_file(epochs),
             "table.csv": table,
-            "table.md": f"{shown(table).to_markdown(index=False)}\n\n{CAPTION}\n",
+            "table.md": f"{markdown_table(shown(table))}\n\n{CAPTION}\n",
         }
         names = {"accuracy": "accuracy", "information": "information", "energy": "energy"}
         metrics = table_metrics(table, ("model", "l2"), {**names, "per_energy": "information_per_energy"})

@@ -12,7 +12,7 @@ from pipeline.experiments.sparsity.figures import draw_sparsity
 from pipeline.experiments.sparsity.summary import as_file, summarise, table_by_l2
 from pipeline.paper import L2
 from pipeline.records.results import Results
-from pipeline.report.tables import grid
+from pipeline.report.tables import grid, markdown_table
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, Wish, table_metrics
 
@@ -51,7 +51,7 @@ class Sparsity(SingleTask):
         files: dict[str, Any] = {
             "summary.csv": as_file(summary),
             "table.csv": table,
-            "table.md": f"{table.to_markdown(index=False)}\n",
+            "table.md": f"{markdown_table(table)}\n",
         }
         on_terminal = grid(table[table.quantity.isin(SHOWN)], "Sparsity: mean ± standard error over seeds")
         chosen = summary[summary.quantity.isin(SHOWN)]

@@ -26,7 +26,7 @@ from pipeline.paper.published import COME_ALONG
 from pipeline.records.latex import as_latex
 from pipeline.records.results import Results
 from pipeline.report.drawing import table_picture
-from pipeline.report.tables import grid, rounded
+from pipeline.report.tables import grid, markdown_table, rounded
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 from presyn import BENCHMARKS as ALL_BENCHMARKS
@@ -167,7 +167,7 @@ class Table1(Stage):
         cells, text = shown(table, benchmarks), caption(table, self.searched_on)
         files = {
             "table1.csv": rounded(table),
-            "table1.md": f"{title(benchmarks)}\n\n{cells.to_markdown(index=False)}\n\n{text}\n",
+            "table1.md": f"{title(benchmarks)}\n\n{markdown_table(cells)}\n\n{text}\n",
             "table1.tex": as_latex(cells, f"{title(benchmarks)}. {text}", "tab:table1"),
             "table1.png": table_picture(cells, len(benchmarks)),
         }

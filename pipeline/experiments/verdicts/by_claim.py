@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.paper.published import Claim
 from pipeline.report.statistics import round_p
+from pipeline.report.tables import markdown_table
 from pipeline.report.verdicts import (
     NOT_REPRODUCED,
     NOT_TESTED,
@@ -183,4 +184,4 @@ def claims_as_markdown(claims: Sequence[ClaimVerdict]) -> str:
         }
         for c in claims
     ]
-    return f"{in_short(claims)}\n\n{pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)}\n"
+    return f"{in_short(claims)}\n\n{markdown_table(pd.DataFrame(lines), disable_numparse=True)}\n"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, in_short
+from pipeline.report.tables import escape_bars
 from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, show_parts
 
 PARTS = {
@@ -52,7 +53,9 @@ def _quantity(c: ClaimVerdict) -> str:
     v = c.shown
     if v is None or v.unit == "%":
         return ""
-    name = next((name for name, d in v.parts.items() if d is v.difference), "").strip(" :=()")
+    name = next((name for name, d in v.parts.items() if d is v.difference), "").strip(" :=")
+    if name.startswith("("):  # what is returned is in brackets
+        name = name.strip("()")
     part = f"; {name}" if name else ""
     others = f", the least certain of {len(v.parts)}" if len(v.parts) > 1 else ""
     holding = [p.comparison for p in c.parts if c.verdict != REPRODUCED and p.verdict == REPRODUCED]
@@ -93,17 +96,27 @@ def fill_blocks(text: str, claims: Sequence[ClaimVerdict], tables: Mapping[str, 
 
 
 def _part_by_part(claims: Sequence[ClaimVerdict]) -> str:
-    """A table in Markdown: a line for each part of each reading of claims, with its effect and interval."""
-    lines = ["| claim | what is compared | reading | part | ours |", "|:-|:-|:-|:-|:-|"]
-    for c in claims:
-        for v in (*c.parts, *c.readings):
-            if v.difference is None:
-                continue
-            for name, ours in show_parts(v).items():
-                lines.append(
-                    f"| {c.claim.id} | {v.comparison} | {v.reading or 'decides'} | {name.rstrip(':') or '–'} | {ours} |"
-                )
-    return "\n".join(lines) + "\n"
+    """A table in Markdown that opens at a click: a line for each part of each reading of claims, with effect and interval."""
+    cells = [
+        (c.claim.id, v.comparison, v.reading or "decides", name.rstrip(":") or "–", ours)
+        for c in claims
+        for v in (*c.parts, *c.readings)
+        if v.difference is not None
+        for name, ours in show_parts(v).items()
+    ]
+    lines = [f"| {' | '.join(map(escape_bars, line))} |" for line in cells]
+    ids = ", ".join(c.claim.id for c in claims)
+    return "\n".join(
+        [
+            f'<details markdown="1"><summary>{ids}: every part of every reading, {len(lines)} lines</summary>',
+            "",
+            "| claim | what is compared | reading | part | ours |",
+            "|:-|:-|:-|:-|:-|",
+            *lines,
+            "",
+            "</details>\n",
+        ]
+    )
 
 
 def as_markdown(claims: Sequence[ClaimVerdict], parts: Sequence[str] = ()) -> str:

@@ -17,6 +17,7 @@ from pipeline.paper.published import published_table
 from pipeline.records.results import Results
 from pipeline.report import old_rule
 from pipeline.report.rule import ALPHA
+from pipeline.report.tables import markdown_table
 
 SEEDS = (3, 5, 10, 20, 60, 200, 1000)
 SHIFTS = (0.0, 1.0, 2.0, 3.0, 5.0)
@@ -177,6 +178,6 @@ def as_markdown(simulated: pd.DataFrame, spread: Mapping[tuple[str, str], float]
         f"which the paper has {REPEATED} networks and we have n, and the true means differ by `shift` points. What the old "
         "rule says of each claim is in the columns old_verdict of claims.csv and verdicts.csv."
     )
-    table = over_cells(simulated).to_markdown(index=False)
+    table = markdown_table(over_cells(simulated))
     sentences = "\n".join(f"- {sentence}" for sentence in findings(simulated, spread))
     return f"# How often verdicts err\n\n{WHY} {setting}\n\n{sentences}\n\n{table}\n"
