@@ -78,8 +78,9 @@ pictures: .venv/.ready ## the pictures of MLflow's pages in docs/mlflow, in head
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	.venv/bin/python docs/mlflow/pictures.py
 
-soak: .venv/.ready ## a hundred kills at random moments, and each file under results/ damaged fifty times: two hours; needs root on Linux
+soak: .venv/.ready ## a hundred kills of drivers, kills and Ctrl-C of searches, each file under results/ damaged fifty times: hours; needs root
 	PRESYN_KILLS=100 .venv/bin/pytest tests/faults/test_drivers.py -k random_moments
+	PRESYN_KILLS=40 PRESYN_INTERRUPTS=40 .venv/bin/pytest tests/faults -k "again_and_again or ctrl_c"
 	PRESYN_DAMAGES=50 .venv/bin/pytest -s tests/pipeline/test_damage.py
 
 lint: .venv/.ready ## format, lint and types

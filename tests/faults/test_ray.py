@@ -15,7 +15,7 @@ import pytest
 from conftest import COMMAND
 from nodes import HEAD, ROOT, until
 
-TRIES = int(os.environ.get("PRESYN_INTERRUPTS", "20"))
+TRIES = int(os.environ.get("PRESYN_INTERRUPTS", "8"))
 RULE = ROOT / "presyn" / "methods" / "presynaptic.py"
 
 

@@ -29,7 +29,7 @@ search:
   eta0: {choices: [0.05, 0.1]}
 """
 COMMAND = "search --space space.yaml --cohort 1 --results out"
-KILLS = int(os.environ.get("PRESYN_KILLS", "20"))
+KILLS = int(os.environ.get("PRESYN_KILLS", "8"))
 
 
 @pytest.fixture(scope="module")
