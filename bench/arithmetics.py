@@ -58,9 +58,11 @@ def compare(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 
 def main(arguments: list[str]) -> int:
     """Write results/bench/arithmetics.csv and .md."""
-    (revision,) = arguments
+    if len(arguments) != 1:
+        raise SystemExit("Say which git revision has the rows that dense products made: python -m bench.arithmetics REVISION")
+    before = rows_of_revision(arguments[0])
     now = pd.concat([read_rows(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.rglob("*.csv"))])
-    table = compare(rows_of_revision(revision), now)
+    table = compare(before, now)
     text = f"{markdown_table(table, disable_numparse=True)}\n"
     print(text)
     write_whole(RESULTS / "bench" / "arithmetics.csv", table)
@@ -69,7 +71,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(["git", *arguments], stdout=subprocess.PIPE, text=True)  # git says itself what is wrong
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout
 
 
 if __name__ == "__main__":
