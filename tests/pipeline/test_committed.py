@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 
 import pipeline.perform
+from pipeline.ask import foresee, in_order, refuse
 from pipeline.cli import main
-from pipeline.experiments.catalogue import shown_stages
+from pipeline.experiments.catalogue import EXPERIMENTS, Choice, chosen_stages, shown_stages
 from pipeline.plan import Plan
 from pipeline.records.csvs import holds_rows, read_rows
 from pipeline.records.results import Results
 from pipeline.report.drawing import Picture
 from pipeline.stage import with_latex
+from pipeline.workspace import Workspace
 from presyn.runs import identify
+from sweeps.cluster import Cluster
 
 RESULTS = Path(__file__).parents[2] / "results"
 CSVS = [p for p in sorted(RESULTS.rglob("*.csv")) if holds_rows(p)]
@@ -89,6 +92,16 @@ def test_a_stage_comes_out_as_it_is_committed(rows, folder):
             assert same_text(ours.read_text(encoding="utf-8"), theirs.read_text(encoding="utf-8")), theirs
             compared += 1
     assert compared >= 3
+
+
+def test_with_an_empty_store_no_experiment_would_drop_a_committed_row(rows):
+    """As in a fresh clone; an experiment that asks a second time has not asked for all of its rows yet."""
+    results = Results(RESULTS)
+    plan = Plan(Workspace.open(RESULTS).store, Cluster())
+    foreseen = foresee(in_order(chosen_stages(list(EXPERIMENTS), Choice(RESULTS))), plan, results)
+    assert len(foreseen) > 50 and not plan.rows
+    for asked in foreseen:
+        refuse(asked, RESULTS)
 
 
 def test_the_ids_of_all_committed_rows_are_theirs():

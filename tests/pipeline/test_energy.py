@@ -64,10 +64,12 @@ def test_the_same_seed_starts_all_models_from_the_same_strengths():
     assert (start["plastic"] == start["fixed"]).all() and (start["plastic"] == start["deterministic"]).all()
 
 
-def test_fixed_release_searches_then_reports(out):
+def test_fixed_release_searches_then_reports(out, capsys):
     stage = FixedRelease(
         BENCHMARKS["digits"], (1, 2), {"epochs": 6, "hidden": [24, 16]}, releases=(0.5, 0.8, 1.0), rates=(1e-6, 0.2)
     )
+    perform([stage], Workspace.open(out), dry_run=True)
+    assert "and then about 6 more runs" in capsys.readouterr().err
     made = perform([stage], Workspace.open(out), here=True)["fixed-release"]
     rows = pd.read_csv(out / "fixed-release" / "runs.csv")
     assert (rows.part == "search").sum() == 6 and (rows.part == "reported").sum() == 6

@@ -1,7 +1,8 @@
 """Release with a fixed probability, swept over p: a learning rate is found for each on validation data (appendix 1c)."""
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,13 @@ class FixedRelease(SingleTask):
         }
         chosen = dict.fromkeys(pair for by in (PER_ENERGY, ACCURACY) for pair in _best_rates(rates, by).items())
         return [self._wish(REPORTED, p, eta0, seed, {}) for p, eta0 in sorted(chosen) for seed in self.seeds]
+
+    def to_come(self, known: Known) -> list[Wish]:
+        """A reported rate for each release probability; where the two criteria choose different rates there are two."""
+        return [self._wish(REPORTED, p, self.rates[0], seed, {}) for p in self.releases for seed in self.seeds]
+
+    def may_come(self) -> Iterator[tuple]:
+        yield from itertools.product([REPORTED], self.releases, self.rates, self.seeds)
 
     def _wish(self, part: str, release: float, eta0: float, seed: int, settings: Mapping[str, Any]) -> Wish:
         labels = {"part": part, "model": "fixed", "release": release, "eta0": eta0, "l2": RELEASE_L2}
