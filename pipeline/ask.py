@@ -164,8 +164,18 @@ def _other_lines(asked: Asked, file: RowsFile | None) -> pd.DataFrame | None:
     return file.cells[~file.cells[column].map(as_cell).isin(asked_about)]
 
 
-def refuse(asked: Asked, results: Path) -> None:
-    """Refuse what would drop rows that are there."""
+def refuse(asked: Asked, results: Path, as_whole: bool = True) -> None:
+    """Refuse what would drop rows that are there.
+
+    Args:
+        asked: A stage and what it asks for.
+        results: Where its rows are written.
+        as_whole: Whether all of its runs are trained first. A stage that chooses some of its runs by the results of others then
+            writes its new choice in place of an earlier one.
+
+    Raises:
+        PresynError: rows would be dropped.
+    """
     path = asked.stage.file(results)
     if path is None or not asked.wishes:
         return
@@ -176,8 +186,8 @@ def refuse(asked: Asked, results: Path) -> None:
     file = read_file(path, columns)
     others = _other_lines(asked, file)
     kept = [] if others is None else others[columns].itertuples(index=False, name=None)
-    to_come = () if asked.complete else asked.stage.may_come()
-    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept, *to_come])
+    chosen = asked.stage.may_come() if as_whole else ()
+    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept, *chosen])
 
 
 def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | None) -> tuple[Made, list[Path]]:

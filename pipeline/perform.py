@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pipeline.ask import Asked, collect, foresee, in_order, make, refuse, rounds
@@ -51,6 +51,14 @@ def perform(
         PresynError: bad input, a run could not be trained, or rows of other runs would be lost.
     """
     order = in_order(stages)
+    files = [stage.file(workspace.results) for stage in order]
+    # Stages without a title have nothing of their own in the folder of results.
+    locked = lock_folder(workspace.results, files) if any(s.title for s in order) or any(files) else nullcontext()
+    if so_far and not dry_run:
+        with locked:
+            made = _make_so_far(order, stages, workspace)
+            _show(stages, made, show)
+            return made
     plan = Plan(workspace.store, workspace.cluster)
     foreseen = foresee(order, plan, Results(workspace.results))
     if dry_run:
@@ -59,11 +67,7 @@ def perform(
         for together in rounds(foreseen):
             _describe(together, plan, here, loose=True)
         return {}
-    with lock_folder(workspace.results, [stage.file(workspace.results) for stage in order]):
-        if so_far:
-            made = _make_so_far(order, stages, plan, workspace)
-            _show(stages, made, show)
-            return made
+    with locked:
         for asked in foreseen:
             refuse(asked, workspace.results)
         if fresh:
@@ -117,23 +121,26 @@ def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> N
     workspace.store.session_checkpoints().remove(*ids)
 
 
-def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], plan: Plan, workspace: Workspace) -> dict[str, Made]:
+def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], workspace: Workspace) -> dict[str, Made]:
     """Make stages from the rows in the store; a needed stage without all its rows has the value that it made before."""
     values: dict[str, Any] = {}
     made: dict[str, Made] = {}
     lacking: list[str] = []
     for stage in order:
+        # Each has a plan of its own: what another stage wants measured besides is not needed here.
+        plan = Plan(workspace.store, workspace.cluster)
         asked = collect(stage, {need.name: values[need.name] for need in stage.needs}, plan)
         if stage not in wanted:
             complete = asked.complete
             values[stage.name] = make(asked, values, plan, None)[0].value if complete else stage.recall(workspace.results)
             continue
         finished = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.first, asked.complete)
-        if asked.wishes and not finished.wishes and not stage.made_of_others:
+        waits = any(values[need.name] is None for need in stage.needs)
+        if not finished.wishes and (asked.wishes or waits) and not stage.made_of_others:
             lacking.append(stage.title)
             values[stage.name] = stage.recall(workspace.results)
             continue
-        refuse(finished, workspace.results)
+        refuse(finished, workspace.results, as_whole=False)
         made[stage.name], _ = make(finished, values, plan, workspace.results)
         values[stage.name] = made[stage.name].value
         if made[stage.name].message:

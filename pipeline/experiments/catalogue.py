@@ -52,6 +52,7 @@ class Choice:
         seeds: None for those of the experiment.
         settings: Fields that are set on top of the experiment's own.
         digits: Whether on scikit-learn's digits.
+        searches: Whether the same command makes the searches of all methods, whose winners are then carried over.
     """
 
     results: Path
@@ -59,6 +60,7 @@ class Choice:
     seeds: tuple[int, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     digits: bool = False
+    searches: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Experiment:
     """
 
     description: str
-    stages: Callable[[Choice], list[Stage]]
+    stages: Callable[[Choice], Sequence[Stage]]
     takes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
 
@@ -81,10 +83,11 @@ class Experiment:
 def _table1(c: Choice) -> list[Stage]:
     space = read_space(DIGITS_SPACE if c.digits else space_name(RULE))
     benchmarks = tuple(BENCHMARKS[name] for name in (DIGITS_BENCHMARKS if c.digits else TABLE1_BENCHMARKS))
-    return [Table1(search(space, c.manifests), c.seeds or SEEDS, benchmarks, tuned_winners(c.results))]
+    others = tuple(_searches(c)) if c.searches else ()
+    return [Table1(search(space, c.manifests), c.seeds or SEEDS, benchmarks, tuned_winners(c.results), others)]
 
 
-def _searches(c: Choice) -> list[Stage]:
+def _searches(c: Choice) -> list[Search]:
     spaces = [space_name(m) for m in METHODS] + [name for kinds in SEARCHED_PER_KIND.values() for name in kinds.values()]
     return [search(read_space(name), c.manifests) for name in dict.fromkeys(spaces) if name in space_names()]
 
@@ -113,9 +116,10 @@ def _perceptrons(c: Choice) -> list[Stage]:
 
 def _baselines(c: Choice) -> list[Stage]:
     winners, seeds = tuned_winners(c.results), c.seeds or SEEDS
+    others = tuple(_searches(c)) if c.searches else ()
     searches = [search(read_space(name), c.manifests) for name in SEARCHED_AGAIN]
     again = [SearchedAgain(stage, seeds) for stage in searches]
-    return [*(Tried(group, winners, seeds) for group in TRIED), *searches, *again, Baselines()]
+    return [*(Tried(group, winners, seeds, others) for group in TRIED), *searches, *again, Baselines()]
 
 
 def _samplers(c: Choice) -> list[Stage]:
@@ -253,6 +257,7 @@ def chosen_stages(names: Sequence[str], choice: Choice) -> list[Stage]:
     if loaded.given and asked_of_module and not any(map(_stages_in, loaded.given)):
         raise PresynError(f"--module {loaded.given[0].__name__} holds no stage: make one in it, such as MINE = MyStage().")
     reject_unknown(names, [*EXPERIMENTS, *own], "experiment")
+    choice = replace(choice, searches="searches" in names)
     given = [name for name, value in (("seeds", choice.seeds), ("set", choice.settings), ("digits", choice.digits)) if value]
     for name in names:
         takes = _takes(own[name]) if name in own else EXPERIMENTS[name].takes

@@ -47,6 +47,15 @@ def test_differences_are_of_the_same_seeds():
     assert ghost.t == pytest.approx(-3) and table.loc["lost", ["n", "lost"]].tolist() == [0, 1]
 
 
+def test_so_far_leaves_out_what_is_not_searched_yet(home, here, capsys):
+    """Without parameters of its own a variant would be trained with the default ones, which Table 1 has in the store."""
+    full = ["--method", "presynaptic", "--benchmark", "split-digits", "--seeds", "1"]
+    assert main(["run", *full]) == 0
+    words = ["reproduce", "ablations", "--digits", "--seeds", "1", "--results", "out", "--so-far"]
+    assert main(words) == 1
+    assert "None of the runs of ablations" in capsys.readouterr().err and not Path("out/ablations").exists()
+
+
 def test_search_then_reuse(home, here, capsys):
     words = ["ablate", "--digits", "--off", "no-freezing", "--trials", "2", "--seeds", "1", "2"]
     assert main(words) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import pipeline.experiments.verdicts.again as again_module
 from pipeline.cli import main
 from pipeline.experiments.catalogue import CLAIMING
 from pipeline.experiments.verdicts.again import (
@@ -84,6 +85,18 @@ def test_rounding_of_another_machine_is_no_difference_and_a_shift_is():
     spot_check([0.9])
     with pytest.raises(PresynError, match="too much for rounding"):
         spot_check([2.1, 2.4, 1.9, 2.2, 2.0])
+
+
+def test_runs_of_other_code_and_of_methods_that_are_not_loaded_are_not_drawn(results, monkeypatch):
+    """They could not be repeated, which would be said after the training of all that were drawn."""
+    whole = committed_rows(results)
+    monkeypatch.setattr(again_module, "changed_code", lambda method: "edited" if method == "presynaptic-perceptron" else None)
+    edited = committed_rows(results)
+    assert {row.config["method"] for row in edited.values()} == {"perceptron"} and len(edited) < len(whole)
+    monkeypatch.setattr(again_module, "PERCEPTRONS", {})
+    assert not committed_rows(results)
+    with pytest.raises(PresynError, match="no finished runs of today's code have ids that begin so"):
+        named_rows(edited, [next(i for i in whole if i not in edited)])
 
 
 @pytest.mark.parametrize("words", ["--again 0", "--again 99999", "--runs zzz", "--again x"])

@@ -8,7 +8,7 @@ import pytest
 from pipeline.experiments.baselines.stage import SEARCHED_AGAIN, TRIED, Baselines, SearchedAgain, Tried, compare, in_words
 from pipeline.experiments.beyond.fashion import PENALTIES, EnergyFashion
 from pipeline.experiments.beyond.many_tasks import ManyTasks, after_each_task
-from pipeline.experiments.beyond.step_map import EPOCHS, PENALTY, STEPS, StepMap, draw_map, finding
+from pipeline.experiments.beyond.step_map import EPOCHS, PENALTY, STEPS, StepMap, draw_map, finding, on_grid
 from pipeline.experiments.energy.claims import model_claims
 from pipeline.experiments.energy.summary import EPOCH_COLUMNS
 from pipeline.experiments.samplers.summary import compare_winners
@@ -50,6 +50,8 @@ def test_the_map_asks_for_every_pair_and_says_where_the_best_lies():
     lost = made.value[~((made.value.p_up == 0.05) & (made.value.p_down == 0.05))]
     assert "at p_up 0.1 and p_down 0.05; 2 of 3 pairs" in finding(lost), "a pair without runs takes no others with it"
     assert draw_map(lost)["step-map"].draw()
+    published = made.value[~on_grid(made.value, "mnist")]
+    assert finding(published) == "" and not draw_map(published), "so far, only runs of Table 1 may be there"
     assert len(STEPS) == 7
 
 

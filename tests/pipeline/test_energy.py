@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
+from pipeline.experiments.energy import fixed_release
 from pipeline.experiments.energy.fixed_release import FixedRelease
 from pipeline.experiments.energy.settings import ONE_AT_A_TIME, TOGETHER
 from pipeline.experiments.energy.stage import MODELS
@@ -15,7 +16,7 @@ from pipeline.experiments.perceptron.stage import Perceptrons
 from pipeline.experiments.sparsity.summary import against_shuffles
 from pipeline.perform import perform
 from pipeline.workspace import Workspace
-from presyn import BENCHMARKS, Cohort, choose_device, load, make_run
+from presyn import BENCHMARKS, Cohort, PresynError, choose_device, load, make_run
 
 SMALL = "--digits --set epochs=2 hidden=[24,16] --results out"
 
@@ -77,6 +78,29 @@ def test_fixed_release_searches_then_reports(out, capsys):
     assert list(made.value.release) == [0.5, 0.8, 1.0] and made.value.n.eq(2).all()
     searched = rows[rows.part == "search"].config.str.contains('"validation": 300')
     assert searched.all() and not rows[rows.part == "reported"].config.str.contains('"validation": 300').any()
+
+
+def test_fixed_release_replaces_what_it_chose_before_and_so_far_drops_nothing(out, capsys, monkeypatch):
+    """Other digits, as of another kind of processor, may choose other learning rates when all runs are trained anew."""
+    stage = FixedRelease(BENCHMARKS["digits"], (1,), {"epochs": 2, "hidden": [8]}, releases=(0.5, 1.0), rates=(0.1, 0.2))
+    first, second = (Workspace.open(out, store=name) for name in ("one", "two"))
+
+    def reported(rate, workspace, **how):
+        monkeypatch.setattr(fixed_release, "_best_rates", lambda rows, by: {release: rate for release, _ in rows})
+        perform([stage], workspace, here=True, **how)
+        rows = pd.read_csv(out / "fixed-release" / "runs.csv")
+        return set(rows[rows.part == "reported"].eta0)
+
+    assert reported(0.1, first) == {0.1} and reported(0.2, second) == {0.2}
+    for row in map(second.store.get, second.store.ids()):
+        if not row.config["validation"]:
+            second.store.set_aside(row.run_id)
+    with pytest.raises(PresynError, match="would drop, such as part reported"):
+        reported(0.2, second, so_far=True)
+    capsys.readouterr()
+    perform([stage], second, dry_run=True)
+    said = capsys.readouterr().err
+    assert "6 runs, 4 in the store, 2 to train" in said and "and then" not in said
 
 
 def test_other_steps_and_another_start_of_p(out):

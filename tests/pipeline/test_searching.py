@@ -144,9 +144,12 @@ def test_a_plan_with_rounds_to_come_says_so_and_so_far_chooses_among_what_is_the
     last_round = [row for row in map(at_home.store.get, at_home.store.ids()) if trial_number(row.config["seed"]) >= 8]
     for row in last_round:
         at_home.store.set_aside(row.run_id)
-    made = perform([search(space, at_home.store.manifests)], at_home, here=True, so_far=True)
+    so_far = [search(space, at_home.store.manifests)]
+    with pytest.raises(PresynError, match="runs that this command would drop"):
+        perform(so_far, at_home, here=True, so_far=True)
+    made = perform(so_far, replace(at_home, results=Path("home/fewer")), here=True, so_far=True)
     assert made["search/space"].value.trial < 8
-    assert len(pd.read_csv("home/out/search/space/runs.csv")) == len(whole[2]) - len(last_round)
+    assert len(pd.read_csv("home/fewer/search/space/runs.csv")) == len(whole[2]) - len(last_round)
     assert carry_out(space, at_home) == whole
     assert carry_out(space, at_home, fresh=True) == whole
     experiment = client.get_experiment_by_name("search")

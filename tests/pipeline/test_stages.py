@@ -16,6 +16,7 @@ from pipeline.cli import main
 from pipeline.perform import perform
 from pipeline.plan import Plan
 from pipeline.records.csvs import import_rows, read_file
+from pipeline.records.files import lock_folder
 from pipeline.records.store import Store
 from pipeline.stage import Known, Made, Stage, Wish
 from pipeline.train import train
@@ -122,6 +123,16 @@ class Learning(Stage):
         return Made([row for _, row in known.rows], {"means.csv": frame[["seed", "mean_accuracy"]]}, "means.csv")
 
 
+class Measured(Learning):
+    """The same runs, with their energy."""
+
+    name = title = "measured"
+
+    def ask(self, known):
+        wanted = {**TINY, "measures": ["energy"]}
+        return [] if known.rows else [Wish(make_run("sgd", "split-digits", seed, wanted)) for seed in (1, 2)]
+
+
 class Halving(Stage):
     """An adaptive one: it goes on halving eta0 around what did best."""
 
@@ -203,13 +214,6 @@ def test_a_stage_that_never_ends_is_named(at):
 
 
 def test_stages_that_want_the_same_run_train_it_once_with_the_measurements_of_both(at, capsys):
-    class Measured(Learning):
-        name = title = "measured"
-
-        def ask(self, known):
-            wanted = {**TINY, "measures": ["energy"]}
-            return [] if known.rows else [Wish(make_run("sgd", "split-digits", seed, wanted)) for seed in (1, 2)]
-
     perform([Learning(), Measured()], at, here=True)
     assert "2 stages: 2 runs, 0 in the store, 2 to train" in capsys.readouterr().err
     assert all("energy" in at.store.get(i).record.figures for i in at.store.ids()) and len(at.store.ids()) == 2
@@ -251,6 +255,21 @@ def test_a_dry_run_and_so_far_train_nothing(at):
         perform([Learning()], at, so_far=True)
     assert presyn("run --method sgd --benchmark split-digits --seeds 2 --set epochs=1 tasks=2 hidden=16") == 0
     assert len(perform([Learning()], at, so_far=True)["learning"].value) == 1
+
+
+def test_so_far_makes_a_stage_of_its_rows_whatever_another_wants_measured_of_them(at):
+    """As Table 1 beside the curves of its runs, which need energies that Table 1 does not ask for."""
+    perform([Learning()], at, here=True)
+    made = perform([Learning(), Measured()], at, here=True, so_far=True)
+    assert len(made["learning"].value) == 2 and "measured" not in made
+
+
+def test_a_command_that_writes_no_results_does_not_wait_for_one_that_does(home, here):
+    words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--set", "epochs=1", "tasks=1", "hidden=[8]"]
+    with lock_folder(Path("results")):
+        assert main(words) == 0
+        assert main([*words, "--rows", "results/mine.csv"]) == 1, "which is in that folder"
+    assert not any(Path("results").iterdir())
 
 
 def test_the_experiment_of_the_page_works_as_it_stands_there(home, here, client, capsys, monkeypatch):

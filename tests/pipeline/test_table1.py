@@ -14,11 +14,13 @@ import yaml
 import pipeline.experiments.table1.stage
 from pipeline.ask import in_order
 from pipeline.cli import main
+from pipeline.experiments.catalogue import Choice, chosen_stages
 from pipeline.experiments.search.stage import choose, search
 from pipeline.experiments.search.winner import Winner
 from pipeline.experiments.table1.stage import Table1, tuned_winners
 from pipeline.experiments.table1.table import make_table, shown
 from pipeline.paper import BENCHMARKS as FOUR
+from pipeline.paper import SEEDS
 from pipeline.report.drawing import table_picture
 from pipeline.stage import Known
 from presyn import BENCHMARKS, METHODS, PresynError
@@ -241,6 +243,12 @@ def test_a_winner_is_used_only_for_what_it_was_searched_for(tmp_path):
         path.write_text(yaml.safe_dump({**best, **change}))
         with pytest.raises(PresynError, match=re.escape(said)):
             tuned_winners(tmp_path)
+    path.write_text(yaml.safe_dump({**best, "code": "of another rule"}))
+    own_search = searching(space).search
+    assert own_search.refuse(tmp_path) is None, "the same search finds one with the code of today"
+    with pytest.raises(PresynError, match="of a search with other code of presynaptic than today's. Search again with"):
+        own_search.recall(tmp_path)
+    assert space.name not in tuned_winners(tmp_path)
     path.write_text("params: [1, 2")
     with pytest.raises(PresynError, match="best.yaml line .* is not YAML"):
         tuned_winners(tmp_path)
@@ -303,6 +311,23 @@ def test_a_search_whose_ranges_were_changed_replaces_nothing(home, here, capsys)
             assert after.items() - {Path(folder, ".presyn.lock"): b""}.items() <= before.items()
     assert sorted(Path(".presyn/results").iterdir()) == rows, "nothing was trained"
     assert give(same, "--results", "out", "--trials", "3") == 0, "more trials of the same space go on"
+
+
+def test_with_the_searches_in_one_command_the_table_takes_their_winners():
+    """Not those of before, which searches with smaller budgets may have left."""
+    stages = {stage.name: stage for stage in chosen_stages(["searches", "table1", "baselines"], Choice(NOWHERE))}
+    table, ewc = stages["table1"], stages["baselines/ewc"]
+    assert {need.name for need in table.needs} == {name for name in stages if name.startswith("search/") and "unit" not in name
+                                                   and "fashion" not in name}  # fmt: skip
+    assert [need.name for need in ewc.needs] == ["search/ewc-permuted-mnist"]
+    values = {need.name: need.stand_in(Known()) for need in table.needs}
+    values["search/ewc-permuted-mnist"] = dataclasses.replace(values["search/ewc-permuted-mnist"], params={"lam": 7.0})
+    for stage in (table, ewc):
+        runs = [w.run for w in stage.ask(Known((), values)) if w.run.method == "ewc" and w.run.benchmark.permuted]
+        assert len(runs) >= 4 * len(SEEDS) and {run.options.lam for run in runs} == {7.0}
+    assert not any("has not been searched" in line for line in table.leaves_out())
+    (alone,) = chosen_stages(["table1"], Choice(NOWHERE))
+    assert [need.name for need in alone.needs] == ["search/presynaptic-permuted-mnist"]
 
 
 def test_a_plan_says_which_rows_the_table_leaves_out_and_why():

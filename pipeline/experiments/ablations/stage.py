@@ -102,12 +102,13 @@ class Ablations(Stage):
     def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
         return tuple(self.searches.values())
 
-    def _parameters_of(self, variant: str, benchmark: str, known: Known) -> Mapping[str, Any]:
+    def _parameters_of(self, variant: str, benchmark: str, known: Known) -> Mapping[str, Any] | None:
+        """None as long as they are not searched."""
         its_search = self.searches.get((variant, benchmark))
         if its_search is None:
             return self.parameters.get((variant, benchmark), {})
         winner = known.values[its_search.name]
-        return winner.params if winner else {}
+        return winner.params if winner else None
 
     @staticmethod
     def possible_labels(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -120,9 +121,12 @@ class Ablations(Stage):
         wishes = []
         for benchmark, variants in self.variants.items():
             for variant, settings in variants.items():
+                parameters = self._parameters_of(variant, benchmark.name, known)
+                if parameters is None:
+                    continue
                 space = variant_space(self.method, settings, variant, benchmark, own=self.space)
                 options = method_options(self.method, space.fixed)
-                values = {**self._parameters_of(variant, benchmark.name, known), **options, **settings}
+                values = {**parameters, **options, **settings}
                 values["validation"] = 0  # what a search held out is for searches alone
                 labels = {"stage": "ablations", "ablation": variant}
                 wishes += [Wish(make_run(self.method, benchmark, seed, values), labels) for seed in self.seeds]
@@ -149,7 +153,8 @@ class Ablations(Stage):
     def _winners(self, known: Known) -> str:
         """The winners by benchmark, beside those that were there of others."""
         by_benchmark: dict[str, dict[str, Any]] = {}
-        winners = {pair: known.values[its_search.name].params for pair, its_search in self.searches.items()}
+        made = {pair: known.values[its_search.name] for pair, its_search in self.searches.items()}
+        winners = {pair: winner.params for pair, winner in made.items() if winner}
         for (variant, benchmark), params in {**self.parameters, **winners}.items():
             by_benchmark.setdefault(benchmark, {})[variant] = dict(params)
         return yaml.safe_dump(by_benchmark)

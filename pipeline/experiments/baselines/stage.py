@@ -11,6 +11,7 @@ from pipeline.experiments.search.stage import Search
 from pipeline.experiments.search.winner import Winner
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.rows import as_published
+from pipeline.experiments.table1.stage import key_of, new_winners
 from pipeline.experiments.table1.table import beside_authors
 from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
 from pipeline.paper import METHOD_NAMES, RULE, SEARCHED_PER_KIND, SEEDS
@@ -94,29 +95,36 @@ class Tried(Group):
         group: One of TRIED.
         winners: METHOD-BENCHMARK -> the winner of its search, for methods whose settings the paper does not name.
         seeds: Of the runs.
+        searches: Searches of the same command, whose winners take the place of earlier ones.
     """
 
     group: str
     winners: Mapping[str, Winner]
     seeds: tuple[int, ...] = SEEDS
+    searches: tuple[Search, ...] = ()
     about = "Runs of Table 1 in which something is done otherwise."
 
-    def _searched(self, method: str, benchmark: str) -> Mapping[str, Any]:
-        """What was found for a method whose settings the paper does not name."""
-        space = SEARCHED_PER_KIND.get(method, {}).get(BENCHMARKS[benchmark].kind, "")
-        return self.winners[space].params if space in self.winners else {}
+    @property
+    def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        used = {_searched_as(method, benchmark) for method, benchmark, _ in TRIED[self.group]}
+        return tuple(search for search in self.searches if key_of(search) in used)
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:
             return []
-        return [
-            Wish(
-                make_run(method, BENCHMARKS[benchmark], seed, {**self._searched(method, benchmark), **settings}),
-                {"tried": in_words(settings)},
-            )
-            for method, benchmark, settings in TRIED[self.group]
-            for seed in self.seeds
-        ]
+        winners = {**self.winners, **new_winners(self.needs, known)}  # type: ignore[arg-type]
+        wishes = []
+        for method, benchmark, settings in TRIED[self.group]:
+            winner = winners.get(_searched_as(method, benchmark))
+            values = {**(winner.params if winner else {}), **settings}
+            labels = {"tried": in_words(settings)}
+            wishes += [Wish(make_run(method, BENCHMARKS[benchmark], seed, values), labels) for seed in self.seeds]
+        return wishes
+
+
+def _searched_as(method: str, benchmark: str) -> str:
+    """The space in which a method is searched whose settings the paper does not name; of other methods, nothing."""
+    return SEARCHED_PER_KIND.get(method, {}).get(BENCHMARKS[benchmark].kind, "")
 
 
 @dataclass(frozen=True, eq=False)

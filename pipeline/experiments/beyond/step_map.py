@@ -128,6 +128,8 @@ def finding(table: pd.DataFrame) -> str:
             continue
         up, down = published_pair(benchmark)
         pairs = lines[on_grid(lines, benchmark)]
+        if pairs.empty:
+            continue
         best = pairs.loc[pairs.value.idxmax()]
         near = pairs[pairs.value >= NEAR * best.value]
         ups, downs = (f"{name} from {near[name].min():g} to {near[name].max():g}" for name in ("p_up", "p_down"))
@@ -152,7 +154,9 @@ def on_grid(lines: pd.DataFrame, benchmark: str) -> pd.Series:
 
 def draw_map(table: pd.DataFrame) -> dict[str, Picture]:
     """The values over p_up and p_down, a panel for each benchmark."""
-    present = [name for name in VALUES if name in set(table.benchmark)]
+    present = [name for name in VALUES if on_grid(table[table.benchmark == name], name).any()]
+    if not present:
+        return {}
     return {"step-map": panels(*[lambda ax, name=name: _draw(ax, table, name) for name in present], width=4.2, height=3.6)}
 
 

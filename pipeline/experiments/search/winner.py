@@ -13,6 +13,10 @@ from sweeps.files import read_yaml
 from sweeps.space import Space, method_options
 
 
+class OtherCodeError(PresynError):
+    """A winner that was found with other code of its method than today's."""
+
+
 @dataclass(frozen=True)
 class Winner:
     """The best configuration of a search.
@@ -80,6 +84,7 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
         space: What it has to be the winner of; None where the space is somebody's own.
 
     Raises:
+        OtherCodeError: it was found with other code of the method than today's.
         PresynError: it is none, or one of another search.
     """
     if not path.exists():
@@ -100,7 +105,7 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
     expected["rules_version"] = RULES_VERSION
     searched = searched | {k: best[k] for k in ("rules_version", "data_sha256") if k in best}
     if best.get("code") != changed_code(method):
-        raise PresynError(f"{path} is the winner of a search with other code of {method} than today's. {again}")
+        raise OtherCodeError(f"{path} is the winner of a search with other code of {method} than today's. {again}")
     for name, value in expected.items():
         if searched.get(name, value) != value:
             raise PresynError(

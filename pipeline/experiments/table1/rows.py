@@ -65,9 +65,12 @@ def _with_further_seeds(table: pd.DataFrame, results: Results, folder: str) -> p
 def require_as_published(results: Results) -> None:
     """Raise a PresynError where the table has no rows that a published cell can be compared with."""
     if not table_path(results).exists():
-        raise PresynError(f"{table_path(results)} is missing. Make it with: presyn table1")
+        raise PresynError(f"{table_path(results)} is missing. Make it with: presyn table1 --results {results.folder}")
     if as_published(results).empty:
-        raise PresynError(f"{results.folder} has no runs of a published cell to compare. Make some with: presyn table1")
+        raise PresynError(
+            f"{results.folder} has no runs of a published cell to compare. Make some with: presyn table1 --results "
+            f"{results.folder}"
+        )
 
 
 def accuracies(rows: pd.DataFrame, name: str, benchmark: str, column: str = "method") -> BySeed:

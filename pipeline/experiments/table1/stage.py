@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.experiments.search.stage import Search
-from pipeline.experiments.search.winner import Winner, read_best, searched_for
+from pipeline.experiments.search.winner import OtherCodeError, Winner, read_best, searched_for
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.claims import table1_verdicts
 from pipeline.experiments.table1.table import caption, make_table, shown, title
@@ -32,7 +32,7 @@ from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 from presyn import BENCHMARKS as ALL_BENCHMARKS
 from presyn import METHODS, Benchmark, PresynError, make_run
 from sweeps.files import USER_BENCHMARKS
-from sweeps.space import USER_SPACES, read_space, space_names
+from sweeps.space import USER_SPACES, Space, read_space, space_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,7 @@ class Table1(Stage):
         seeds: Of the reported runs.
         benchmarks: Its columns.
         tuned: METHOD-BENCHMARK -> the winner of an earlier search of that method on that benchmark.
+        others: Searches of the same command, whose winners take the place of earlier ones.
 
     A benchmark of somebody's own has a row of each method with its default settings, and one with those that were searched on
     the benchmark of the search, if they were. A benchmark that holds out validation images is tested on the test set here.
@@ -60,6 +61,7 @@ class Table1(Stage):
     seeds: tuple[int, ...]
     benchmarks: tuple[Benchmark, ...]
     tuned: Mapping[str, Winner] = field(default_factory=dict)
+    others: tuple[Search, ...] = ()
     name = "table1"
     about = "Table 1: each method on each benchmark, with the published settings and with those that a search found."
     shows_lost = True
@@ -80,7 +82,7 @@ class Table1(Stage):
 
     @property
     def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
-        return (self.search,) if self.search else ()
+        return (*([self.search] if self.search else []), *self.others)
 
     @property
     def searched_on(self) -> str:
@@ -101,12 +103,13 @@ class Table1(Stage):
         if known.rows:
             return []
         winner = known.values[self.search.name] if self.search else None
+        now = replace(self, tuned={**self.tuned, **new_winners(self.others, known)}, others=())
         return [
             Wish(make_run(method, on_test_set(benchmark), seed, settings), {"stage": "table1", "parameters": label})
             for benchmark in self.benchmarks
             for seed in self.seeds
             for method in METHODS
-            for label, settings in self.readings(method, benchmark, winner)
+            for label, settings in now.readings(method, benchmark, winner)
         ]
 
     def readings(self, method: str, benchmark: Benchmark, winner: Winner | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -133,9 +136,11 @@ class Table1(Stage):
 
     def leaves_out(self) -> list[str]:
         lines: dict[tuple[str, str], list[str]] = {}
+        to_come = {key_of(other): other.stand_in(Known()) for other in self.others}
+        then = replace(self, tuned={**to_come, **self.tuned}, others=())
         for benchmark in self.benchmarks:
             for method in METHODS:
-                for reason in self._reasons(method, benchmark):
+                for reason in then._reasons(method, benchmark):
                     lines.setdefault((method, reason), []).append(benchmark.name)
         return [f"{method} on {', '.join(names)}, {reason}" for (method, reason), names in lines.items()]
 
@@ -190,11 +195,22 @@ def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterato
         yield "strict", once
 
 
+def key_of(search: Search) -> str:
+    """METHOD-BENCHMARK of a search."""
+    return f"{search.space.method}-{search.space.benchmark.name}"
+
+
+def new_winners(searches: Sequence[Search], known: Known) -> dict[str, Winner]:
+    """METHOD-BENCHMARK -> the winner of a search that a stage needs, of those that have one."""
+    return {key_of(s): winner for s in searches if (winner := known.values[s.name]) is not None}
+
+
 def tuned_winners(results: Path, benchmarks: Sequence[Benchmark] = ()) -> dict[str, Winner]:
     """METHOD-BENCHMARK -> the winner of an earlier search, of these results or else of those that come along.
 
     Of the spaces of Table 1, which are named so, and of users' own: those that `presyn.toml` lists, and those of which only
-    the winner is there, the newest for each method and benchmark.
+    the winner is there, the newest for each method and benchmark. Those found with other code of a method than today's are
+    left out.
 
     Args:
         results: Where the searches are.
@@ -207,16 +223,23 @@ def tuned_winners(results: Path, benchmarks: Sequence[Benchmark] = ()) -> dict[s
     for name, method in method_by_space.items():
         space = read_space(name) if name in space_names() else None
         for folder in (results, COME_ALONG):
-            winner = read_best(folder / "search" / name / "best.yaml", method, space)
+            winner = _winner_of_today(folder / "search" / name / "best.yaml", method, space)
             if winner is not None:
                 winners.setdefault(f"{method}-{space.benchmark.name}" if space else name, winner)
     by_name = {**ALL_BENCHMARKS, **USER_BENCHMARKS, **{b.name: b for b in benchmarks}}
     others = [path for path in (results / "search").glob("*/best.yaml") if path.parent.name not in method_by_space]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
         method_and_benchmark = searched_for(path, by_name)
-        if method_and_benchmark and (winner := read_best(path, method_and_benchmark[0])) is not None:
+        if method_and_benchmark and (winner := _winner_of_today(path, method_and_benchmark[0])) is not None:
             winners.setdefault("-".join(method_and_benchmark), winner)
     return winners
+
+
+def _winner_of_today(path: Path, method: str, space: Space | None = None) -> Winner | None:
+    try:
+        return read_best(path, method, space)
+    except OtherCodeError:
+        return None
 
 
 def on_test_set(benchmark: Benchmark) -> Benchmark:

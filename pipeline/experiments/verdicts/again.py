@@ -21,9 +21,11 @@ from pipeline.records.results import Results
 from pipeline.records.row import Row
 from pipeline.records.store import Store, code_version
 from pipeline.train import reach, train
-from presyn import BENCHMARKS, PresynError
+from presyn import BENCHMARKS, METHODS, PresynError
 from presyn.benchmarks import PATTERNS
+from presyn.code_digest import changed_code, is_known
 from presyn.inputs import ARITHMETICS
+from presyn.methods import PERCEPTRONS
 from sweeps.cluster import Cluster
 
 FILE = "again.csv"
@@ -47,10 +49,17 @@ FALSE_ALARM = 0.01
 
 
 def committed_rows(results: Results) -> dict[str, Row]:
-    """Run id -> row, of the finished runs under a folder whose images come with presyn."""
+    """Run id -> row, of the finished runs under a folder whose images come with presyn and whose code is that of today."""
     rows = {row.run_id: row for path in results.paths() for row in read_file(path).rows}
-    benchmarks = {*BENCHMARKS, PATTERNS.name}
-    return {i: row for i, row in rows.items() if row.status == "finished" and row.config["benchmark"] in benchmarks}
+    return {i: row for i, row in rows.items() if row.status == "finished" and _can_be_repeated(row)}
+
+
+def _can_be_repeated(row: Row) -> bool:
+    method, code = row.config["method"], row.provenance.get("code")
+    if method not in {**METHODS, **PERCEPTRONS} or row.config["benchmark"] not in {*BENCHMARKS, PATTERNS.name}:
+        return False
+    today = changed_code(method)
+    return is_known(method, code) if today is None else code == today
 
 
 def draw_rows(rows: Mapping[str, Row], verdicts: AllVerdicts, count: int, seed: int) -> list[Row]:
@@ -65,7 +74,9 @@ def draw_rows(rows: Mapping[str, Row], verdicts: AllVerdicts, count: int, seed: 
 def refuse_count(rows: Mapping[str, Row], count: int) -> None:
     """Raise a PresynError for more runs than there are, or none."""
     if not 1 <= count <= len(rows):
-        raise PresynError(f"--again {count}: there are {len(rows)} finished runs; ask for 1 to {len(rows)} of them.")
+        raise PresynError(
+            f"--again {count}: there are {len(rows)} finished runs of today's code; ask for 1 to {len(rows)} of them."
+        )
 
 
 def named_rows(rows: Mapping[str, Row], names: Iterable[str]) -> list[Row]:
@@ -78,7 +89,7 @@ def named_rows(rows: Mapping[str, Row], names: Iterable[str]) -> list[Row]:
     for name in names:
         ids = [run_id for run_id in rows if run_id.startswith(name)]
         if len(ids) != 1:
-            raise PresynError(f"--runs {name}: {len(ids) or 'no'} finished runs have ids that begin so.")
+            raise PresynError(f"--runs {name}: {len(ids) or 'no'} finished runs of today's code have ids that begin so.")
         chosen.append(rows[ids[0]])
     return chosen
 
@@ -106,8 +117,9 @@ def train_again(rows: Sequence[Row], store: Path, cluster: Cluster, here: bool =
             describe(plan, title)
             train(plan, lambda row: None, title, here)
             repeated |= plan.rows
+    again = [repeated[row.run_id] for row in rows]
     shutil.rmtree(separate.root)
-    return [repeated[row.run_id] for row in rows]
+    return again
 
 
 def repeating_cluster(cluster: Cluster, arithmetic: str) -> Cluster:
