@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,23 @@ def read_rows(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
 
 def read_file(path: Path, columns: Sequence[str] = ()) -> RowsFile:
     """The same, with the rows and the cells as they stand in the file."""
+    file = _read_content(path, path.read_bytes())
+    missing = [c for c in columns if c not in file.cells]
+    if missing:
+        raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
+    return RowsFile(file.cells.copy(), file.frame.copy(), list(file.rows))
+
+
+@lru_cache(maxsize=256)
+def _read_content(path: Path, content: bytes) -> RowsFile:
+    """What a file with this content says; a command that needs it several times, as all that make the page, checks it once."""
     try:
-        cells = _cells(path)
+        cells = _cells(io.BytesIO(content))
     except UnicodeDecodeError:
         raise PresynError(f"{path} is not a CSV of runs: it is not a text file in UTF-8.") from None
     except (ValueError, pd.errors.ParserError) as e:
         raise PresynError(f"{path} is not a CSV of runs ({str(e).splitlines()[0]}).") from None
-    missing = [c for c in (*columns, "run_id", "config") if c not in cells]
+    missing = [c for c in ("run_id", "config") if c not in cells]
     if missing:
         raise PresynError(f"{path} is not a CSV of runs: it has no column {missing[0]}.")
     try:

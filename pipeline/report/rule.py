@@ -27,9 +27,10 @@ NOTE = (
     "reproduced if it lies outside; undecided inside a wider interval. p is p_alone adjusted over the printed values of the "
     f"family that decide (Benjamini & Hochberg 1995, α = {ALPHA}). The interval is that of 95 %, or, where the printed value "
     "lies outside of it, the one at the level that follows from the adjustment. *Orders*: every part must hold, p of the "
-    "weakest, no adjustment; against the order, p times the number of parts that are not shown to hold. *Likenesses*: the 95 % "
-    "interval within the margin (p of a difference as large), or beyond it. `seeds`: how many would decide if mean and spread "
-    "stay as they are. two_sample: Welch's test of the same difference, which the paper printed; ours are paired by seed. "
+    "least certain part, no adjustment; against the order, p times the number of parts that are not shown to hold. "
+    "*Likenesses*: the 95 % interval within the margin (p of a difference as large), or beyond it. `seeds`: how many would "
+    "decide if mean and spread stay as they are. "
+    "two_sample: Welch's test of the same difference, which the paper printed; ours are paired by seed. "
     "old_verdict: what the rule says that was in force before (verdict-rates.md)."
 )
 

@@ -15,7 +15,7 @@ from pipeline.report.tables import markdown_table
 REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "reproduced", "not reproduced", "undecided", "not tested"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
 MOST_PARTS = 3
-"""Parts of an order that are shown one by one; of more, the weakest is."""
+"""Parts of an order that are shown one by one; of more, the least certain and the smallest."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Verdict:
         reading: Which of several ways to read the claim; empty for the one that decides.
         published: What is printed, as it is shown.
         printed: The printed number, in the unit of the effect; nan where none is printed.
-        parts: Name -> difference, of an order that has to hold in every part; the weakest decides.
+        parts: Name -> difference, of an order that has to hold in every part; the least certain decides.
         difference: What decides: ours minus published, or subject minus rival; None without runs.
         origin: What the difference is counted from: the printed number, in the unit of the test; 0 for an order.
         effect, low, high: What came out and its interval at the level, in the print's own unit.
@@ -107,7 +107,7 @@ def estimate(difference: Difference, unit: str, origin: float = 0.0, level: floa
 def order(id: str, comparison: str, family: str, parts: Mapping[str, BySeed], unit: str = "", **more: Any) -> Verdict:
     """An order that holds if it holds in every part: differences over seeds, each to be above 0.
 
-    The part that holds least decides, by its one-sided p: an intersection-union test, which keeps the error rate of
+    The part that is least certain decides, by its one-sided p: an intersection-union test, which keeps the error rate of
     "reproduced" (Berger 1982). A part without rows leaves the whole untested.
 
     Args:
@@ -119,8 +119,8 @@ def order(id: str, comparison: str, family: str, parts: Mapping[str, BySeed], un
     differences = {name: paired(values.finished) for name, values in parts.items() if values.finished}
     if len(differences) < len(parts) or not differences:
         return Verdict(id, comparison, family, unit=unit, **more)
-    weakest = max(differences, key=lambda name: _p_not_above_zero(differences[name]))
-    values, difference = parts[weakest], differences[weakest]
+    least_certain = max(differences, key=lambda name: _p_not_above_zero(differences[name]))
+    values, difference = parts[least_certain], differences[least_certain]
     run_ids = tuple(sorted({run_id for part in parts.values() for run_id in part.run_ids}))
     return Verdict(
         id, comparison, family, parts=differences, difference=difference, unit=unit, n=len(values.finished),
@@ -201,8 +201,11 @@ def show_ours(v: Verdict) -> str:
         return "; ".join(f"{name} {numbers}".strip() for name, numbers in shown.items()) + seeds
     if shown:
         holding = sum(d.mean > 0 for d in v.parts.values())
-        weakest = next(name for name, d in v.parts.items() if d is v.difference)
-        return f"{holding} of {len(shown)} in this order; weakest: {weakest} {shown[weakest]}{seeds}"
+        least_certain = next(name for name, d in v.parts.items() if d is v.difference)
+        smallest = min(v.parts, key=lambda name: v.parts[name].mean)
+        text = f"{holding} of {len(shown)} in this order; least certain: {least_certain} {shown[least_certain]}{seeds}"
+        # Parts without a unit may be of different kinds, of which none is the smallest.
+        return f"{text}; smallest: {smallest} {shown[smallest]}" if v.unit and smallest != least_certain else text
     return show_effect(v) + seeds
 
 

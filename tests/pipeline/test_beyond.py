@@ -5,7 +5,16 @@ import json
 import pandas as pd
 import pytest
 
-from pipeline.experiments.baselines.stage import SEARCHED_AGAIN, TRIED, Baselines, SearchedAgain, Tried, compare, in_words
+from pipeline.experiments.baselines.stage import (
+    SEARCHED_AGAIN,
+    TRIED,
+    Baselines,
+    SearchedAgain,
+    Tried,
+    authors_script,
+    compare,
+    in_words,
+)  # fmt: skip
 from pipeline.experiments.beyond.fashion import PENALTIES, EnergyFashion
 from pipeline.experiments.beyond.many_tasks import ManyTasks, after_each_task
 from pipeline.experiments.beyond.step_map import EPOCHS, PENALTY, STEPS, StepMap, draw_map, finding, on_grid
@@ -53,6 +62,17 @@ def test_the_map_asks_for_every_pair_and_says_where_the_best_lies():
     published = made.value[~on_grid(made.value, "mnist")]
     assert finding(published) == "" and not draw_map(published), "so far, only runs of Table 1 may be there"
     assert len(STEPS) == 7
+
+
+def test_what_the_script_of_bgd_printed_is_a_table(tmp_path):
+    assert authors_script(tmp_path / "none.txt").empty
+    runs = [(1, "padded", 0.9), (2, "padded", 0.8), (1, "unit", 0.7)]
+    (tmp_path / "out.txt").write_text(
+        "\n".join(f"seed {n}, {kind}\n[0.9, None] 0.0\nmean accuracy {value}\n" for n, kind, value in runs)
+    )
+    table = authors_script(tmp_path / "out.txt").set_index("inputs")
+    assert table.n.to_dict() == {"padded": "2", "unit": "1"} and table["the script"]["padded"] == "85.00 ± 5.00"
+    assert table.difference["unit"] == f"{70 - float(table.published['unit']):+.2f}"
 
 
 def test_many_tasks_are_followed_one_by_one():

@@ -30,6 +30,7 @@ from pipeline.report.verdicts import (
     printed_mean,
     printed_value,
     show_effect,
+    show_ours,
     verdict_table,
 )
 from presyn import PresynError
@@ -160,7 +161,16 @@ def verdict_of(*verdicts):
     return [v.verdict for v in decide(verdicts)]
 
 
-def test_an_order_in_every_part_is_decided_by_the_weakest():
+def test_of_many_parts_the_least_certain_and_the_smallest_are_shown():
+    parts = {str(i): [10.0 + i, 10.1 + i] for i in range(4)} | {"uncertain": [20.0, 26.0]}
+    assert show_ours(above(parts, "points")) == (
+        "5 of 5 in this order; least certain: uncertain 23 [-15.1, 61.1] points (n = 2); smallest: 0 10.1 [9.41, 10.7] points"
+    )
+    assert "smallest" not in show_ours(above(parts)), "parts without a unit may be of different kinds"
+    assert "smallest" not in show_ours(above({**parts, "uncertain": [3.0, 9.0]}, "points")), "which is one part here"
+
+
+def test_an_order_in_every_part_is_decided_by_the_least_certain():
     strong, weak, wrong = [1.0, 1.1, 0.9, 1.0], [0.3, -0.2, 0.1, -0.1], [-1.0, -1.1, -0.9, -1.0]
     assert verdict_of(above({"a": strong, "b": strong})) == [REPRODUCED]
     assert verdict_of(above({"a": strong, "b": weak})) == [UNDECIDED]

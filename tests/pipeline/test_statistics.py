@@ -306,7 +306,7 @@ def test_seeds_with_other_settings_and_odd_files_are_refused(tmp_path):
     frame.to_csv(seeds, index=False)
     with pytest.raises(PresynError, match=f"run {frame.run_id[changed]} of presynaptic on .* has other settings"):
         verify()
-    for text, says in (("", "is not a CSV of runs"), ("a,b\n1,2\n", "it has no column method")):
+    for text, says in (("", "is not a CSV of runs"), ("a,b\n1,2\n", "it has no column run_id")):
         seeds.write_text(text)
         with pytest.raises(PresynError, match=says):
             verify()

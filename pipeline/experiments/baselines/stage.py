@@ -1,7 +1,9 @@
 """The experiments: runs of Table 1 with something done otherwise, what they come to, and cells beside the authors' code."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +16,7 @@ from pipeline.experiments.table1.rows import as_published
 from pipeline.experiments.table1.stage import key_of, new_winners
 from pipeline.experiments.table1.table import beside_authors
 from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
-from pipeline.paper import METHOD_NAMES, RULE, SEARCHED_PER_KIND, SEEDS
+from pipeline.paper import METHOD_NAMES, RULE, SEARCHED_ON, SEARCHED_PER_KIND, SEEDS
 from pipeline.paper.published import published_table
 from pipeline.records.results import Results
 from pipeline.report.statistics import Sample, plus_minus
@@ -187,11 +189,26 @@ class Baselines(Stage):
         ]
         cells = beside_authors(as_published(results))
         files: dict[str, Any] = {} if cells.empty else {"authors_code.md": as_markdown(cells)}
+        if not (script := authors_script(results.folder / "baselines" / "authors_bgd.txt")).empty:
+            files["authors_bgd.md"] = as_markdown(script)
         if not groups:
             return Made(files=files, message="Nothing was tried yet.")
         table = pd.concat([compare(rows) for rows in groups], ignore_index=True)
         files |= {"table.csv": table, "table.md": as_markdown(shown(table))}
         return Made(table, files, "table.csv", shown=grid(shown(table), self.title))
+
+
+def authors_script(path: Path) -> pd.DataFrame:
+    """What authors_bgd.py has printed, where BGD starts as its authors start it: a line for each kind of inputs, in %."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    runs = re.findall(r"^seed \d+, (\w+)$.*?^mean accuracy ([\d.]+)$", text, re.MULTILINE | re.DOTALL)
+    printed = published_table()["bgd", SEARCHED_ON].mean
+    lines = []
+    for inputs in dict.fromkeys(kind for kind, _ in runs):
+        sample = Sample.from_values([100 * float(accuracy) for kind, accuracy in runs if kind == inputs])
+        ours = plus_minus(sample.mean, sample.standard_error)
+        lines.append([inputs, str(sample.n), ours, f"{printed:.2f}", f"{sample.mean - printed:+.2f}"])
+    return pd.DataFrame(lines, columns=["inputs", "n", "the script", "published", "difference"])
 
 
 def in_words(settings: Mapping[str, Any]) -> str:

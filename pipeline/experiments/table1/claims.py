@@ -18,6 +18,8 @@ from pipeline.report.verdicts import Verdict, order, printed_mean
 
 TABLE, AUTHORS = "Table 1 of the paper", "the authors' code"
 VALUES, STATEMENTS, READINGS = "further printed values", "statements", "statements, other readings"
+BESIDE_AUTHORS = f"beside {AUTHORS}"
+"""The reading of a cell in which ours is compared with the authors' code instead of the print."""
 UNIT_INPUTS = {"permuted-mnist": "mnist-unit", "permuted-fashion": "fashion-unit"}
 """Benchmark -> its images as inputs in [0, 1] instead of normalised ones, on which EWC was trained as well."""
 
@@ -26,11 +28,12 @@ def table1_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on each cell, beside the print and beside the authors' code, and on each printed comparison of methods."""
     rows = as_published(results)
     yield from cell_verdicts(rows, published_table(), TABLE)
-    yield from cell_verdicts(rows, authors_code(), AUTHORS, reading=f"beside {AUTHORS}")
+    yield from cell_verdicts(rows, authors_code(), AUTHORS, reading=BESIDE_AUTHORS)
     for statement in statements():
         if statement.subject in METHOD_NAMES:
             yield compare(statement, rows, "method")
     yield from _ewc_by_inputs(results, rows)
+    yield from _ewc_searched_there(results, rows)
     yield from _bgd_as_authors(results, rows)
     above = {b: (accuracies(rows, UPPER_BOUND, b) - accuracies(rows, RULE, b)).without_lost() for b in BENCHMARKS}
     yield order("L32", "joint minus presynaptic, on all four benchmarks", STATEMENTS, above, "points")
@@ -57,13 +60,34 @@ def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
             )  # fmt: skip
 
 
+def _ewc_searched_there(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
+    """The cells of EWC on permuted benchmarks, and L26, with settings searched on that benchmark or on those inputs."""
+    for benchmark, space, where in (
+        (SEARCHED_ON, "ewc-permuted-mnist-unit", "searched on inputs in [0, 1]"),
+        ("permuted-fashion", "ewc-permuted-fashion", "searched on this benchmark"),
+    ):
+        frame = results.rows(f"baselines/{space}", COLUMNS)
+        if frame is None:
+            continue
+        values, margin = accuracies(frame, "ewc", benchmark), accuracy_margin(benchmark)
+        yield printed_mean(
+            cell_ids()["ewc", benchmark], f"ewc on {benchmark}, {where}", READINGS, values, published_table()["ewc", benchmark],
+            unit="%", reading=where, margin=margin,
+        )  # fmt: skip
+        alone = (accuracies(rows, RULE, benchmark) - values).without_lost()
+        yield order(
+            "L26", f"presynaptic minus ewc on {benchmark}", READINGS, {"": alone}, "points", kind="no worse",
+            reading=f"{benchmark} alone, EWC {where}", margin=margin,
+        )  # fmt: skip
+
+
 def _bgd_as_authors(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
     """The cells of BGD, L23 and L25 with networks that start as in the authors' last script (`rule=authors`)."""
     groups = [results.rows(f"baselines/bgd-{kind}", COLUMNS) for kind in ("split", "permuted")]
     if all(group is None for group in groups):
         return
     frame = pd.concat([group for group in groups if group is not None], ignore_index=True)
-    ids, reading = cell_ids(), "started as in the authors' last script"
+    ids, reading = cell_ids(), "first weights and first task as in the authors' last script"
     by_benchmark = {b: accuracies(frame, "bgd", b) for b in BENCHMARKS if b in set(frame.benchmark)}
     for benchmark, values in by_benchmark.items():
         printed = published_table()["bgd", benchmark]

@@ -36,6 +36,12 @@ def searched(results: Results) -> pd.DataFrame:
     return _with_further_seeds(rows[rows.parameters == "searched"], results, "seeds/searched")
 
 
+def strict(results: Results) -> pd.DataFrame:
+    """Runs of the table with all that a search found carried over, eta0 too."""
+    rows = table_rows(results)
+    return rows[(rows.parameters == "strict") & rows.benchmark.isin(BENCHMARKS)]
+
+
 def as_published(results: Results) -> pd.DataFrame:
     """Our runs with the published settings: of the table, and of further seeds in the folder seeds where there are some.
 
