@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.records.row import COLUMNS, LABELS, PROVENANCE, ROUNDED, Row, digest
+from pipeline.records.row import COLUMNS, LABELS, PROVENANCE, ROUNDED, SAID_LATER, Row, digest
 from pipeline.records.store import Store
 from presyn import PresynError
 
@@ -58,7 +58,7 @@ def rows_csv(rows: Sequence[tuple[dict[str, Any], Row]], kept: pd.DataFrame | No
     if kept is not None and len(kept):
         cells = pd.concat([kept, cells], ignore_index=True).fillna("")
     cells = cells.drop(columns=[c for c in ("digest",) if c in cells])
-    cells = cells.drop(columns=[c for c in ("series", "code", "arithmetic") if c in cells and (cells[c] == "").all()])
+    cells = cells.drop(columns=[c for c in ("series", *SAID_LATER, "arithmetic") if c in cells and (cells[c] == "").all()])
     return cells.assign(digest=[line_digest(line) for line in cells.to_dict("records")]).to_csv(index=False)
 
 
@@ -275,9 +275,9 @@ def _stored(run_id: str, store: Store) -> tuple[Row, str] | None:
 
 
 def same_machine(row: Row, other: Row) -> bool:
-    """Whether two rows were trained where a run comes out the same to every digit, as far as they say: on one CPU, in the same
-    arithmetic."""
-    places = [[r.origin.get(name) for name in ("device", "torch", "host", "arithmetic")] for r in (row, other)]
+    """Whether two rows were trained where a run comes out the same to every digit, as far as they say: on one machine, its
+    CPU of one kind, in the same arithmetic."""
+    places = [[r.origin.get(name) for name in ("device", "torch", "host", "processor", "arithmetic")] for r in (row, other)]
     return places[0] == places[1] and places[0][0] == "cpu"
 
 

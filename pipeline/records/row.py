@@ -14,7 +14,9 @@ from presyn.runs import identify
 
 ENDS = ("finished", "dropped", "diverged")
 """What a run can come to. The last two are lost: their accuracies are in no table."""
-PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device", "code")
+PROVENANCE = ("git_commit", "git_dirty", "rules_version", "data_sha256", "torch", "host", "device", "code", "processor")
+SAID_LATER = ("code", "processor")
+"""Provenance that lines of earlier versions do not have."""
 ROUNDED = 1e-4
 """How far a mean may be from that of accuracies which were rounded."""
 COLUMNS = (
@@ -203,10 +205,10 @@ class Row:
 
 
 def _provenance_of_line(line: dict[str, Any]) -> dict[str, Any]:
-    """Where the row of a line comes from; lines of earlier versions do not name the code."""
-    provenance = {name: line[name] for name in PROVENANCE if name != "code"}
-    code = line.get("code")
-    return {**provenance, "code": code} if isinstance(code, str) and code else provenance
+    """Where the row of a line comes from."""
+    provenance = {name: line[name] for name in PROVENANCE if name not in SAID_LATER}
+    later = {name: line.get(name) for name in SAID_LATER}
+    return provenance | {name: value for name, value in later.items() if isinstance(value, str) and value}
 
 
 def check(row: Row) -> None:

@@ -167,7 +167,7 @@ def test_pages_show_the_verdicts_and_tables_that_rows_make(found):
         text = page.read_text()
         assert fill_blocks(text, found.claims, tables) == text, "run make report"
         shown += len(TABLE_BLOCK.findall(text))
-    assert shown == 15
+    assert shown == 16
     stale = "<!-- table: table1/table1.md -->\nold\n<!-- /table -->"
     assert "old" not in fill_blocks(stale, found.claims, tables)
     in_full = fill_blocks("<!-- in full: S4, L29 -->\n<!-- /in full -->", found.claims, tables)
