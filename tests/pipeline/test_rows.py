@@ -261,9 +261,10 @@ def test_rows_of_one_run_that_contradict_each_other_are_refused(tmp_path, change
     assert store.ids() == ([row.run_id] if where == "file and store" else [])
 
 
-def test_rows_of_one_run_from_two_machines_are_told_and_the_first_counts(tmp_path, home, capsys):
+@pytest.mark.parametrize("place", [{"host": "elsewhere"}, {"processor": "x86_64 AVX2"}], ids=["host", "processor"])
+def test_rows_of_one_run_from_two_machines_are_told_and_the_first_counts(tmp_path, home, capsys, place):
     row = a_row(tmp_path / "a")
-    other = replace(row, provenance={**row.provenance, "host": "elsewhere"}, record=replace(FINISHED, accuracy=[[0.4, 0.6]]))
+    other = replace(row, provenance={**row.provenance, **place}, record=replace(FINISHED, accuracy=[[0.4, 0.6]]))
     for name, rows in (("one.csv", [row]), ("two.csv", [other])):
         Path(name).write_text(rows_csv([({}, r) for r in rows]))
     assert main(["import", "one.csv", "two.csv"]) == 0

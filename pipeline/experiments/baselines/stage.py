@@ -97,19 +97,19 @@ class Tried(Group):
         group: One of TRIED.
         winners: METHOD-BENCHMARK -> the winner of its search, for methods whose settings the paper does not name.
         seeds: Of the runs.
-        searches: Searches of the same command, whose winners take the place of earlier ones.
+        others: Searches of the same command, whose winners take the place of earlier ones.
     """
 
     group: str
     winners: Mapping[str, Winner]
     seeds: tuple[int, ...] = SEEDS
-    searches: tuple[Search, ...] = ()
+    others: tuple[Search, ...] = ()
     about = "Runs of Table 1 in which something is done otherwise."
 
     @property
     def needs(self) -> tuple[Stage, ...]:  # type: ignore[override]
         used = {_searched_as(method, benchmark) for method, benchmark, _ in TRIED[self.group]}
-        return tuple(search for search in self.searches if key_of(search) in used)
+        return tuple(other for other in self.others if key_of(other) in used)
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:

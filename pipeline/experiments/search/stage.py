@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.experiments.search.course import Course, Draw, follow, rungs_of, value_of
 from pipeline.experiments.search.expected import Expected, expected_on_new_seeds
 from pipeline.experiments.search.pictures import best_so_far, draw_front, draw_progress
-from pipeline.experiments.search.winner import OtherCodeError, Winner, best_yaml, read_best
+from pipeline.experiments.search.winner import Winner, best_yaml, read_best, winner_of_today
 from pipeline.records.csvs import read_rows
 from pipeline.records.row import ENDS
 from pipeline.report.drawing import parallel_coordinates
@@ -269,10 +269,7 @@ class Search(Stage):
     def refuse(self, results: Path) -> None:
         # A search of another space is not written over.
         folder = self.folder(results)
-        try:
-            winner = read_best(folder / "best.yaml", self.space.method, self.space)
-        except OtherCodeError:  # this search finds one with the code of today
-            winner = None
+        winner = winner_of_today(folder / "best.yaml", self.space.method, self.space)
         drawn = {trial.number: trial.params for trial in self.draw(0, [], [])}
         exported = _exported_params(folder / "runs.csv", list(self.space.search))
         if any(drawn.get(number, params) != params for number, params in exported.items()) or (

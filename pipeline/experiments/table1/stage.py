@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.experiments.search.stage import Search
-from pipeline.experiments.search.winner import OtherCodeError, Winner, read_best, searched_for
+from pipeline.experiments.search.winner import Winner, searched_for, winner_of_today
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.claims import table1_verdicts
 from pipeline.experiments.table1.table import caption, make_table, shown, title
@@ -32,7 +32,7 @@ from pipeline.stage import Known, Made, Stage, Wish, table_metrics
 from presyn import BENCHMARKS as ALL_BENCHMARKS
 from presyn import METHODS, Benchmark, PresynError, make_run
 from sweeps.files import USER_BENCHMARKS
-from sweeps.space import USER_SPACES, Space, read_space, space_names
+from sweeps.space import USER_SPACES, read_space, space_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,23 +223,16 @@ def tuned_winners(results: Path, benchmarks: Sequence[Benchmark] = ()) -> dict[s
     for name, method in method_by_space.items():
         space = read_space(name) if name in space_names() else None
         for folder in (results, COME_ALONG):
-            winner = _winner_of_today(folder / "search" / name / "best.yaml", method, space)
+            winner = winner_of_today(folder / "search" / name / "best.yaml", method, space)
             if winner is not None:
                 winners.setdefault(f"{method}-{space.benchmark.name}" if space else name, winner)
     by_name = {**ALL_BENCHMARKS, **USER_BENCHMARKS, **{b.name: b for b in benchmarks}}
     others = [path for path in (results / "search").glob("*/best.yaml") if path.parent.name not in method_by_space]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
         method_and_benchmark = searched_for(path, by_name)
-        if method_and_benchmark and (winner := _winner_of_today(path, method_and_benchmark[0])) is not None:
+        if method_and_benchmark and (winner := winner_of_today(path, method_and_benchmark[0])) is not None:
             winners.setdefault("-".join(method_and_benchmark), winner)
     return winners
-
-
-def _winner_of_today(path: Path, method: str, space: Space | None = None) -> Winner | None:
-    try:
-        return read_best(path, method, space)
-    except OtherCodeError:
-        return None
 
 
 def on_test_set(benchmark: Benchmark) -> Benchmark:
