@@ -59,9 +59,9 @@ bench-gpu: .venv/.ready ## the same on a GPU, which is first checked against the
 	$(PRESYN) bench --device cuda
 
 test: .venv/.ready ## the tests
-	.venv/bin/pytest
+	.venv/bin/pytest -n logical --maxprocesses 4 --dist worksteal
 
-test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail: about 25 minutes; needs root on Linux
+test-faults: .venv/.ready ## real clusters, drivers, servers and disks that fail; needs root on Linux
 	.venv/bin/pytest tests/faults || .venv/bin/pytest tests/faults --last-failed # once more: Ray itself may fail to start
 
 test-browser: .venv/.ready ## the page for readers in headless Chromium (Debian's package chromium)

@@ -3,6 +3,7 @@ to a switch that leads nowhere else."""
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -158,6 +159,14 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def spread(number: int, first: float, last: float, rng: random.Random) -> list[float]:
+    """So many random moments between two, in any order: one in each of as many equal parts, so that few meet every stretch."""
+    width = (last - first) / number
+    moments = [first + (part + rng.random()) * width for part in range(number)]
+    rng.shuffle(moments)
+    return moments
 
 
 def until(condition, seconds: float = 120, step: float = 0.1) -> None:

@@ -9,9 +9,9 @@ import time
 import psutil
 import pytest
 from conftest import COMMAND
-from nodes import until
+from nodes import spread, until
 
-KILLS = int(os.environ.get("PRESYN_KILLS", "8"))
+KILLS = int(os.environ.get("PRESYN_KILLS", "4"))
 SECOND = {"one store": COMMAND, "one results folder": f"{COMMAND} --store second"}
 """What a second driver is given at the same time, which shares a store or a folder of results with the first."""
 
@@ -28,12 +28,12 @@ def test_a_driver_killed_at_random_moments_goes_on_each_time(machine, home):
     """Half of the kills strike two drivers, each time both of them or one."""
     machine.cluster(2)
     rng, before, second = random.Random(), {}, home.folder / "second"
-    for number in range(KILLS):
+    for number, moment in enumerate(spread(KILLS, 5, 22, rng)):
         drivers = [machine.presyn(COMMAND)]
         if number % 2:
             drivers.append(machine.presyn(SECOND[("one store", "one results folder")[number // 2 % 2]], "other"))
             rng.shuffle(drivers)
-        time.sleep(rng.uniform(5, 22))
+        time.sleep(moment)
         processes = machine.processes("pipeline.cli")  # of one whose parent was killed nothing is found any more
         for process in processes if rng.random() < 0.5 else processes[-1:]:
             with contextlib.suppress(psutil.Error):

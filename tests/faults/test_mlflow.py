@@ -29,19 +29,19 @@ def answers(port):
         return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).status == 200
 
 
-@pytest.fixture
-def server(home):
-    """A tracking server of its own; returns its port."""
-    port = free_port()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A tracking server, which takes long to start; returns its port. Each test has runs of its own there, by its seed."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += [
         "--backend-store-uri",
-        f"sqlite:///{home.folder}/server.db",
+        f"sqlite:///{folder}/server.db",
         "--artifacts-destination",
-        f"{home.folder}/artifacts",
+        f"{folder}/artifacts",
     ]
-    with (home.folder / "server.log").open("w") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, cwd=home.folder, start_new_session=True)
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     until(lambda: answers(port), seconds=180)
     yield port
     os.killpg(process.pid, 9)
@@ -183,8 +183,7 @@ def test_at_most_four_requests_for_each_run(home, proxy, presyn):
     assert len(proxy.requests) <= 4 * 6 + 40
 
 
-@pytest.mark.parametrize("home", [(7, 8)], indirect=True)
-@pytest.mark.parametrize("way", ["address", "variables"])
+@pytest.mark.parametrize(("home", "way"), [((7, 8), "address"), ((8, 8), "variables")], indirect=["home"])
 def test_a_server_with_a_password_is_written_and_the_password_is_nowhere(home, proxy, presyn, way):
     proxy.password = "Basic " + base64.b64encode(b"ada:s3cret@word").decode()
     proxy.start()

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import COMMAND
-from nodes import HEAD, ROOT, until
+from nodes import HEAD, ROOT, spread, until
 
-TRIES = int(os.environ.get("PRESYN_INTERRUPTS", "8"))
+TRIES = int(os.environ.get("PRESYN_INTERRUPTS", "4"))
 RULE = ROOT / "presyn" / "methods" / "presynaptic.py"
 
 
@@ -94,9 +94,8 @@ def test_a_part_of_ray_that_dies_is_started_again(home, local, part):
 
 @pytest.mark.parametrize("home", [(1, 5)], indirect=True)
 def test_ctrl_c_at_any_moment_ends_with_130_and_leaves_no_process(home, local):
-    rng = random.Random()
-    for _ in range(TRIES):
-        command, moment = local(), time.monotonic() + rng.uniform(3, 30)
+    for seconds in spread(TRIES, 3, 30, random.Random()):
+        command, moment = local(), time.monotonic() + seconds
         while time.monotonic() < moment and command.process.poll() is None:
             command.below()  # remembers them
             time.sleep(0.2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Home
-from nodes import Machine, possible, until
+from nodes import Machine, possible, spread, until
 
 from pipeline.experiments.search.stage import search
 from pipeline.perform import perform
@@ -29,7 +29,7 @@ search:
   eta0: {choices: [0.05, 0.1]}
 """
 COMMAND = "search --space space.yaml --cohort 1 --results out"
-KILLS = int(os.environ.get("PRESYN_KILLS", "8"))
+KILLS = int(os.environ.get("PRESYN_KILLS", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def test_four_nodes_of_which_some_are_killed(machine, tmp_path, alone):
 def test_a_driver_that_is_killed_again_and_again(machine, tmp_path, alone):
     machine.cluster(2)
     rng, manifests = random.Random(), {}
-    for _ in range(KILLS):
+    for moment in spread(KILLS, 5, 25, rng):
         driver = machine.presyn(COMMAND)
-        time.sleep(rng.uniform(5, 25))
+        time.sleep(moment)
         for process in machine.processes("pipeline.cli"):
             process.kill()
         driver.wait()
