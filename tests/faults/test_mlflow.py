@@ -66,7 +66,7 @@ class Proxy:
                 proxy.requests.append((self.command, self.path))
                 refused = proxy.password and self.headers.get("Authorization") != proxy.password
                 if proxy.mode == "slow":
-                    time.sleep(2)
+                    time.sleep(1)
                 if refused:
                     status, headers, content = 401, [], b"You are not authenticated."
                 elif proxy.mode == "broken":
