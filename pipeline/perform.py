@@ -124,6 +124,7 @@ def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> N
 def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], workspace: Workspace) -> dict[str, Made]:
     """Make stages from the rows in the store; a needed stage without all its rows has the value that it made before."""
     values: dict[str, Any] = {}
+    absent: set[str] = set()  # stages whose value is not there
     made: dict[str, Made] = {}
     lacking: list[str] = []
     for stage in order:
@@ -133,14 +134,18 @@ def _make_so_far(order: Sequence[Stage], wanted: Sequence[Stage], workspace: Wor
         if stage not in wanted:
             complete = asked.complete
             values[stage.name] = make(asked, values, plan, None)[0].value if complete else stage.recall(workspace.results)
+            if not complete and values[stage.name] is None:
+                absent.add(stage.name)
             continue
         finished = Asked(stage, [(w, i) for w, i in asked.wishes if i in plan.rows], asked.first, asked.complete)
-        waits = any(values[need.name] is None for need in stage.needs)
+        waits = any(need.name in absent for need in stage.needs)
         if not finished.wishes and (asked.wishes or waits) and not stage.made_of_others:
             lacking.append(stage.title)
             values[stage.name] = stage.recall(workspace.results)
+            if values[stage.name] is None:
+                absent.add(stage.name)
             continue
-        refuse(finished, workspace.results, as_whole=False)
+        refuse(finished, workspace.results, as_whole=asked.complete)
         made[stage.name], _ = make(finished, values, plan, workspace.results)
         values[stage.name] = made[stage.name].value
         if made[stage.name].message:

@@ -25,7 +25,7 @@ from pipeline.experiments.samplers.stage import samplers
 from pipeline.experiments.search.front import front_search
 from pipeline.experiments.search.overview import SearchOverview
 from pipeline.experiments.search.stage import Search, search
-from pipeline.experiments.sparsity.stage import Sparsity
+from pipeline.experiments.sparsity.stage import FURTHER_SEEDS, Sparsity
 from pipeline.experiments.sparsity.uniform_start import UniformStart
 from pipeline.experiments.table1.stage import Table1, tuned_winners
 from pipeline.experiments.verdicts.stage import Verdicts
@@ -110,6 +110,13 @@ def _single_task(kind: type[SingleTask]) -> Callable[[Choice], list[Stage]]:
     return stages
 
 
+def _sparsity(c: Choice) -> list[Stage]:
+    stages = _single_task(Sparsity)(c)
+    if c.seeds or c.settings or c.digits:
+        return stages
+    return [replace(stage, further_seeds=FURTHER_SEEDS) for stage in stages]  # type: ignore[type-var]
+
+
 def _perceptrons(c: Choice) -> list[Stage]:
     return [Perceptrons(c.seeds, settings=c.settings) if c.seeds else Perceptrons(settings=c.settings)]
 
@@ -158,7 +165,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "energy-settings": Experiment("the same with p_up and p_down ± 25 %", _single_task(EnergySettings), ALL),
     "fixed-release": Experiment("appendix 1c: fixed release swept over p", _single_task(FixedRelease), ALL),
     "matched-release": Experiment("claim E3 with the fixed p matched at each penalty", _single_task(MatchedRelease), ALL),
-    "sparsity": Experiment("Fig. 2 and 3, appendix 2: important synapses", _single_task(Sparsity), ALL),
+    "sparsity": Experiment("Fig. 2 and 3, appendix 2: important synapses", _sparsity, ALL),
     "uniform-start": Experiment("appendix 1d: p from a uniform start", _single_task(UniformStart), ALL),
     "perceptron": Experiment("Fig. 5b and c: perceptrons on random patterns", _perceptrons, ("seeds", "set")),
     "lifelong": Experiment(

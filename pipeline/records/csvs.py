@@ -159,13 +159,16 @@ def _read_content(path: Path, content: bytes) -> RowsFile:
     return RowsFile(cells, frame, rows)
 
 
-def refuse_to_drop(file: RowsFile, path: Path, columns: Sequence[str], wanted: Iterable[tuple]) -> None:
+def refuse_to_drop(
+    file: RowsFile, path: Path, columns: Sequence[str], wanted: Iterable[tuple], left_out: Sequence[str] = ()
+) -> None:
     """Check that writing these runs to a CSV drops none that it holds, before long work starts.
 
     Args:
         file, path: The CSV as it is.
         columns: What tells its rows apart.
         wanted: The values of these columns of every row that is to be written.
+        left_out: Which rows are not asked for, and why.
 
     Raises:
         PresynError: a row would be lost.
@@ -175,9 +178,10 @@ def refuse_to_drop(file: RowsFile, path: Path, columns: Sequence[str], wanted: I
     lost = [line for line in lines if tuple(map(as_cell, line)) not in kept]
     if lost:
         example = ", ".join(f"{c} {_unguarded(v)}" for c, v in zip(columns, lost[0], strict=True))
+        reasons = f" It is without {'; without '.join(left_out)}." if left_out else ""
         raise PresynError(
-            f"{path} holds {len(lost)} runs that this command would drop, such as {example}. Ask for them as well, write "
-            "elsewhere (--results, or --rows of presyn run), or delete the file."
+            f"{path} holds {len(lost)} runs that this command would drop, such as {example}.{reasons} Ask for them as well, "
+            "write elsewhere (--results, or --rows of presyn run), or delete the file."
         )
 
 

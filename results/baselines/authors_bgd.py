@@ -45,6 +45,7 @@ def main(seed, kind, settings):
     cohort = Cohort([run], Padded.of(data) if kind == "padded" else data, torch.device("cpu"))
     cohort.minibatches.permutations[:, 0] = torch.arange(cohort.minibatches.pixels)
     cohort.state = cohort.method.start(*xavier(cohort.network.sizes, seed))
+    print(f"seed {seed}, {kind}", flush=True)
     while not cohort.done:
         cohort.train_segment()
         record = cohort.records[0]

@@ -70,6 +70,8 @@ def test_a_consistent_edit_of_a_row_is_found(results):
     accuracy = [[None if a is None else a / 2 for a in line] for line in row.record.accuracy]
     edited = replace(row, record=replace(row.record, accuracy=accuracy), mean_accuracy=row.mean_accuracy / 2)
     (new,) = again([row])
+    # A run whose driver was killed after its last checkpoint has a row that names no device.
+    assert compare([row], [replace(new, provenance={})]).device[0] == ""
     table = compare([replace(edited, provenance=new.provenance)], [new])
     assert not table.same[0] and "0 gave the same to every digit. The others differ by +" in in_words(table)
     with pytest.raises(PresynError, match=f"{row.run_id} did not repeat on the kind of machine"):
@@ -93,6 +95,10 @@ def test_runs_of_other_code_and_of_methods_that_are_not_loaded_are_not_drawn(res
     monkeypatch.setattr(again_module, "changed_code", lambda method: "edited" if method == "presynaptic-perceptron" else None)
     edited = committed_rows(results)
     assert {row.config["method"] for row in edited.values()} == {"perceptron"} and len(edited) < len(whole)
+    monkeypatch.setattr(again_module, "is_known", lambda method, code: True)
+    row = replace(next(iter(whole.values())), run_id="trained by code whose digest was in the id and was accepted later")
+    monkeypatch.setattr(again_module, "changed_code", lambda method: None)
+    assert not again_module._can_be_repeated(row)
     monkeypatch.setattr(again_module, "PERCEPTRONS", {})
     assert not committed_rows(results)
     with pytest.raises(PresynError, match="no finished runs of today's code have ids that begin so"):

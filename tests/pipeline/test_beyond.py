@@ -68,7 +68,8 @@ def test_what_the_script_of_bgd_printed_is_a_table(tmp_path):
     assert authors_script(tmp_path / "none.txt").empty
     runs = [(1, "padded", 0.9), (2, "padded", 0.8), (1, "unit", 0.7)]
     (tmp_path / "out.txt").write_text(
-        "\n".join(f"seed {n}, {kind}\n[0.9, None] 0.0\nmean accuracy {value}\n" for n, kind, value in runs)
+        "seed 3, unit\n[0.9, None] 0.0\n"  # interrupted: the accuracy of the next is not its own
+        + "\n".join(f"seed {n}, {kind}\n[0.9, None] 0.0\nmean accuracy {value}\n" for n, kind, value in runs)
     )
     table = authors_script(tmp_path / "out.txt").set_index("inputs")
     assert table.n.to_dict() == {"padded": "2", "unit": "1"} and table["the script"]["padded"] == "85.00 ± 5.00"
@@ -124,6 +125,10 @@ def test_what_is_tried_departs_from_table_1_and_is_put_beside_the_print(tmp_path
     ewc = Tried("ewc", tuned_winners(tmp_path), (1,)).ask(Known())
     assert {w.labels["tried"] for w in ewc} >= {"dataset = mnist-shift", "dataset = fashion-unit"}
     assert {w.run.options.lam for w in ewc} == {tuned_winners(tmp_path)["ewc-permuted-mnist"].params["lam"]}
+    without = Tried("ewc", {}, (1,))
+    assert without.ask(Known()) == [], "default settings are not those of Table 1"
+    assert "ewc-permuted-mnist has not been searched with today's code (presyn search --space" in without.leaves_out()[0]
+    assert Tried("ewc", tuned_winners(tmp_path), (1,)).leaves_out() == Tried("bgd-split", {}, (1,)).leaves_out() == []
     authors = [w.run for w in Tried("bgd-split", {}, (1,)).ask(Known())]
     assert all(run.options.start == "xavier" for run in authors)
     for tried in TRIED.values():

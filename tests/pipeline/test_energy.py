@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
+from pipeline.experiments.catalogue import Choice, chosen_stages
 from pipeline.experiments.energy import fixed_release
 from pipeline.experiments.energy.fixed_release import FixedRelease
 from pipeline.experiments.energy.settings import ONE_AT_A_TIME, TOGETHER
 from pipeline.experiments.energy.stage import MODELS
 from pipeline.experiments.energy.summary import by_epoch, by_model, last_epoch
 from pipeline.experiments.perceptron.stage import Perceptrons
+from pipeline.experiments.sparsity.stage import FURTHER_SEEDS
 from pipeline.experiments.sparsity.summary import against_shuffles
+from pipeline.paper import ENERGY_SEEDS
 from pipeline.perform import perform
+from pipeline.stage import Known
 from pipeline.workspace import Workspace
 from presyn import BENCHMARKS, Cohort, PresynError, choose_device, load, make_run
 
@@ -57,6 +61,17 @@ def test_energy_and_sparsity_share_runs_and_have_their_columns(out, capsys):
     assert not list(Path(".presyn/states").glob("*.pt")), "rows that were imported have none, and would be trained again"
 
 
+def test_further_seeds_of_sparsity_are_those_of_the_paper_and_not_of_other_seeds_or_settings():
+    def seeds(**choice):
+        (stage,) = chosen_stages(["sparsity"], Choice(Path("nowhere"), **choice))
+        wishes = stage.ask(Known())
+        return {(w.run.seed, w.labels["l2"]) for w in wishes}
+
+    further = {(seed, 0.0) for seed in FURTHER_SEEDS}
+    assert seeds() - further == seeds(seeds=ENERGY_SEEDS) < seeds()
+    assert not further & (seeds(settings={"epochs": 2}) | seeds(digits=True))
+
+
 def test_the_same_seed_starts_all_models_from_the_same_strengths():
     start = {}
     for model, (method, own) in MODELS.items():
@@ -92,6 +107,8 @@ def test_fixed_release_replaces_what_it_chose_before_and_so_far_drops_nothing(ou
         return set(rows[rows.part == "reported"].eta0)
 
     assert reported(0.1, first) == {0.1} and reported(0.2, second) == {0.2}
+    assert reported(0.1, first, so_far=True) == {0.1}, "all of its runs are there"
+    assert reported(0.2, second) == {0.2}
     for row in map(second.store.get, second.store.ids()):
         if not row.config["validation"]:
             second.store.set_aside(row.run_id)

@@ -264,6 +264,28 @@ def test_so_far_makes_a_stage_of_its_rows_whatever_another_wants_measured_of_the
     assert len(made["learning"].value) == 2 and "measured" not in made
 
 
+def test_so_far_makes_a_stage_that_needs_one_without_a_value(at):
+    class Valueless(Learning):
+        def make(self, frame, known):
+            return Made()
+
+    class After(Stage):
+        name = title = "after"
+        columns = ("seed",)
+        needs = (Valueless(),)
+
+        def ask(self, known):
+            return []
+
+        def make(self, frame, known):
+            return Made("made")
+
+    with pytest.raises(PresynError, match="None of the runs of after is in the store"):
+        perform([After()], at, so_far=True)
+    assert perform([After()], at, here=True)["after"].value == "made"
+    assert perform([After()], at, so_far=True)["after"].value == "made"
+
+
 def test_a_command_that_writes_no_results_does_not_wait_for_one_that_does(home, here):
     words = ["run", "--method", "sgd", "--benchmark", "split-digits", "--set", "epochs=1", "tasks=1", "hidden=[8]"]
     with lock_folder(Path("results")):

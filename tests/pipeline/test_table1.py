@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import pipeline.experiments.table1.stage
-from pipeline.ask import in_order
+from pipeline.ask import Asked, in_order, refuse
 from pipeline.cli import main
 from pipeline.experiments.catalogue import Choice, chosen_stages
 from pipeline.experiments.search.stage import choose, search
@@ -234,6 +234,7 @@ def test_a_winner_is_used_only_for_what_it_was_searched_for(tmp_path):
         ({"space": {**best["space"], "fixed": {"validation": 1}}}, "winner of another search: its fixed is"),
         ({"space": {**best["space"], "sampler_seed": 1}}, "its sampler_seed is 1"),
         ({"rules_version": 0}, "its rules_version is 0, not 1"),
+        ({"rules_version": 0, "code": "of another rule"}, "its rules_version is 0, not 1"),
         ({"data_sha256": "of other images"}, "its data_sha256 is 'of other images'"),
         ({"params": {**best["params"], "p_up": 7}}, "p_up must be between"),
         ({"params": {"p_up": 0.05}}, "is not the winner of a search. Delete it"),
@@ -328,6 +329,15 @@ def test_with_the_searches_in_one_command_the_table_takes_their_winners():
     assert not any("has not been searched" in line for line in table.leaves_out())
     (alone,) = chosen_stages(["table1"], Choice(NOWHERE))
     assert [need.name for need in alone.needs] == ["search/presynaptic-permuted-mnist"]
+
+
+def test_a_table_that_would_drop_rows_says_why_it_does_not_ask_for_them():
+    """As after an edit of a method, when the winners of before are of other code."""
+    wishes = TABLE.ask(Known((), {TABLE.search.name: None}))
+    committed = Path(__file__).parents[2] / "results"
+    said = "would drop, such as .*without .* sgd-permuted-mnist has not been searched with today's code .presyn search"
+    with pytest.raises(PresynError, match=said):
+        refuse(Asked(TABLE, [(wish, str(number)) for number, wish in enumerate(wishes)], [], True), committed)
 
 
 def test_a_plan_says_which_rows_the_table_leaves_out_and_why():

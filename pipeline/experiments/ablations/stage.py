@@ -322,11 +322,9 @@ def _reused(choice: Choice, pairs: Sequence[tuple[str, Benchmark]], results: Pat
     for v, b in pairs:
         space = variant_space(choice.method, choice.variants[b][v], v, b, own=choice.space)
         paths = [folder / "search" / space.name / "best.yaml" for folder in folders]
-        winner = next((w for w in (read_best(path, choice.method, space) for path in paths) if w), None)
+        remedy = "Without --reuse-parameters they are searched."
+        winner = next((w for w in (read_best(path, choice.method, space, remedy) for path in paths) if w), None)
         if winner is None:
-            raise PresynError(
-                f"{paths[0]} is missing, so it has no parameters of {v} on {b.name}: "
-                "without --reuse-parameters they are searched."
-            )
+            raise PresynError(f"{paths[0]} is missing, so it has no parameters of {v} on {b.name}. {remedy}")
         parameters[v, b.name] = winner.params
     return parameters

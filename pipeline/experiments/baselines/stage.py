@@ -13,7 +13,7 @@ from pipeline.experiments.search.stage import Search
 from pipeline.experiments.search.winner import Winner
 from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.rows import as_published
-from pipeline.experiments.table1.stage import key_of, new_winners
+from pipeline.experiments.table1.stage import key_of, new_winners, not_searched
 from pipeline.experiments.table1.table import beside_authors
 from pipeline.paper import BENCHMARKS as TABLE1_BENCHMARKS
 from pipeline.paper import METHOD_NAMES, RULE, SEARCHED_ON, SEARCHED_PER_KIND, SEEDS
@@ -112,11 +112,22 @@ class Tried(Group):
         winners = {**self.winners, **new_winners(self.needs, known)}  # type: ignore[arg-type]
         wishes = []
         for method, benchmark, settings in TRIED[self.group]:
-            winner = winners.get(_searched_as(method, benchmark))
-            values = {**(winner.params if winner else {}), **settings}
+            space = _searched_as(method, benchmark)
+            if space and space not in winners:
+                continue  # its default settings are not those of Table 1; see leaves_out
+            values = {**(winners[space].params if space else {}), **settings}
             labels = {"tried": in_words(settings)}
             wishes += [Wish(make_run(method, BENCHMARKS[benchmark], seed, values), labels) for seed in self.seeds]
         return wishes
+
+    def leaves_out(self) -> list[str]:
+        to_come = {key_of(other) for other in self.others}
+        lines: dict[str, list[str]] = {}
+        for method, benchmark, settings in TRIED[self.group]:
+            space = _searched_as(method, benchmark)
+            if space and space not in self.winners and space not in to_come:
+                lines.setdefault(not_searched(space), []).append(f"{in_words(settings)} of {method} on {benchmark}")
+        return [f"{', '.join(runs)}: {reason}" for reason, runs in lines.items()]
 
 
 def _searched_as(method: str, benchmark: str) -> str:
@@ -196,7 +207,9 @@ class Baselines(Stage):
 def authors_script(path: Path) -> pd.DataFrame:
     """What authors_bgd.py has printed, where BGD starts as its authors start it: a line for each kind of inputs, in %."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    runs = re.findall(r"^seed \d+, (\w+)$.*?^mean accuracy ([\d.]+)$", text, re.MULTILINE | re.DOTALL)
+    blocks = re.split(r"^seed \d+, ", text, flags=re.MULTILINE)[1:]
+    ends = [re.match(r"(\w+)$.*^mean accuracy ([\d.]+)$", block, re.MULTILINE | re.DOTALL) for block in blocks]
+    runs = [end.groups() for end in ends if end]  # one that was interrupted has none
     printed = published_table()["bgd", SEARCHED_ON].mean
     lines = []
     for inputs in dict.fromkeys(kind for kind, _ in runs):

@@ -83,13 +83,14 @@ def winner_of_today(path: Path, method: str, space: Space | None = None) -> Winn
         return None
 
 
-def read_best(path: Path, method: str, space: Space | None = None) -> Winner | None:
+def read_best(path: Path, method: str, space: Space | None = None, remedy: str = "") -> Winner | None:
     """The winner in a file that `best_yaml` wrote, or None without one.
 
     Args:
         path: The file.
         method: Whose parameters they have to be.
         space: What it has to be the winner of; None where the space is somebody's own.
+        remedy: What makes another winner, if not a command that searches the space by its name.
 
     Raises:
         OtherCodeError: it was found with other code of the method than today's.
@@ -97,8 +98,8 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
     """
     if not path.exists():
         return None
-    name = path.parent.name
-    again = f"Search again with: presyn search --space {name}, or give the space another name."
+    command = f"presyn search --space {path.parent.name} --results {path.parents[2]}"
+    again = remedy or f"Search again with: {command}, or give the space another name."
     best = read_yaml(path)
     searched, params = best.get("space"), best.get("params")
     if (
@@ -112,13 +113,13 @@ def read_best(path: Path, method: str, space: Space | None = None) -> Winner | N
         expected["data_sha256"] = space.benchmark.sha256()
     expected["rules_version"] = RULES_VERSION
     searched = searched | {k: best[k] for k in ("rules_version", "data_sha256") if k in best}
-    if best.get("code") != changed_code(method):
-        raise OtherCodeError(f"{path} is the winner of a search with other code of {method} than today's. {again}")
     for name, value in expected.items():
         if searched.get(name, value) != value:
             raise PresynError(
                 f"{path} is the winner of another search: its {name} is {searched.get(name)!r}, not {value!r}. {again}"
             )
+    if best.get("code") != changed_code(method):
+        raise OtherCodeError(f"{path} is the winner of a search with other code of {method} than today's. {again}")
     fixed = searched.get("fixed")
     if not isinstance(fixed, dict):
         raise PresynError(f"{path} does not say what was fixed in the search. Delete it. {again}")

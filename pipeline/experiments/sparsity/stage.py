@@ -10,7 +10,7 @@ from pipeline.experiments.energy.stage import SingleTask
 from pipeline.experiments.sparsity.claims import sparsity_verdicts
 from pipeline.experiments.sparsity.figures import draw_sparsity
 from pipeline.experiments.sparsity.summary import as_file, summarise, table_by_l2
-from pipeline.paper import ENERGY_SEEDS, L2, UNNAMED_L2
+from pipeline.paper import L2, UNNAMED_L2
 from pipeline.records.results import Results
 from pipeline.report.tables import grid, markdown_table
 from pipeline.report.verdicts import Verdict
@@ -24,9 +24,15 @@ SHOWN = ("share_p_below_0.3", "share_p_from_0.9", "pearson_fisher_p", "lesion_p_
 
 @dataclass(frozen=True, eq=False)
 class Sparsity(SingleTask):
-    """Which synapses of the plastic model are important, and how they are spread over neurons."""
+    """Which synapses of the plastic model are important, and how they are spread over neurons.
+
+    Attributes:
+        strengths: Of the penalty.
+        further_seeds: At the penalty that decides.
+    """
 
     strengths: tuple[float, ...] = L2
+    further_seeds: tuple[int, ...] = ()
     name = "sparsity"
     title = "sparsity"
     about = "Which synapses of the plastic model are important, and how they are spread over neurons."
@@ -48,8 +54,8 @@ class Sparsity(SingleTask):
         if known.rows:
             return []
         wishes = self.model_runs(self.models, self.strengths)
-        if self.seeds == ENERGY_SEEDS:
-            wishes += replace(self, seeds=FURTHER_SEEDS).model_runs(self.models, (UNNAMED_L2,))
+        if self.further_seeds:
+            wishes += replace(self, seeds=self.further_seeds).model_runs(self.models, (UNNAMED_L2,))
         return wishes
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:

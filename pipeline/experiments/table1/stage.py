@@ -151,7 +151,7 @@ class Table1(Stage):
         if self._published(method, benchmark) is None:
             space = SEARCHED_PER_KIND.get(method, {}).get("permuted" if benchmark.permuted else "split")
             if space:
-                yield f"{as_published}: {space} has not been searched (presyn search --space {space})"
+                yield f"{as_published}: {not_searched(space)}"
         # The search of the table itself is carried over, and joint training has none.
         if METHODS[method].joint or self.search is not None and method == self.search.space.method:
             return
@@ -159,7 +159,7 @@ class Table1(Stage):
             yield f"{once}: it was not searched on {self.searched_on} (presyn search --space, with the same --results)"
         space = space_name(method)
         if printed and space not in self.tuned:
-            yield f"{once}: {space} has not been searched (presyn search --space {space})"
+            yield f"{once}: {not_searched(space)}"
 
     def make(self, frame: pd.DataFrame, known: Known) -> Made:
         return self._make(frame, tuple(b.name for b in self.benchmarks))
@@ -193,6 +193,11 @@ def _carried(method: str, benchmark: Benchmark, once: dict[str, Any]) -> Iterato
     yield "searched", {k: v for k, v in once.items() if k != SET_BY_HAND or not by_hand}
     if method == RULE and SET_BY_HAND in once:
         yield "strict", once
+
+
+def not_searched(space: str) -> str:
+    """Why there is no winner of a space: none was searched, or only with other code of its method."""
+    return f"{space} has not been searched with today's code (presyn search --space {space})"
 
 
 def key_of(search: Search) -> str:

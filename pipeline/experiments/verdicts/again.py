@@ -59,7 +59,10 @@ def _can_be_repeated(row: Row) -> bool:
     if method not in {**METHODS, **PERCEPTRONS} or row.config["benchmark"] not in {*BENCHMARKS, PATTERNS.name}:
         return False
     today = changed_code(method)
-    return is_known(method, code) if today is None else code == today
+    if not (is_known(method, code) if today is None else code == today):
+        return False
+    # The id has the version of the rules and the code in it: of others, what is trained now would be another run.
+    return row.run().run_id(row.provenance["data_sha256"]) == row.run_id
 
 
 def draw_rows(rows: Mapping[str, Row], verdicts: AllVerdicts, count: int, seed: int) -> list[Row]:
@@ -145,7 +148,7 @@ def compare(rows: Sequence[Row], again: Sequence[Row]) -> pd.DataFrame:
             "same": is_same(row, new),
             "same_machine": is_same_machine(row, new),
             "torch": version["torch"],
-            "device": new.provenance["device"],
+            "device": new.provenance.get("device", ""),  # of one whose row was made of its last checkpoint, nobody knows
             "git_commit": version["git_commit"][:7],
         }
         for row, new in zip(rows, again, strict=True)
