@@ -113,9 +113,10 @@ def _courses(row: Row, figure: str) -> dict[str, Series]:
     record = row.record
     if figure == "accuracy":
         tasks = range(len(record.accuracy[-1])) if record.accuracy else ()
-        return {f"task {j + 1}": [_number(tested[j]) for tested in record.accuracy] for j in tasks}
+        earlier = [math.nan] * max(0, _tasks_before(record.accuracy))
+        return {f"task {j + 1}": [*earlier, *(_number(tested[j]) for tested in record.accuracy)] for j in tasks}
     if figure == "mean_accuracy":
-        return {"": [_mean(tested) for tested in record.accuracy]} if record.accuracy else {}
+        return {"": _means(record.accuracy)} if record.accuracy else {}
     values = record.loss if figure == "loss" else record.figures.get(figure)
     if not values or isinstance(values[-1], list):
         return {}
@@ -138,9 +139,20 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _mean(tested: Sequence[float | None]) -> float:
-    values = [a for a in tested if a is not None]
-    return sum(values) / len(values) if values else math.nan
+def _tasks_before(accuracy: Sequence[Sequence[float | None]]) -> int:
+    """Tasks that are learned before the first test: joint training is tested once, after all of them. Below 0 of epochs."""
+    return len(accuracy[-1]) - len(accuracy) if accuracy else 0
+
+
+def _means(accuracy: Sequence[Sequence[float | None]]) -> Series:
+    """Mean accuracy over the tasks so far after each of them; nan where not all of these were tested (`tests=new`)."""
+    before = _tasks_before(accuracy)
+    means = []
+    for number, tested in enumerate(accuracy, start=1):
+        values = [a for a in tested if a is not None]
+        so_far = before + number if before >= 0 else 1  # segments are epochs where there are more of them than tasks
+        means.append(sum(values) / len(values) if len(values) >= so_far else math.nan)
+    return [math.nan] * max(0, before) + means
 
 
 def draw_curves(curves: Sequence[Curve], figure: str) -> Picture:

@@ -44,11 +44,6 @@ class BySeed:
         """All runs behind the numbers, sorted."""
         return tuple(sorted(set().union(*self.runs.values()))) if self.runs else ()
 
-    def without_lost(self) -> "BySeed":
-        """The same without the seeds whose run was lost."""
-        values = self.values.dropna()
-        return BySeed(values, {seed: runs for seed, runs in self.runs.items() if seed in values.index})
-
     def _with(self, other: "BySeed", function: Callable[[pd.Series, pd.Series], pd.Series]) -> "BySeed":
         seeds = [seed for seed in self.values.index if seed in other.values.index]
         runs = {seed: self.runs.get(seed, frozenset()) | other.runs.get(seed, frozenset()) for seed in seeds}

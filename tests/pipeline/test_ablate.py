@@ -10,6 +10,7 @@ import yaml
 
 import pipeline.experiments.ablations.variants
 from pipeline.cli import main
+from pipeline.experiments.ablations.claims import _loss
 from pipeline.experiments.ablations.table import make_table, shown
 from pipeline.experiments.ablations.variants import ABLATIONS, DEPARTURES, RANGES, variant_space
 from pipeline.paper.published import authors_parameters
@@ -45,6 +46,12 @@ def test_differences_are_of_the_same_seeds():
     ghost = table.loc["ghost"]
     assert (ghost.ours, ghost.difference, ghost.difference_error, ghost.n) == pytest.approx((79.5, -1.5, 0.5, 2))
     assert ghost.t == pytest.approx(-3) and table.loc["lost", ["n", "lost"]].tolist() == [0, 1]
+    elsewhere = frame[frame.ablation != "full"].assign(benchmark="c")
+    both = make_table(pd.concat([elsewhere, frame])).set_index(["ablation", "benchmark"])
+    assert both.loc[("ghost", "b"), "difference"] == pytest.approx(-1.5)
+    assert both.xs("c", level="benchmark").difference.isna().all(), "nothing takes the place of the whole rule"
+    with_ids = frame.assign(run_id="x")
+    assert [_loss(with_ids, "full", variant, "b").lost for variant in ("ghost", "lost")] == [0, 1]
 
 
 def test_so_far_leaves_out_what_is_not_searched_yet(home, here, capsys):

@@ -11,7 +11,7 @@ from pipeline.experiments.catalogue import Choice, chosen_stages
 from pipeline.experiments.energy import fixed_release
 from pipeline.experiments.energy.fixed_release import FixedRelease
 from pipeline.experiments.energy.settings import ONE_AT_A_TIME, TOGETHER
-from pipeline.experiments.energy.stage import MODELS
+from pipeline.experiments.energy.stage import MODELS, Energy
 from pipeline.experiments.energy.summary import by_epoch, by_model, last_epoch
 from pipeline.experiments.perceptron.stage import Perceptrons
 from pipeline.experiments.sparsity.stage import FURTHER_SEEDS
@@ -59,6 +59,14 @@ def test_energy_and_sparsity_share_runs_and_have_their_columns(out, capsys):
     assert {"fig3a", "fig3b", "fig3c", "appendix2a", "appendix2b"} <= figures(out)
     assert all((out / "figures" / f"{name}.svg").exists() for name in figures(out))
     assert not list(Path(".presyn/states").glob("*.pt")), "rows that were imported have none, and would be trained again"
+
+
+def test_settings_leave_fixed_release_fixed():
+    stage = Energy(BENCHMARKS["digits"], (1,), {"p_up": 0.1, "p_init": "uniform", "eta0": 0.03})
+    options = {w.labels["model"]: w.run.options for w in stage.ask(Known())}
+    assert (options["plastic"].p_up, options["plastic"].p_init) == (0.1, "uniform")
+    assert (options["fixed"].p_up, options["fixed"].p_init) == (0.0, "p_min")
+    assert {o.eta0 for o in options.values()} == {0.03}
 
 
 def test_further_seeds_of_sparsity_are_those_of_the_paper_and_not_of_other_seeds_or_settings():

@@ -17,7 +17,7 @@ from rich.table import Table
 import pipeline.cli.tables
 from pipeline import cli
 from pipeline.cli.choose import choose_rows, sort_rows
-from pipeline.cli.curves import make_curves
+from pipeline.cli.curves import _means, make_curves
 from pipeline.cli.option_docs import BENCHMARK_NAMES, describe_method, method_names, options_page
 from pipeline.cli.tables import print_table
 from pipeline.records.mlflow.notes import Note
@@ -212,6 +212,15 @@ def test_curves_are_means_over_seeds_with_their_standard_error(store):
     for figure, group, message in (("mean_q", None, "mean_p"), ("loss", ["p_upp"], "p_up"), ("histogram_p", None, "Known")):
         with pytest.raises(PresynError, match=message):
             make_curves(rows, figure, group)
+
+
+def test_a_curve_has_no_point_where_not_all_tasks_so_far_were_tested():
+    assert _means([[0.9, None], [0.5, 0.7]]) == [0.9, pytest.approx(0.6)]
+    newest, last = _means([[0.9, None, None], [None, 0.8, None], [0.5, 0.6, 0.7]])[1:]
+    assert math.isnan(newest) and last == pytest.approx(0.6)
+    before, after = _means([[0.9, 0.7]])
+    assert math.isnan(before) and after == pytest.approx(0.8), "joint training is tested once, after all tasks"
+    assert _means([[0.3], [0.5]]) == [0.3, 0.5], "epochs of one task"
 
 
 def test_more_curves_than_can_be_told_apart_are_refused():

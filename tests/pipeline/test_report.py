@@ -14,11 +14,12 @@ from pipeline.cli import main
 from pipeline.experiments.catalogue import CLAIMING, report, shown_stages
 from pipeline.experiments.report.content import forest_of
 from pipeline.experiments.report.page import render
+from pipeline.experiments.search.section import shape_search
 from pipeline.experiments.verdicts.by_claim import by_claim
 from pipeline.experiments.verdicts.conclusions import BEGIN, END, TABLE_BLOCK, as_markdown, fill_blocks, sentence
 from pipeline.experiments.verdicts.stage import all_verdicts
 from pipeline.paper.published import claim_list
-from pipeline.records.csvs import rows_csv
+from pipeline.records.csvs import read_rows, rows_csv
 from pipeline.records.files import content_bytes
 from pipeline.records.results import Results
 from pipeline.records.store import Store
@@ -234,3 +235,11 @@ def test_an_interval_is_drawn_from_numbers(fields, words):
 
 def test_without_an_interval_nothing_is_drawn():
     assert not forest_of(Verdict("E2", "c", "f", effect=1.0))
+
+
+def test_a_search_of_a_few_trials_has_a_page_without_importances():
+    trials = read_rows(RESULTS / "search" / "presynaptic-permuted-mnist" / "runs.csv", ["trial"])
+    finished = trials[trials.status == "finished"]
+    published = dict.fromkeys(("p_up", "p_down", "g_lim", "p_freeze", "eta0"), 0.05)
+    few = shape_search(pd.concat([finished.head(3), trials[trials.status == "dropped"].head(2)]), published)
+    assert few["importance"] == "" and (few["finished"], few["dropped"], few["diverged"]) == (3, 2, 0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from pipeline.experiments.ablations.variants import FULL
+from pipeline.experiments.ablations.variants import FULL, RELEASED
 from pipeline.experiments.table1.claims import compare, printed_mean_of
 from pipeline.experiments.table1.rows import COLUMNS, NO_ROWS, accuracies
 from pipeline.paper import METHOD_NAMES, SEARCHED_ON
@@ -21,7 +21,6 @@ WITHOUT, GHOST = "no-consolidation", "ghost-by-release"
 """The two ablations of Fig. 5a: without modulated rate and freezing, and the ghost control by the printed rule."""
 FURTHER = ("no-freezing", "no-lr-modulation", "no-normalisation")
 """Ablations of the authors' scripts that the figure does not show."""
-RELEASED = "released"
 """The rule as it was released, among its departures."""
 RELEASED_GHOST, AS_RELEASED = "ghost", "ghost control as in the released code"
 
@@ -49,7 +48,7 @@ def _loss(rows: pd.DataFrame | None, variant: str, ablated: str, benchmark: str)
     if rows is None:
         return BySeed()
     more, less = (accuracies(rows, name, benchmark, "ablation") for name in (variant, ablated))
-    return (more - less).without_lost()
+    return more - less
 
 
 def ghost_verdicts(results: Results) -> Iterator[Verdict]:
@@ -72,7 +71,7 @@ def continuous_verdicts(results: Results) -> Iterator[Verdict]:
             values = accuracies(rows, statement.subject, statement.benchmark, "ablation")
             yield printed_mean_of(statement, values)
             name = f"continuous minus abrupt permuted-mnist, {statement.comparison.split(', ')[-1]}"
-            parts = {"": (values - abrupt).without_lost()}
+            parts = {"": values - abrupt}
             yield order(
                 "L31", name, FAMILY if not statement.reading else READINGS, parts, "points", kind="similar",
                 reading=statement.reading, margin=accuracy_margin(SEARCHED_ON),

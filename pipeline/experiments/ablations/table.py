@@ -5,6 +5,7 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
+from pipeline.experiments.ablations.variants import FULL, RELEASED
 from pipeline.report.drawing import GREY, ORANGE, Picture, panels
 from pipeline.report.statistics import Difference, Sample, holm, paired, show_p
 
@@ -12,22 +13,29 @@ from pipeline.report.statistics import Difference, Sample, holm, paired, show_p
 def make_table(frame: pd.DataFrame) -> pd.DataFrame:
     """From rows alone, a line for each variant and benchmark, accuracies in %.
 
-    Columns: ablation, benchmark, ours, standard_error, n, lost, difference (from the first variant of the benchmark, over the
-    seeds of both), difference_error, t and p (paired t test, Holm over the benchmark).
+    Columns: ablation, benchmark, ours, standard_error, n, lost, difference (from the whole rule on the benchmark, over the
+    seeds of both; none where it has no rows), difference_error, t and p (paired t test, Holm over the benchmark).
     """
     lines = []
+    whole = whole_rule(frame) if len(frame) else ""
     for benchmark in frame.benchmark.unique():
         rows = frame[frame.benchmark == benchmark]
         variants = list(rows.ablation.unique())
         finished = rows[rows.status == "finished"]
         by_seed = {v: 100 * finished[finished.ablation == v].set_index("seed").mean_accuracy for v in variants}
-        values = {v: (by_seed[v] - by_seed[variants[0]]).dropna().tolist() for v in variants[1:]}
+        others = [v for v in variants if v != whole] if whole in variants else []
+        values = {v: (by_seed[v] - by_seed[whole]).dropna().tolist() for v in others}
         differences = {v: paired(d) for v, d in values.items() if d}
         adjusted = dict(zip(differences, holm([d.p for d in differences.values()]), strict=True))
         for v in variants:
             numbers = _numbers(by_seed[v], int((rows.ablation == v).sum()), differences.get(v), adjusted.get(v, math.nan))
             lines.append({"ablation": v, "benchmark": benchmark, **numbers})
     return pd.DataFrame(lines)
+
+
+def whole_rule(frame: pd.DataFrame) -> str:
+    """What the variant is called from which nothing is switched off; the first one where it has no rows at all."""
+    return next((name for name in (FULL, RELEASED) if (frame.ablation == name).any()), str(frame.ablation.iloc[0]))
 
 
 def _numbers(accuracies: pd.Series, runs: int, d: Difference | None, p: float) -> dict[str, float]:
@@ -79,7 +87,7 @@ def bars(table: pd.DataFrame) -> Picture:
 
 
 def _draw_bars(ax: Axes, lines: pd.DataFrame, benchmark: str) -> None:
-    colours = [ORANGE] + [GREY] * (len(lines) - 1)
+    colours = [ORANGE if name in (FULL, RELEASED) else GREY for name in lines.ablation]
     ax.barh(lines.ablation, lines.ours, xerr=lines.standard_error.fillna(0), color=colours)
     ax.invert_yaxis()
     low, high = (lines.ours.min(), lines.ours.max()) if lines.ours.notna().any() else (0.0, 100.0)

@@ -14,6 +14,7 @@ from sweeps.space import Space, method_options, own_space, read_space, space_nam
 Variants = Mapping[str, Mapping[str, Any]]
 """Name -> settings; the first one is what the others are compared with."""
 FULL = "full"
+RELEASED = "released"
 SEARCHED, PUBLISHED = "ablations/searched", "ablations/published"
 """Folders of all of Fig. 5a, with parameters searched again and with the authors'."""
 DEPARTURES_FOLDER = "departures"
@@ -29,7 +30,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 """Fig. 5a, with the ghost control in both readings (PAPER sections 2 and 4)."""
 
 DEPARTURES: dict[str, dict[str, Any]] = {
-    "released": {},
+    RELEASED: {},
     "p_step=additive": {"p_step": "additive"},
     "threshold=gt": {"threshold": "gt"},
     "p_up and p_down as printed": {"p_up": 0.0516, "p_down": 0.0520},
@@ -38,7 +39,7 @@ DEPARTURES: dict[str, dict[str, Any]] = {
     "printed": {"rule": "printed"},
 }
 """What the released code does otherwise than the paper says, one by one and as a whole (PAPER section 2, rows 1, 2, 3, 5)."""
-TRANSITIONS: dict[str, dict[str, Any]] = {"released": {"transition": "zeno"}, "transition=released": {"transition": "released"}}
+TRANSITIONS: dict[str, dict[str, Any]] = {RELEASED: {"transition": "zeno"}, "transition=released": {"transition": "released"}}
 """Row 9, on a continuous benchmark; elsewhere the transition has no meaning."""
 
 RANGES: dict[str, BaseDistribution] = {

@@ -39,7 +39,8 @@ class SingleTask(Stage):
     Attributes:
         benchmark: A single task.
         seeds: The same for all models, which then start from the same strengths.
-        settings: Fields that are set on top, such as epochs; each goes to the models whose method or benchmark has it.
+        settings: Fields that are set on top, such as epochs; each goes to the models whose method or benchmark has it, but none
+            that makes release fixed to the model of fixed release.
     """
 
     benchmark: Benchmark
@@ -64,7 +65,8 @@ class SingleTask(Stage):
     def run(self, model: str, seed: int, settings: Mapping[str, Any]) -> Run:
         """A run of a model with these settings, on top of which come those of the stage that it has."""
         method, departures = MODELS[model]
-        own_settings = {k: v for k, v in self.settings.items() if k in _fields(method)}
+        defining = {*departures, "p_init"} if departures else set()
+        own_settings = {k: v for k, v in self.settings.items() if k in _fields(method) and k not in defining}
         return make_run(method, self.benchmark, seed, {**departures, **settings, **own_settings})
 
     @staticmethod

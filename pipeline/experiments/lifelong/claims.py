@@ -39,7 +39,7 @@ def lifelong_verdicts(results: Results) -> Iterator[Verdict]:
         (carried_over, carried_over, "our own winner, sgd searched too"),
         (strict(results), carried_over, "our own winner with its eta0 everywhere, sgd searched too"),
     ):
-        parts = {b: (accuracies(settings, "presynaptic", b) - accuracies(rivals, "sgd", b)).without_lost() for b in others}
+        parts = {b: accuracies(settings, "presynaptic", b) - accuracies(rivals, "sgd", b) for b in others}
         claim = "parameters of Permuted MNIST elsewhere, presynaptic minus sgd"
         yield order("L27", claim, READINGS if reading else FAMILY, parts, "points", reading=reading)
     at_end = {m: accuracy_on(tasks, m, SPLIT, 1, 5) for m in ("presynaptic", "sgd", "bgd", "ewc", "joint")}
@@ -51,7 +51,7 @@ def lifelong_verdicts(results: Results) -> Iterator[Verdict]:
     yield order("L29", "accuracy on task 1 of Split MNIST after task 5", FAMILY, parts, "points")
     course = results.rows("lifelong", ("benchmark",))
     yield _growth(course_of_p(course) if course is not None else None)
-    on_all = {b: (accuracies(rows, "presynaptic", b) - accuracies(rows, "sgd", b)).without_lost() for b in BENCHMARKS}
+    on_all = {b: accuracies(rows, "presynaptic", b) - accuracies(rows, "sgd", b) for b in BENCHMARKS}
     yield order("R1", "presynaptic minus sgd, on all four benchmarks", FAMILY, on_all, "points")
 
 

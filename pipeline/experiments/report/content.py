@@ -242,7 +242,8 @@ def shape_table(table: pd.DataFrame) -> dict[str, Any]:
             shown[column] = [_with_error(v, e) for v, e in pairs]
         else:
             shown[column] = [short_p(v) if column == "p" else _cell(v) for v in table[column]]
-    shown = shown.drop(columns=[c for c in ("standard_error", "lost") if c in shown])
+    nothing_lost = "lost" in table and not table.lost.any()
+    shown = shown.drop(columns=[c for c in ("standard_error", *(["lost"] if nothing_lost else [])) if c in shown])
     return {"columns": [c.replace("_", " ") for c in shown], "rows": shown.values.tolist()}
 
 

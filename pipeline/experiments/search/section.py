@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.experiments.report.draw import importance_bars, parallel, scatter
+from pipeline.experiments.search.expected import LEAST_TRIALS
 
 SEARCHED = ("p_up", "p_down", "g_lim", "p_freeze", "eta0")
 RESAMPLED = 20
@@ -18,7 +19,7 @@ RESAMPLED = 20
 def shape_search(frame: pd.DataFrame, published: Mapping[str, float]) -> dict[str, Any]:
     """A search on the page: its trials as pictures, which parameters mattered, and where the published ones lie.
 
-    Nothing comes of fewer than two trials that finished.
+    Nothing comes of fewer than two trials that finished, and no importances of fewer than LEAST_TRIALS.
 
     Args:
         frame: The rows of its trials.
@@ -44,7 +45,9 @@ def shape_search(frame: pd.DataFrame, published: Mapping[str, float]) -> dict[st
         "best": best[0]["accuracy"],
         "finished": len(points),
         "trials": len(frame),
-        "importance": importance_bars(importance(points)),
+        "dropped": int((frame.status == "dropped").sum()),
+        "diverged": int((frame.status == "diverged").sum()),
+        "importance": importance_bars(importance(points)) if len(points) >= LEAST_TRIALS else "",
     }
 
 

@@ -35,7 +35,7 @@ def table1_verdicts(results: Results) -> Iterator[Verdict]:
     yield from _ewc_by_inputs(results, rows)
     yield from _ewc_searched_there(results, rows)
     yield from _bgd_as_authors(results, rows)
-    above = {b: (accuracies(rows, UPPER_BOUND, b) - accuracies(rows, RULE, b)).without_lost() for b in BENCHMARKS}
+    above = {b: accuracies(rows, UPPER_BOUND, b) - accuracies(rows, RULE, b) for b in BENCHMARKS}
     yield order("L32", "joint minus presynaptic, on all four benchmarks", STATEMENTS, above, "points")
 
 
@@ -48,11 +48,11 @@ def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
     ):
         lead = mean_over(accuracies(rows, RULE, b) - values for b, values in ewc.items())
         yield order(
-            "L26", "presynaptic minus ewc", READINGS, {"": lead.without_lost()}, "points", kind="no worse",
+            "L26", "presynaptic minus ewc", READINGS, {"": lead}, "points", kind="no worse",
             published="similar or better", reading=name, margin=sum(map(accuracy_margin, UNIT_INPUTS)) / len(UNIT_INPUTS),
         )  # fmt: skip
         for b, values in ewc.items():
-            alone = (accuracies(rows, RULE, b) - values).without_lost()
+            alone = accuracies(rows, RULE, b) - values
             inputs = name.partition(", ")[2]
             yield order(
                 "L26", f"presynaptic minus ewc on {b}", READINGS, {"": alone}, "points", kind="no worse",
@@ -74,7 +74,7 @@ def _ewc_searched_there(results: Results, rows: pd.DataFrame) -> Iterator[Verdic
             cell_ids()["ewc", benchmark], f"ewc on {benchmark}, {where}", READINGS, values, published_table()["ewc", benchmark],
             unit="%", reading=where, margin=margin,
         )  # fmt: skip
-        alone = (accuracies(rows, RULE, benchmark) - values).without_lost()
+        alone = accuracies(rows, RULE, benchmark) - values
         yield order(
             "L26", f"presynaptic minus ewc on {benchmark}", READINGS, {"": alone}, "points", kind="no worse",
             reading=f"{benchmark} alone, EWC {where}", margin=margin,
@@ -150,7 +150,7 @@ def compare(statement: Statement, rows: pd.DataFrame, column: str) -> Verdict:
     rests_on = tuple((name, b) for name in (statement.subject, statement.rival) for b in benchmarks) if by_method else ()
     margin = math.nan if statement.kind == "above" else margin_over_all()
     verdict = order(
-        statement.id, comparison, STATEMENTS, {"": difference.without_lost()}, "points", kind=statement.kind,
+        statement.id, comparison, STATEMENTS, {"": difference}, "points", kind=statement.kind,
         published=statement.published, reading=statement.reading, rests_on=rests_on, margin=margin,
     )  # fmt: skip
     if verdict.difference is None:
