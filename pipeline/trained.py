@@ -14,7 +14,6 @@ from presyn.inputs import DenseImages
 from presyn.methods import METHODS, PERCEPTRONS, method_class
 from presyn.random_numbers import Purpose, keys
 from presyn.runs import identify
-from sweeps.checkpoints import Checkpoints
 
 
 class TrainedNetwork(torch.nn.Module):
@@ -100,7 +99,7 @@ def trained(
     opened = open_store(store)
     row = find_row(run_id, opened)
     run = _run_of(row, source or row.provenance.get("source"))
-    state = Checkpoints(opened.checkpoints, "").kept_state(row.run_id)
+    state = opened.session_checkpoints().kept_state(row.run_id)
     if state is None:
         raise PresynError(
             f"The final state of run {row.run_id} was not kept, or is damaged. `presyn show {row.run_id}` prints the command "

@@ -106,13 +106,17 @@ class Checkpoints:
         self._write(path, b"", state)
 
     def state_path(self, run_id: str) -> Any:
-        """Where the final state of a run is kept: in the store beside its folder of checkpoints, else inside the folder."""
+        """Where the final state of a run is kept: in the store beside its folder of checkpoints, else inside the folder, by the
+        name of the store."""
         home = self.folder.parent if self.folder.name == STORE_FOLDER else self.folder
-        return home / STATES / f"{run_id}.pt"
+        folder = home / STATES / self.store if self.store else home / STATES
+        return folder / f"{run_id}.pt"
 
     def kept_state(self, run_id: str) -> dict[str, torch.Tensor] | None:
         """The final state that was kept of a run; None if there is none, or if it is damaged, which is said."""
         path = self.state_path(run_id)
+        if self.store and not path.exists():  # earlier versions kept those of all stores of a folder together
+            path = path.parent.parent / path.name
         try:
             content = path.read_bytes()
         except FileNotFoundError:

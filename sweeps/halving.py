@@ -49,7 +49,11 @@ class Halving:
         """
         finished = {number: value for number, value in values.items() if value is not None}
         best_first = sorted(finished, key=lambda number: (-finished[number] if maximize else finished[number], number))
-        return sorted(best_first[: math.ceil(self.keep * len(values))])
+        return sorted(best_first[: self.count(len(values))])
+
+    def count(self, trials: int) -> int:
+        """How many of so many trials go on: their share, rounded up."""
+        return math.ceil(round(self.keep * trials, 9))  # 0.28 * 25 is a little more than 7
 
 
 def parse_halving(value: Any) -> Halving:

@@ -193,6 +193,7 @@ _DIRECTIONS = ("maximize", "minimize")
 def _parse(name: str, values: dict[str, Any]) -> Space:
     """A space from the content of its file."""
     reject_unknown(values, _KEYS)
+    values = {key: value for key, value in values.items() if value is not None}  # nothing behind a key: as without it
     _check_types(values)
     reject_unknown([values["method"]], METHODS, "method")
     options = METHODS[values["method"]].Options.names()

@@ -12,7 +12,7 @@ from pipeline.plan import pretty
 from pipeline.records.files import file_lock
 from pipeline.records.mlflow.notes import Note, read_notes
 from pipeline.records.store import Store
-from sweeps.checkpoints import Checkpoints, segments_in_name
+from sweeps.checkpoints import segments_in_name
 
 HOLDER_TIME = "%Y-%m-%d %H:%M:%S"
 """How the file of the command that holds a store writes the time, which is that of its host."""
@@ -55,7 +55,7 @@ def _describe_holder(holder: Mapping[str, Any]) -> str:
 
 def _segments_by_run(store: Store) -> dict[str, int]:
     """Segments behind each run that has a checkpoint."""
-    paths = Checkpoints(store.checkpoints, "").index()
+    paths = store.session_checkpoints().index()
     return {run_id: segments_in_name(files[0]) for run_id, files in paths.items()}
 
 

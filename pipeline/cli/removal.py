@@ -8,7 +8,6 @@ from pipeline.records.csvs import holds_rows
 from pipeline.records.mlflow.notes import read_notes
 from pipeline.records.row import Row
 from pipeline.records.store import Store
-from sweeps.checkpoints import Checkpoints
 
 
 def describe_cost(rows: Sequence[Row], results: Path) -> Iterator[str]:
@@ -36,13 +35,15 @@ def _files_with(run_id: str, results: Path) -> list[Path]:
 
 def remove_rows(rows: Sequence[Row], store: Store) -> None:
     """Remove rows from the store, with what is kept of the states of their runs; stages no longer name them in MLflow."""
-    checkpoints = Checkpoints(store.checkpoints, "")
+    checkpoints = store.session_checkpoints()
     removed = {row.run_id for row in rows}
     for note in read_notes(store):
         if removed & {*note.run_ids}:
             note.run_ids = [run_id for run_id in note.run_ids if run_id not in removed]
             note.labels = {run_id: labels for run_id, labels in note.labels.items() if run_id not in removed}
             note.save(store)
+    checkpoints.remove(*removed)  # in which a stopped command may have left the end of a run
+    checkpoints.close()
     for run_id in removed:
         checkpoints.state_path(run_id).unlink(missing_ok=True)
         path = store.results / f"{run_id}.json"

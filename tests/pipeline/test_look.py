@@ -188,8 +188,12 @@ def test_runs_are_removed_only_with_yes_and_the_cost_is_said_before(store, home,
     told = run(capsys, "remove", row.run_id[:12])
     assert "takes 90 s" in told or "takes 2 min" in told, told
     assert "results/runs.csv" in told and "--yes" in told and row.run_id in store.ids()
+    session = store.session_checkpoints("s")
+    session.open()
+    session.save({row.run_id: {"record": dataclasses.asdict(row.record), "state": {}}})
     run(capsys, "remove", row.run_id[:12], "--yes")
     assert row.run_id not in store.ids() and len(store.ids()) == 5 and not state.exists()
+    assert not session.index(), "else the next command would take its end from there instead of training it"
     with store.locked("presyn search"):
         assert cli.main(["remove", store.ids()[0], "--yes"]) == 1
     assert len(store.ids()) == 5

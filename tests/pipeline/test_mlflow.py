@@ -484,11 +484,24 @@ def test_a_store_that_was_moved_keeps_its_artifacts_where_it_is(home, here, own)
     words = ["search", "--digits", "--trials", "3", "--results", "out"]
     assert main(words) == 0
     shutil.rmtree("out")
-    (home / ".presyn").rename(home / "a b#c%20?d")
-    command = [sys.executable, "-m", "pipeline.cli", *words, "--store", "a b#c%20?d"]  # MLflow remembers places in a process
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=True)
+    theirs = MlflowClient(sqlite_address(home / ".presyn" / "mlflow.db"))
+    theirs.create_experiment("elsewhere", artifact_location="s3://bucket/mlartifacts/7")
+    theirs.create_run(theirs.create_experiment("theirs", artifact_location=(home / ".presyn/mlartifacts/theirs").as_uri()))
     moved = home / "a b#c%20?d"
+    (home / ".presyn").rename(moved)
+    Path("link").symlink_to(moved)
+    for store in ("link", "a b#c%20?d"):
+        command = [sys.executable, "-m", "pipeline.cli", *words, "--store", store]  # MLflow remembers places in a process
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=True)
+    Path("link").unlink()
     assert sorted(p.name for p in home.iterdir()) == ["a b#c%20?d", "out"], "all of it is in the one folder"
+    client = MlflowClient(sqlite_address(moved / "mlflow.db"))
+    places = {e.name: e.artifact_location for e in client.search_experiments()}
+    assert places["elsewhere"] == "s3://bucket/mlartifacts/7"
+    assert (
+        places["theirs"] == f"{(moved / 'mlartifacts').as_uri()}/theirs"
+        and len(runs_of(sqlite_address(moved / "mlflow.db"), "theirs")) == 1
+    )
     (parent,) = [r for r in runs_of(sqlite_address(moved / "mlflow.db"), "search") if "presyn_parent" in r.data.tags]
     assert parent.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
     assert {a.path for a in MlflowClient(sqlite_address(moved / "mlflow.db")).list_artifacts(parent.info.run_id)} >= {

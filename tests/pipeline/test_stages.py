@@ -17,6 +17,7 @@ from pipeline.perform import perform
 from pipeline.plan import Plan
 from pipeline.records.csvs import import_rows, read_file
 from pipeline.records.files import lock_folder
+from pipeline.records.mlflow.notes import read_notes
 from pipeline.records.store import Store
 from pipeline.stage import Known, Made, Stage, Wish
 from pipeline.train import train
@@ -284,6 +285,15 @@ def test_so_far_makes_a_stage_that_needs_one_without_a_value(at):
         perform([After()], at, so_far=True)
     assert perform([After()], at, here=True)["after"].value == "made"
     assert perform([After()], at, so_far=True)["after"].value == "made"
+
+
+def test_a_stage_in_a_folder_of_a_folder_keeps_its_note(at):
+    class Inside(Learning):
+        name = title = "mine/first"
+
+    perform([Inside()], at, here=True)
+    (note,) = read_notes(at.store)
+    assert note.experiment == "mine/first" and len(note.run_ids) == 2
 
 
 def test_a_command_that_writes_no_results_does_not_wait_for_one_that_does(home, here):

@@ -116,6 +116,16 @@ def test_kept_states_lie_in_the_folder_that_is_named_and_beside_the_checkpoints_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "store"]
 
 
+def test_stores_that_share_a_folder_keep_states_apart(tmp_path):
+    first, second = (Checkpoints(tmp_path / "shared", "s", store) for store in ("first", "second"))
+    for checkpoints, value in ((first, 1.0), (second, 2.0)):
+        checkpoints.keep("id0", {"weights": torch.full((3,), value)})
+    first.state_path("id0").unlink()
+    assert first.kept_state("id0") is None and second.kept_state("id0")["weights"][0] == 2.0
+    Checkpoints(tmp_path / "shared", "s").keep("id1", {"weights": torch.zeros(3)})  # as versions before kept them
+    assert first.kept_state("id1")["weights"][0] == 0.0
+
+
 def test_a_kept_state_is_the_same_file_wherever_it_is_kept(tmp_path):
     state = {"weights": torch.arange(4.0)}
     near, far = (Checkpoints(open_folder(place), "s") for place in (tmp_path / "near", f"file://{tmp_path}/far"))

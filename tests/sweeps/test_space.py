@@ -12,6 +12,7 @@ import pytest
 from presyn import PresynError
 from presyn.benchmarks import SEARCH_SEEDS
 from sweeps.files import read_benchmark
+from sweeps.halving import Halving
 from sweeps.manifest import _digest, draw_trials, frozen_round
 from sweeps.space import read_space, space_names
 from sweeps.study import make_study, store_study
@@ -139,12 +140,29 @@ def test_the_manifest_is_frozen_and_read_back(write, tmp_path):
         ("trials: 5", f"trials: {'[' * 5000}", "nested too deeply"),
         ("trials: 5", "trials: \0", "is not YAML: unacceptable character"),
         ("trials: 5", "1: 5", "a field is a word, not 1"),
+        ("epochs: 1}", "epochs: {{ epochs }}}", "line 6 is not YAML: a key must be a word"),
+        ("trials: 5", "[trials]: 5", "line 4 is not YAML: a key must be a word"),
     ],
 )
 def test_a_file_that_says_two_things_or_none_is_refused_in_one_line(write, old, new, said):
     with pytest.raises(PresynError, match=f"space.yaml.*{said}") as e:
         read_space(write(GOOD.replace(old, new, 1)))
     assert "\n" not in str(e.value)
+
+
+def test_nothing_behind_a_key_is_as_without_it(write):
+    blank = GOOD.replace("trials: 5", "trials:").replace("sampler_seed: 3", "sampler_seed:\nseeds:\nbatch:")
+    without = GOOD.replace("trials: 5\n", "").replace("sampler_seed: 3\n", "")
+    assert read_space(write(blank)) == replace(read_space(write(without, "without.yaml")), name="space")
+
+
+def test_halving_keeps_the_share_that_is_asked_for():
+    assert [Halving((1,), keep).count(trials) for keep, trials in ((0.28, 25), (0.07, 100), (0.5, 5), (0.01, 3))] == [
+        7,
+        7,
+        3,
+        1,
+    ]
 
 
 def test_numbers_are_numbers_however_they_are_written(write):

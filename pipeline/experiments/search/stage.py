@@ -119,7 +119,7 @@ class Search(Stage):
         for place, (count, first) in enumerate(counts):
             for rung in range(first, len(self.space.rungs)):
                 if rung > first and self.space.halving:
-                    count = math.ceil(self.space.halving.keep * count)
+                    count = self.space.halving.count(count)
                 if place or rung > first:
                     wishes += self._wishes(course.trials[0], rung) * count
         return wishes

@@ -5,7 +5,6 @@ Everything that makes or replaces it happens under a lock that every process tak
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from urllib.parse import unquote, urlsplit
 import filelock
 
 from pipeline.records.files import file_lock
-from pipeline.records.mlflow.content import name_by_people, written_by_people
-from pipeline.records.store import Store
 from presyn import PresynError
 from sweeps.files import set_aside, sqlite_address
 
@@ -23,11 +20,21 @@ WAIT_SECONDS = 120.0
 """For another process that makes the database."""
 DEFAULT_EXPERIMENT = "0"
 """The id of the experiment that MLflow makes by itself."""
+PLACES = (
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+    ("model_versions", "source"), ("model_versions", "storage_location"),
+)  # fmt: skip
+"""Tables and columns in which MLflow keeps where artifacts are."""
+PLACES_OF_PRESYN = """
+SELECT DISTINCT artifact_location FROM experiments WHERE experiment_id = ? OR experiment_id IN
+(SELECT experiment_id FROM runs JOIN tags USING (run_uuid) WHERE key IN ('presyn_store', 'run_id'))
+"""
+"""Where experiments of presyn and MLflow's default one keep artifacts."""
 TABLES = {"alembic_version", "runs", "experiments", "params", "metrics", "latest_metrics", "tags", "experiment_tags"}
 
 
-def open_own(store: Store, path: Path) -> Any:
-    """A client of the store's own database, which is made if it is missing, damaged, or of a store that was moved.
+def open_own(path: Path) -> Any:
+    """A client of the store's own database, which is made if it is missing or damaged.
 
     Raises:
         PresynError: another process has been making it for too long.
@@ -47,8 +54,8 @@ def open_own(store: Store, path: Path) -> Any:
             set_aside(path, f" was {wrong}", then)
         if not path.exists():
             _make(path, path.parent / "mlartifacts")
-        elif _was_moved(path):
-            _rebuild(store, path)
+        else:
+            _follow_store(path)
         try:
             client = MlflowClient(sqlite_address(path))
         except Exception as e:  # of a schema that is not the one of this MLflow
@@ -115,66 +122,33 @@ def _all_tables(version: str) -> set[str]:
     return set(Base.metadata.tables) if version == _get_latest_schema_revision() else set()
 
 
-def _was_moved(path: Path) -> bool:
-    """Whether experiments keep their artifacts where the store once was, and not where it is now."""
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-        try:
-            places = [place for (place,) in database.execute("SELECT artifact_location FROM experiments") if place]
-        except sqlite3.OperationalError:  # somebody holds it just now
-            return False
-    here = path.parent / "mlartifacts"
-    return any("/mlartifacts" in place and not place.startswith((here.as_uri(), str(here))) for place in places)
+def _follow_store(path: Path) -> None:
+    """Let artifacts be where the store is now: MLflow keeps their places as they were when they were made.
 
-
-def _rebuild(store: Store, path: Path) -> None:
-    """Make the database of a store that was moved again from the store, with what people wrote and logged in the old one.
-
-    The old one stays until the new one is whole, so a process that is killed meanwhile loses nothing. MLflow remembers a
-    database by its path for as long as a process lives, so neither is opened by the path that stays.
+    What lies elsewhere, such as an experiment of people's own, stays there. One transaction moves all, so that a process that
+    is killed meanwhile leaves either the places of before or those of now.
     """
-    from mlflow import MlflowClient
-
-    from pipeline.records.mlflow.writer import Writer, write_everything  # it opens databases by this module
-
-    old, new = (path.with_name(f".{path.name}.{name}-{os.getpid()}") for name in ("old", "moved"))
-    try:
-        shutil.copy(path, old)
-        _make(new, path.parent / "mlartifacts")
-        client = write_everything(store, lambda *notes: Writer(sqlite_address(new), store, *notes)).client
-        if client is None:
-            raise PresynError(f"{path} belongs to a store that was moved, and could not be made again")
-        _carry_over(MlflowClient(sqlite_address(old)), client, path.parent / "mlartifacts")
-        path.replace(path.with_suffix(".before"))
-        new.replace(path)
-    finally:
-        old.unlink(missing_ok=True)
-        new.unlink(missing_ok=True)
+    here = path.parent.resolve() / "mlartifacts"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        try:
+            places = [place or "" for (place,) in database.execute(PLACES_OF_PRESYN, (DEFAULT_EXPERIMENT,))]
+            stores = {place.rpartition("/mlartifacts/")[0] for place in places if place.startswith(("file:///", "/"))} - {""}
+            for before in (_local_path(store) / "mlartifacts" for store in stores):
+                if before != here and not (before.exists() and here.exists() and before.samefile(here)):
+                    _replace_places(database, before, here)
+            database.commit()
+        except sqlite3.OperationalError:  # somebody holds it just now
+            return
 
 
-def _carry_over(old: Any, new: Any, artifacts: Path) -> None:
-    """Give runs the names, descriptions, tags and artifacts that their predecessors have."""
-    for experiment in new.search_experiments():
-        before = old.get_experiment_by_name(experiment.name)
-        if before is None:
-            continue
-        predecessors = {_key(run, old): run for run in old.search_runs([before.experiment_id], max_results=50_000)}
-        for run in new.search_runs([experiment.experiment_id], max_results=50_000):
-            predecessor = predecessors.get(_key(run, new))
-            if predecessor is None:
-                continue
-            for name, value in written_by_people(predecessor, dict(run.data.tags)).items():
-                new.set_tag(run.info.run_id, name, value)
-            if name := name_by_people(predecessor):
-                new.update_run(run.info.run_id, name=name)
-            place = unquote(urlsplit(predecessor.info.artifact_uri).path).partition("/mlartifacts/")[2]
-            if place and (artifacts / place).is_dir():
-                target = Path(unquote(urlsplit(run.info.artifact_uri).path))
-                shutil.copytree(artifacts / place, target, dirs_exist_ok=True)
+def _replace_places(database: sqlite3.Connection, before: Path, now: Path) -> None:
+    for table, column in PLACES:
+        if any(name == column for _, name, *_ in database.execute(f"PRAGMA table_info({table})")):
+            for old, new in ((before.as_uri(), now.as_uri()), (str(before), str(now))):
+                moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
+                database.execute(moved, (new, len(old) + 1, len(old) + 1, f"{old}/"))
 
 
-def _key(run: Any, client: Any) -> tuple[str, str]:
-    """What tells a run from others of its experiment: its parent's identity, or its own, and its row."""
-    tags = run.data.tags
-    parent = tags.get("mlflow.parentRunId")
-    identity = client.get_run(parent).data.tags.get("presyn_parent", "") if parent else tags.get("presyn_parent", "")
-    return identity, tags.get("run_id", "")
+def _local_path(place: str) -> Path:
+    """The path of a folder on this machine that is given as one or as a file address."""
+    return Path(unquote(urlsplit(place).path)) if place.startswith("file:") else Path(place)

@@ -84,7 +84,7 @@ class Note:
 
     def path(self, store: Store) -> Path:
         """Its file in a store."""
-        return store.stages / f"{self.experiment}-{digest_words([self.identity])}.json"
+        return store.stages / f"{self.experiment.replace('/', '-')}-{digest_words([self.identity])}.json"
 
     def save(self, store: Store) -> None:
         """Keep it in the store."""

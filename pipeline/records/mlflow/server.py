@@ -164,7 +164,7 @@ def connect(uri: str, store: Store) -> Any:
         return PatientClient(MlflowClient(uri))
     if uri != sqlite_address(path):
         return MlflowClient(uri)
-    client = database.open_own(store, path)
+    client = database.open_own(path)
     if uri != f"sqlite:///{path}":  # MLflow makes a folder of the name as it stands in the address
         with contextlib.suppress(OSError):
             Path(uri.removeprefix("sqlite:///")).parent.rmdir()
