@@ -81,12 +81,13 @@ def store_folder(root: str | None = None) -> Path:
     return expand_home(root or os.environ.get("PRESYN_STORE") or ".presyn")
 
 
-def open_store(root: str | None = None, checkpoints: str | None = None) -> Store:
+def open_store(root: str | None = None, checkpoints: str | None = None, write: bool = True) -> Store:
     """The store in a folder: the argument, else $PRESYN_STORE, else .presyn.
 
     Args:
         root: The folder.
         checkpoints: Where checkpoints go, a folder or an address such as s3://bucket/folder; None keeps them in the store.
+        write: Whether it is written to, and not only looked at.
 
     Raises:
         PresynError: it cannot be written, or would be gone with a Ray session.
@@ -98,4 +99,4 @@ def open_store(root: str | None = None, checkpoints: str | None = None) -> Store
             "folder that stays and that all nodes see, with --store or PRESYN_STORE."
         )
     elsewhere = checkpoints or os.environ.get("PRESYN_CHECKPOINTS")
-    return Store(folder, open_folder(elsewhere) if elsewhere else None)
+    return Store(folder, open_folder(elsewhere) if elsewhere else None, write)

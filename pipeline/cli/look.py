@@ -28,7 +28,7 @@ Statuses = Annotated[
 def _open(store: Any) -> Any:
     from pipeline.workspace import open_store
 
-    return open_store(store.store, store.checkpoints)
+    return open_store(store.store, store.checkpoints, write=False)
 
 
 def options(method: str | None = None, benchmark: str | None = None, /) -> int:

@@ -65,7 +65,7 @@ def show(run_id: str, /, *, store: StoreOptions = NO_STORE) -> int:
     from pipeline.records.find import find_row
     from pipeline.workspace import open_store
 
-    print_row(find_row(run_id, open_store(store.store, store.checkpoints)))
+    print_row(find_row(run_id, open_store(store.store, store.checkpoints, write=False)))
     return 0
 
 
@@ -148,7 +148,7 @@ def optuna_dashboard(*, port: int = 8080, host: Host = "127.0.0.1", store: Store
     from pipeline.workspace import open_store
     from sweeps.files import sqlite_address
 
-    root = open_store(store.store, store.checkpoints).root
+    root = open_store(store.store, store.checkpoints, write=False).root
     path = root / "optuna.db"
     if not path.exists():
         raise PresynError(f"There is no study in {path.parent} yet: a search makes one when it ends.")

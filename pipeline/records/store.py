@@ -99,18 +99,21 @@ class Store:
     Args:
         root: The folder; made if missing.
         checkpoints: Another folder for them, such as one that is no path (see `sweeps.remote`).
+        write: Whether it is written to, and not only looked at, as somebody else's may be.
 
     Raises:
         PresynError: it cannot be written.
     """
 
-    def __init__(self, root: Path, checkpoints: Any = None) -> None:
+    def __init__(self, root: Path, checkpoints: Any = None, write: bool = True) -> None:
         code_version()  # of the code that was loaded, whatever is committed while it trains
         self.root = root
         self.results = root / "results"
         self.manifests = root / "manifests"
         self.checkpoints = root / STORE_FOLDER if checkpoints is None else checkpoints
         self.stages = root / "stages"
+        if not write:
+            return
         try:
             self.results.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}"

@@ -178,6 +178,12 @@ def test_runs_are_removed_from_mlflow_too_and_their_parent_stays_finished(store,
     assert "did not answer within 3 s: they stay there" in told and other.run_id not in store.ids()
 
 
+def test_what_looks_writes_nothing(home):
+    """Such as into a colleague's store, which cannot be written, or into a folder whose name was mistyped."""
+    for words, code in ((["list"], 0), (["status"], 0), (["compare", "a"], 1), (["curves"], 1), (["show", "a"], 1)):
+        assert cli.main([*words, "--store", "mistyped"]) == code and not Path("mistyped").exists()
+
+
 def test_runs_are_removed_only_with_yes_and_the_cost_is_said_before(store, home, capsys):
     row = make_row("sgd", 1, level=0.7)
     state = Checkpoints(store.checkpoints, "").state_path(row.run_id)
