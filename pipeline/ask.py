@@ -187,7 +187,7 @@ def refuse(asked: Asked, results: Path, as_whole: bool = True) -> None:
     others = _other_lines(asked, file)
     kept = [] if others is None else others[columns].itertuples(index=False, name=None)
     chosen = asked.stage.may_come() if as_whole else ()
-    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept, *chosen], asked.stage.leaves_out())
+    refuse_to_drop(file, path, columns, [*asked.line_keys(), *kept, *chosen], asked.stage.leaves_out)
 
 
 def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | None) -> tuple[Made, list[Path]]:

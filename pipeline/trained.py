@@ -96,7 +96,7 @@ def trained(
     Raises:
         PresynError: there is no such run, its state was not kept, or its images are not there or are others.
     """
-    opened = open_store(store)
+    opened = open_store(store, write=False)
     row = find_row(run_id, opened)
     run = _run_of(row, source or row.provenance.get("source"))
     state = opened.session_checkpoints().kept_state(row.run_id)

@@ -7,7 +7,7 @@ earlier versions have none; they are read, and their lines get one when they are
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -160,7 +160,7 @@ def _read_content(path: Path, content: bytes) -> RowsFile:
 
 
 def refuse_to_drop(
-    file: RowsFile, path: Path, columns: Sequence[str], wanted: Iterable[tuple], left_out: Sequence[str] = ()
+    file: RowsFile, path: Path, columns: Sequence[str], wanted: Iterable[tuple], leaves_out: Callable[[], list[str]] = list
 ) -> None:
     """Check that writing these runs to a CSV drops none that it holds, before long work starts.
 
@@ -168,7 +168,7 @@ def refuse_to_drop(
         file, path: The CSV as it is.
         columns: What tells its rows apart.
         wanted: The values of these columns of every row that is to be written.
-        left_out: Which rows are not asked for, and why.
+        leaves_out: Gives lines on which rows are not asked for, and why.
 
     Raises:
         PresynError: a row would be lost.
@@ -178,6 +178,7 @@ def refuse_to_drop(
     lost = [line for line in lines if tuple(map(as_cell, line)) not in kept]
     if lost:
         example = ", ".join(f"{c} {_unguarded(v)}" for c, v in zip(columns, lost[0], strict=True))
+        left_out = leaves_out()
         reasons = f" It is without {'; without '.join(left_out)}." if left_out else ""
         raise PresynError(
             f"{path} holds {len(lost)} runs that this command would drop, such as {example}.{reasons} Ask for them as well, "

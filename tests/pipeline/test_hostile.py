@@ -324,7 +324,7 @@ def _copied(home):
     for old in home.folder.glob("damaged-*"):
         shutil.rmtree(old)
     store = shutil.copytree(whole, home.folder / f"damaged-{TALLY['store files'] + TALLY['bytes']}")
-    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as database:  # else it is made again as that of a moved store
+    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as database:  # as of a store that was made here
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(whole), str(store)))
         database.commit()

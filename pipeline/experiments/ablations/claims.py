@@ -21,7 +21,6 @@ WITHOUT, GHOST = "no-consolidation", "ghost-by-release"
 """The two ablations of Fig. 5a: without modulated rate and freezing, and the ghost control by the printed rule."""
 FURTHER = ("no-freezing", "no-lr-modulation", "no-normalisation")
 """Ablations of the authors' scripts that the figure does not show."""
-"""The rule as it was released, among its departures."""
 RELEASED_GHOST, AS_RELEASED = "ghost", "ghost control as in the released code"
 
 

@@ -13,8 +13,8 @@ from sweeps.space import Space, method_options, own_space, read_space, space_nam
 
 Variants = Mapping[str, Mapping[str, Any]]
 """Name -> settings; the first one is what the others are compared with."""
-FULL = "full"
-RELEASED = "released"
+FULL, RELEASED = "full", "released"
+"""What the rule is called from which nothing departs: among ablations, and among departures."""
 SEARCHED, PUBLISHED = "ablations/searched", "ablations/published"
 """Folders of all of Fig. 5a, with parameters searched again and with the authors'."""
 DEPARTURES_FOLDER = "departures"

@@ -142,6 +142,7 @@ def _follow_store(path: Path) -> None:
 
 
 def _replace_places(database: sqlite3.Connection, before: Path, now: Path) -> None:
+    """Replace a folder of artifacts by another one in all places that MLflow keeps, whether they are paths or addresses."""
     for table, column in PLACES:
         if any(name == column for _, name, *_ in database.execute(f"PRAGMA table_info({table})")):
             for old, new in ((before.as_uri(), now.as_uri()), (str(before), str(now))):
