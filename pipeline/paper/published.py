@@ -71,7 +71,7 @@ class Claim:
         published: What is printed.
         rows: Which rows a verdict is made of.
         test: How it is tested here.
-        stage: The experiment whose runs it is tested on, as `presyn reproduce` names it.
+        stage: The experiment whose runs it is tested on, as `presyn reproduce` names it; or several, with spaces between.
         rests_on: Other claims that it presupposes.
         says_again: Other claims whose numbers decide it too, so that it is no further evidence.
         missing: What it would take to test it, of a claim that cannot be tested with what is here.

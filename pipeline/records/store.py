@@ -199,7 +199,10 @@ class Store:
             return None
         except (ValueError, RecursionError) as e:
             why = f" ({e})" if str(e).startswith("it") else ""
-            set_aside(path, f" was damaged{why}", " and the run is trained again.")
+            try:
+                set_aside(path, f" was damaged{why}", " and the run is trained again.")
+            except OSError:  # a store that is only looked at may be one that cannot be written
+                print(f"presyn: {path.name} was damaged{why}; it counts as no run.", file=sys.stderr)
             return None
 
     def put(self, run_id: str, run: Run, data_sha256: str, record: dict[str, Any], place: dict[str, Any]) -> Row:

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,15 @@ def test_a_half_written_result_is_set_aside_and_said(store, capsys, damage):
     assert store.get(ID) is None
     assert f"{ID}.json was damaged" in capsys.readouterr().err
     assert (store.results / f"{ID}.damaged").exists() and store.ids() == []
+
+
+def test_a_damaged_result_in_a_store_that_cannot_be_written_counts_as_none(store, monkeypatch, capsys):
+    store.put(ID, RUN, "sha", RECORD, {})
+    path = store.results / f"{ID}.json"
+    path.write_text("")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+    assert store.get(ID) is None and "counts as no run" in capsys.readouterr().err
+    assert path.exists()
 
 
 def test_a_crash_while_writing_leaves_no_result(store, monkeypatch):

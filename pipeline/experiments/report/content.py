@@ -35,7 +35,8 @@ def shape_claims(claims: Sequence[ClaimVerdict], runs: Mapping[str, Any]) -> lis
     shaped = []
     for c in claims:
         ids = set(c.run_ids)
-        own_first = sorted(runs, key=lambda name: (name.partition("/")[0] not in (c.claim.stage, *SHARED_ROWS), name))
+        folders = (*c.claim.stage.split(), *SHARED_ROWS)
+        own_first = sorted(runs, key=lambda name: (name.partition("/")[0] not in folders, name))
         behind = {name: _behind(runs[name]["lines"], ids) for name in own_first}
         behind = _first_mention({name: facts for name, facts in behind.items() if facts["count"]})
         seconds = _seconds_by_run(runs, ids)
