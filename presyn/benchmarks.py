@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from presyn.datasets import DATASETS, SHA256, Dataset, load, moments
+from presyn.datasets import DATASETS, SHA256, Dataset, load, moments, protect
 from presyn.errors import PresynError
+from presyn.files import expand_home
 from presyn.options import Options, option, reject_unknown
 from presyn.random_numbers import Purpose, keys, permutation
 from presyn.user_data import read_arrays
@@ -106,6 +107,10 @@ class Benchmark(Options):
             raise PresynError(
                 f"dataset must be one of {', '.join(DATASETS)}, not {self.dataset!r}; or say with source where its files are."
             )
+        if self.source is None and (self.mean, self.deviation) != (None, None):
+            unit = f"{self.dataset.split('-')[0]}-unit"
+            other = f": for pixels from 0 to 1, set dataset to {unit}" if unit in DATASETS else ""
+            raise PresynError(f"mean and deviation are for images of one's own, with source, not for {self.dataset}{other}.")
         if self.source is not None and self.dataset in DATASETS:
             raise PresynError(f"dataset {self.dataset!r} comes along: give the images of source another name.")
         if self.kind == "split" and self.tasks > 5 and self.source is None:
@@ -147,7 +152,8 @@ class Benchmark(Options):
             return _stand_in_for_patterns(self.patterns // self.tasks, self.inputs)
         if self.source is None:
             return load(self.dataset, root)
-        return _load_user_images(self.source, self.dataset, self.mean, self.deviation)
+        path = expand_home(self.source).absolute()
+        return _load_user_images(path, _versions(path), self.dataset, self.mean, self.deviation)
 
     def sha256(self) -> str:
         """`Dataset.sha256` of the images, for MNIST and Fashion-MNIST without reading them.
@@ -171,14 +177,23 @@ def _stand_in_for_patterns(patterns_per_task: int, inputs: int) -> Dataset:
     return Dataset("patterns", x, y, x, y, hashlib.sha256(b"patterns drawn by keyed streams").hexdigest())
 
 
+def _versions(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change and size of a file, or of the files of a folder, by which a changed one is noticed."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    except (OSError, ValueError):  # reading it says what is wrong
+        return ()
+
+
 @cache
-def _load_user_images(source: str, name: str, mean: float | None, deviation: float | None) -> Dataset:
-    """The images of a user's source; mean and deviation are measured where they are None."""
-    arrays = read_arrays(Path(source))
+def _load_user_images(path: Path, versions: object, name: str, mean: float | None, deviation: float | None) -> Dataset:
+    """The images of a user's source, of these versions; mean and deviation are measured where they are None."""
+    arrays = read_arrays(path)
     largest, measured_mean, measured_deviation = moments(arrays[0])
     mean = measured_mean if mean is None else mean
     deviation = measured_deviation if deviation is None else deviation
-    return Dataset.from_arrays(name, arrays, (largest, mean, deviation))
+    return protect(Dataset.from_arrays(name, arrays, (largest, mean, deviation)))
 
 
 _PERMUTED = {"kind": "permuted", "tasks": 10}

@@ -139,7 +139,7 @@ class Dataset:
             largest, mean, deviation = (float(value) for value in (pixels or moments(train_x)))
         except (TypeError, ValueError):
             raise PresynError(f"pixels must be the largest pixel, a mean and a standard deviation, not {pixels!r}.") from None
-        if not largest > 0 or not deviation > 0:
+        if not 0 < largest < math.inf or not 0 < deviation < math.inf:
             raise PresynError(f"The largest pixel and the standard deviation must be above 0, not {largest} and {deviation}.")
         return cls(name, *whole, _digest(whole), scale=1 / (largest * deviation), offset=mean * largest)
 
@@ -170,6 +170,13 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def protect(data: Dataset) -> Dataset:
+    """The same with arrays that cannot be written, for a data set that several share."""
+    for array in (data.train_x, data.train_y, data.test_x, data.test_y):
+        array.flags.writeable = False
+    return data
+
+
 def digest_dataset(data: Dataset) -> str:
     """SHA-256 of the images and labels."""
     return _digest((data.train_x, data.train_y, data.test_x, data.test_y))
@@ -188,8 +195,8 @@ def moments(x: np.ndarray) -> tuple[float, float, float]:
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The data folder: the argument, else $PRESYN_DATA, else a cache folder."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return expand_home(root or os.environ.get("PRESYN_DATA") or cache_home / "presyn" / "data")
+    named = root or os.environ.get("PRESYN_DATA")
+    return expand_home(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "presyn" / "data")
 
 
 def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
@@ -206,7 +213,7 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
     if not isinstance(name, str) or name not in PIXELS:
         raise PresynError(f"Unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
     try:
-        folder = data_root(root).resolve()
+        folder = Path() if name == "digits" else data_root(root).resolve()
         return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
     except (OSError, UnicodeError) as e:
         raise PresynError(f"{root!r} is no folder that can be read: {getattr(e, 'strerror', None) or e}.") from None
@@ -215,7 +222,7 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
 @cache
 def _load(name: str, root: str, may_download: bool) -> Dataset:
     arrays = _read_digits() if name == "digits" else _read_mnist(name, Path(root), may_download)
-    return Dataset.from_arrays(name, arrays, PIXELS[name])
+    return protect(Dataset.from_arrays(name, arrays, PIXELS[name]))
 
 
 def _read_digits() -> Arrays:

@@ -145,7 +145,8 @@ def read_values(file: IO[bytes], path: Path, what: str, size: int) -> bytearray:
         )
     if size > max(ALWAYS_ALLOWED, MOST_PACKED * on_disk):
         raise PresynError(
-            f"{path}: its header says {what}, {size:,} bytes, far more than images in {on_disk:,} bytes can hold."
+            f"{path}: its header says {what}, {size:,} bytes, far more than images in {on_disk:,} bytes can hold. "
+            "If they are right, store them as uint8, or with np.savez, which does not compress."
         )
     content = bytearray()
     while len(content) < size and (piece := file.read(min(CHUNK, size - len(content)))):

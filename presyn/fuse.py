@@ -1,4 +1,7 @@
-"""Fuse a function of tensors into one pass over memory with torch.compile, or run it eagerly: same numbers."""
+"""Fuse a function of tensors into one pass over memory with torch.compile, or run it eagerly.
+
+Both give the same numbers, but for the last bit of roots, which rules as Adam and BGD take.
+"""
 
 import logging
 import os
@@ -51,7 +54,8 @@ def compiler_error(kind: str) -> str:
             needs = "no place for compiled code, see TORCHINDUCTOR_CACHE_DIR"
         add_training_note(kind, "unfused")
         print(
-            f"presyn: {needs} ({reason[:200]}), so updates run unfused on {kind}: same results, several times slower.",
+            f"presyn: {needs} ({reason[:200]}), so updates run unfused on {kind}: several times slower; roots may differ in "
+            "their last bit.",
             file=sys.stderr,
         )
         return reason

@@ -34,12 +34,12 @@ def choose_arithmetic(data: Dataset, device: torch.device, wanted: str | None = 
     """How first layers multiply, a word of ARITHMETICS: by the data set alone on a core, dense on a GPU.
 
     Args:
-        data: Whose share of lit pixels decides.
+        data: Whose share of lit pixels decides; images of floating-point numbers are multiplied whole.
         device: Where to train.
-        wanted: This one, whatever the data set; on a GPU lit is not to be had.
+        wanted: This one, whatever the share; lit is not to be had on a GPU or for images of floating-point numbers.
 
     Raises:
-        PresynError: there is no such arithmetic, or not on this device.
+        PresynError: there is no such arithmetic, or not on this device or for these images.
     """
     if wanted is not None and wanted not in ARITHMETICS:
         raise PresynError(f"arithmetic must be one of {', '.join(ARITHMETICS)}, or left out, not {wanted!r}.")
@@ -47,7 +47,13 @@ def choose_arithmetic(data: Dataset, device: torch.device, wanted: str | None = 
         if wanted == "lit":
             raise PresynError(f"The arithmetic lit is for a CPU, not for {device}: choose device cpu, or leave arithmetic out.")
         return "dense"
-    return wanted or ("lit" if data.lit_share <= MOST_LIT else "dense")
+    whole = data.train_x.dtype == np.uint8
+    if wanted == "lit" and not whole:
+        raise PresynError(
+            f"The arithmetic lit is for images of whole numbers, and those of {data.name} are floating-point numbers: leave it "
+            "out, or store pixels from 0 to 255 as uint8."
+        )
+    return wanted or ("lit" if whole and data.lit_share <= MOST_LIT else "dense")
 
 
 class Inputs(ABC):
@@ -161,7 +167,7 @@ class LitInputs(Inputs):
 
 
 def make_inputs(x: Tensor, image: Tensor, pixel: Tensor | None, scale: float, offset: float) -> Tensor:
-    """Network inputs (K, B, pixels) from pixels x (N, pixels) uint8: rows image (K, B), columns pixel (K, 1 or B, pixels)."""
+    """Network inputs (K, B, pixels) from pixels x (N, pixels): rows image (K, B), columns pixel (K, 1 or B, pixels)."""
     raw = x[image] if pixel is None else x[image[..., None], pixel]
     return (raw.float() - offset) * scale
 
@@ -171,7 +177,7 @@ class DenseImages:
     """Images with all their pixels, on the device.
 
     Attributes:
-        x: uint8, (N, pixels).
+        x: uint8 or float32, (N, pixels).
         scale, offset: Pixels to inputs, as of a `Dataset`.
     """
 

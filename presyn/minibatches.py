@@ -40,7 +40,7 @@ class EpochOrder:
 
 
 class Minibatches:
-    """The minibatches of K members: images on the device as uint8, permutations as indices, and an order for each epoch.
+    """The minibatches of K members: images on the device, permutations as indices, and an order for each epoch.
 
     Args:
         benchmark: The tasks.

@@ -5,6 +5,7 @@ One definition drives the code, the command line's ``--set``, the YAML files and
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Set
@@ -106,7 +107,8 @@ class Options:
         for field in dataclasses.fields(self):
             kind, element, optional = _parse_annotation(annotations[field.name])
             value = getattr(self, field.name)
-            value = None if optional and value in (None, "none") else self._check(field, kind, element, value)
+            is_none = value is None or (isinstance(value, str) and value == "none")
+            value = None if optional and is_none else self._check(field, kind, element, value)
             object.__setattr__(self, field.name, value)
 
     @staticmethod
@@ -121,9 +123,9 @@ class Options:
         if refused:
             raise PresynError(f"{field.name} must be one of {', '.join(choices or ())}, not {refused[0]!r}.")
         if kind in (int, float):
-            # Written so that nan fails too.
-            inside = (low is None or value >= low) and (high is None or value <= high) and value == value
-            if not inside:
+            if kind is float and not math.isfinite(value):
+                raise PresynError(f"{field.name} must be a finite number, not {value!r}.")
+            if (low is not None and value < low) or (high is not None and value > high):
                 span = f"at least {low}" if high is None else f"between {low} and {high}"
                 raise PresynError(f"{field.name} must be {span}, not {value!r}.")
         return value

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from presyn.errors import PresynError
+
 
 class Purpose(IntEnum):
     """What random numbers are for; those of different purposes are independent."""
@@ -96,8 +98,13 @@ def normal(key: Tensor, n: int, table: Tensor, first: int = 0) -> Tensor:
 
 
 def permutation(key: Tensor, n: int) -> Tensor:
-    """A random order of 0 … n-1 (n at most 2^20): key (K, 2) int32 -> (K, n) int64."""
-    assert n <= 1 << 20, "the index must fit beside the random word"
+    """A random order of 0 … n-1: key (K, 2) int32 -> (K, n) int64.
+
+    Raises:
+        PresynError: n is more than 2^20, so that an index would not fit beside the random word.
+    """
+    if n > 1 << 20:
+        raise PresynError(f"At most {1 << 20:,} images or pixels can be shuffled, not {n:,}: make them fewer.")
     word = bits(key, n).long() & 0xFFFFFFFF
     index = torch.arange(n, device=key.device)
     # The index in the low bits makes the sorted values unique, so every device sorts them alike.

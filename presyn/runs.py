@@ -28,7 +28,8 @@ class Run:
         seed: Fixes initial weights, permutations, data order and release masks.
 
     Raises:
-        PresynError: an unknown method, options of another one, or what is no benchmark or seed.
+        PresynError: an unknown method, options of another one, a method that does not learn what this benchmark shows, or what
+            is no benchmark or seed.
     """
 
     method: str
@@ -40,7 +41,14 @@ class Run:
         reject_unknown([self.method], [*METHODS, *PERCEPTRONS], "method")
         if not isinstance(self.benchmark, Benchmark):
             raise PresynError(f"benchmark must be a name, or a Benchmark, not {self.benchmark!r}.")
-        if not isinstance(self.options, method_class(self.method).Options):
+        rule = method_class(self.method)
+        _refuse_shared_names(self.method, {*rule.Options.names(), *rule.preset_names})
+        if self.method in PERCEPTRONS and self.benchmark.kind != "patterns":
+            raise PresynError(f"{self.method} learns random patterns, not images: use the benchmark {PATTERNS.name}.")
+        if self.method in METHODS and self.benchmark.kind == "patterns":
+            perceptrons = ", ".join(PERCEPTRONS)
+            raise PresynError(f"{self.method} learns images, and {self.benchmark.name} has none; it is for {perceptrons}.")
+        if not isinstance(self.options, rule.Options):
             raise PresynError(f"options must be those of {self.method}, as make_run makes them, not {self.options!r}.")
         object.__setattr__(self, "seed", _check_seed(self.seed))
 
@@ -61,8 +69,16 @@ class Run:
 
     def shape(self) -> tuple:
         """What members of one cohort share: all but the seed and the options that vary inside a cohort."""
-        shared = {k: v for k, v in self.options.as_dict().items() if k not in self.options.varying()}
+        options, varying = self.options, self.options.varying()
+        shared = {k: getattr(options, k) for k in options.as_dict() if k not in varying}
         return self.method, self.benchmark, tuple(sorted(shared.items()))
+
+
+def _refuse_shared_names(method: str, names: set[str]) -> None:
+    """Raise a PresynError for options that are named as fields of a benchmark or of a run: a setting would be of both."""
+    shared = sorted(names & {"method", "benchmark", "seed", *Benchmark.names()})
+    if shared:
+        raise PresynError(f"{method} has an option {shared[0]}, which is a field of every run: give the option another name.")
 
 
 def _check_seed(seed: Any) -> int:
@@ -120,10 +136,7 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
         raise PresynError(f"benchmark must be a name, or a Benchmark, not {benchmark!r}.")
     seed = _check_seed(seed)
     rule = method_class(method)
-    if method in PERCEPTRONS and benchmark.kind != "patterns":
-        raise PresynError(f"{method} learns random patterns, not images: use the benchmark {PATTERNS.name}.")
-    if method in METHODS and benchmark.kind == "patterns":
-        raise PresynError(f"{method} learns images, and {benchmark.name} has none; it is for {', '.join(PERCEPTRONS)}.")
+    _refuse_shared_names(method, {*rule.Options.names(), *rule.preset_names})
     benchmark_fields = Benchmark.names()
     fields = [*rule.Options.names(), *benchmark_fields, *rule.preset_names]
     reject_unknown(overrides, fields, f"field of {method} on {benchmark.name}", f" What they mean: presyn options {method}")

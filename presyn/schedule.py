@@ -89,16 +89,20 @@ class Segments:
                 raise ValueError("it was tested on other tasks")
 
 
-def _refuse_lone_classes(benchmark: Benchmark, images: str, classes: np.ndarray, use: str) -> None:
+def _refuse_lone_classes(benchmark: Benchmark, data: Dataset, classes: np.ndarray) -> None:
     """Raise a PresynError for a split task without images of both its classes: whatever it learned would count as right."""
     present = set(np.unique(classes).tolist())
+    use = "trained" if benchmark.validation else "trained and tested"
     for task in range(benchmark.tasks):
         pair = (2 * task, 2 * task + 1)
         missing = [label for label in pair if label not in present]
         if missing:
+            remedy = "number the classes from 0 without gaps, or make the tasks fewer"
+            if benchmark.validation and missing[0] in data.train_y:
+                remedy = f"validation {benchmark.validation} takes them, lower it"
             raise PresynError(
-                f"Task {task + 1} of {benchmark.name} tells the classes {pair[0]} and {pair[1]} apart, but {images} has no "
-                f"{use} images of class {missing[0]}: number the classes from 0 without gaps, or make the tasks fewer."
+                f"Task {task + 1} of {benchmark.name} tells the classes {pair[0]} and {pair[1]} apart, but {data.name} has no "
+                f"{use} images of class {missing[0]}: {remedy}."
             )
 
 
@@ -129,9 +133,9 @@ class Schedule(Segments):
         train, validation = hold_out(benchmark, data)
         classes = data.train_y[train], data.train_y[validation] if benchmark.validation else data.test_y
         if benchmark.kind == "split":
-            _refuse_lone_classes(benchmark, data.name, classes[0], "trained" if benchmark.validation else "trained and tested")
+            _refuse_lone_classes(benchmark, data, classes[0])
             if not benchmark.validation:
-                _refuse_lone_classes(benchmark, data.name, classes[1], "trained and tested")
+                _refuse_lone_classes(benchmark, data, classes[1])
             images = [np.bincount(y // 2, minlength=benchmark.tasks)[: benchmark.tasks].tolist() for y in classes]
         else:
             images = [[len(y)] * benchmark.tasks for y in classes]
@@ -146,8 +150,10 @@ class Schedule(Segments):
                 if b.kind == "patterns":
                     patterns = f"the {self.train[task]} patterns of a task"
                     raise PresynError(f"batch_size {b.batch_size} is more than {patterns}: lower it.")
-                images = f"{self.train[task]} training images of task {task + 1}"
-                raise PresynError(f"batch_size {b.batch_size} is more than the {images}: lower it or validation.")
+                of_task = f"the {self.train[task]} training images of task {task + 1}"
+                images = f"the {sum(self.train)} training images of all tasks" if self.joint else of_task
+                remedy = "lower it or validation" if b.validation else "lower it"
+                raise PresynError(f"batch_size {b.batch_size} is more than {images}: {remedy}.")
             if not self.test[task]:
                 raise PresynError(f"validation {b.validation} leaves nothing to test task {task + 1} on: raise it.")
 

@@ -84,6 +84,7 @@ class Cohort:
         self.method = self._make_method()
         self.state = self._start() if saved is None else self._restore(saved)
         self._tests = BufferedFunction(weak_method(self._count_right), device)
+        self._moved = False  # whether the state is between two ends of segments, from which no run can go on
         refuse_unmeasurable(self.benchmark.measures, self.runs[0].method, self.state)
 
     def _make_minibatches(self, data: Dataset, arithmetic: str) -> Minibatches:
@@ -127,10 +128,11 @@ class Cohort:
             tick: Called after each epoch with the steps it took.
 
         Raises:
-            PresynError: all segments are trained, or tick is no function.
+            PresynError: all segments are trained, tick is no function, or an earlier segment was interrupted.
         """
         if self.done:
             raise PresynError("All segments of this cohort are trained: ask its `done` first.")
+        self._refuse_moved()
         if not callable(tick):
             raise PresynError(f"tick must be a function of the steps that an epoch took, not {tick!r}; leave it out for none.")
         began = time.monotonic()
@@ -142,6 +144,7 @@ class Cohort:
         steps = self.make_steps(segment)
         counts_raises = "raises" in self.benchmark.measures and segment == self.segments - 1
         raises = steps.count_raises() if counts_raises else None
+        self._moved = True
         for epoch in epochs:
             steps.load(epoch, first_step)
             loss = steps.advance(steps.count, measure_loss=epoch == epochs[-1])
@@ -198,6 +201,7 @@ class Cohort:
         """
         if not isinstance(steps, int) or steps < 1:
             raise PresynError(f"steps must be a whole number from 1, not {steps!r}.")
+        self._moved = True
         program = self.make_steps(0)
         program.load(0, 0)
         program.advance(min(2 * EAGER_CALLS, program.count), measure_loss=False)  # compiles, and captures on a GPU
@@ -255,6 +259,7 @@ class Cohort:
         self, segment: int, loss: Tensor, figures: dict[str, list[Any]], accuracies: dict[int, list[float]], began: float
     ) -> None:
         """Add a segment to the records, and remove members that were dropped or diverged."""
+        self._moved = False
         seconds, ended = time.monotonic() - began, time.time()
         finite = torch.stack([t.isfinite().flatten(1).all(dim=1) for t in self.state.values()]).all(dim=0)
         alive = (finite & loss.isfinite()).tolist()
@@ -298,8 +303,17 @@ class Cohort:
 
     @in_plain_torch
     def save(self) -> list[dict[str, Any]]:
-        """The state of each run still training, on the host, from which it continues in any packing; views of one copy."""
+        """The state of each run still training, on the host, from which it continues in any packing; views of one copy.
+
+        Raises:
+            PresynError: a segment was interrupted, or only measured.
+        """
+        self._refuse_moved()
         return save_states(self.run_ids, self.records, self.state)
+
+    def _refuse_moved(self) -> None:
+        if self._moved:
+            raise PresynError("A segment of this cohort was left half trained: make the cohort again of its last saved states.")
 
     def _restore(self, saved: Sequence[dict[str, Any]]) -> State:
         """The state of all members from saved ones, which are left as they are."""
@@ -343,4 +357,7 @@ def _refuse_unfit(runs: Sequence[Run], data: Dataset) -> None:
     benchmark = runs[0].benchmark
     if data.name != benchmark.dataset:
         raise PresynError(f"{benchmark.name} is on {benchmark.dataset}, not on {data.name}: load('{benchmark.dataset}').")
+    patterns = benchmark.patterns // benchmark.tasks
+    if benchmark.kind == "patterns" and len(data.train_y) != patterns:
+        raise PresynError(f"A task of {benchmark.name} has {patterns} patterns, not {len(data.train_y)}: use its own load().")
     refuse_too_large(runs[0], data)

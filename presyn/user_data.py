@@ -48,7 +48,9 @@ def read_arrays(path: Path) -> Arrays:
             raise PresynError(f"{path}: {which} labels must be whole numbers from 0, (N,), not {y.dtype}, {y.shape}.")
         if len(y) and y.max() >= MOST_CLASSES:
             raise PresynError(f"{path}: {which} labels must be the numbers of classes from 0, not codes such as {y.max()}.")
-        if len(x) != len(y) or not x.size:
+        if not x.size:
+            raise PresynError(f"{path}: there are no {which} images, or they have no pixels: {which} images are {x.shape}.")
+        if len(x) != len(y):
             raise PresynError(f"{path}: there are {len(x)} {which} images and {len(y)} {which} labels; there must be as many.")
         if len(x) > MOST_IMAGES:
             raise PresynError(f"{path}: there are {len(x):,} {which} images; there may be at most {MOST_IMAGES:,}.")
@@ -101,7 +103,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def _from_folder(path: Path) -> Arrays:
-    by_name = {f.name.lower(): f for f in path.iterdir()}
+    try:
+        inside = list(path.iterdir())
+    except OSError as e:
+        raise PresynError(f"{path} cannot be read: {e.strerror}.") from None
+    by_name = {f.name.lower(): f for f in inside}
     for names in NPZ_NAMES:
         arrays = [read_npy(by_name[f"{name}.npy"]) for name in names if f"{name}.npy" in by_name]
         if len(arrays) == 4:
@@ -109,7 +115,7 @@ def _from_folder(path: Path) -> Arrays:
     arrays = []
     for subset, kind in IDX_NAMES:
         spellings = ("t10k", "test") if subset == "t10k" else (subset,)
-        files = sorted(f for f in path.iterdir() if kind in f.name and any(s in f.name for s in spellings))
+        files = sorted(f for f in inside if kind in f.name and any(s in f.name for s in spellings))
         # Of a file that is there packed and unpacked, the packed one.
         files = [f for f in files if f.suffix == ".gz" or f.with_name(f.name + ".gz") not in files] or files
         if len(files) != 1:

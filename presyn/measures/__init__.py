@@ -13,7 +13,7 @@ from presyn.measures.moment import Measurement, Moment
 from presyn.measures.neurons import THRESHOLDS, neurons
 from presyn.measures.output import energy, output, readings
 from presyn.measures.overlap import overlap
-from presyn.measures.synapses import fisher, raises, synapses
+from presyn.measures.synapses import BINS, fisher, raises, synapses
 from presyn.methods.base import State
 
 _WITH_P = ("weights", "biases", "p")
@@ -50,8 +50,10 @@ assert tuple(MEASURES) == MEASUREMENT_NAMES
 
 
 def refuse_unmeasurable(names: Iterable[str], method: str, state: State) -> None:
-    """Raise a PresynError for a measurement that reads a tensor which the state of a method does not have."""
+    """Raise a PresynError for a measurement that reads a tensor which a state does not have, or groups too few synapses."""
     for name in names:
+        if name == "raises" and state["weights"].shape[1] < BINS:
+            raise PresynError(f"raises needs at least {BINS} synapses, and the network has fewer: leave it out of measures.")
         missing = [needed for needed in MEASURES[name].needs if needed not in state]
         if missing:
             raise PresynError(f"{name} cannot be measured of {method}: it has no {missing[0]}. Leave it out of measures.")

@@ -55,7 +55,8 @@ def synapses(moment: Moment) -> dict[str, Tensor]:
     """
     p, strength = moment.state["p"], moment.mean_weights.abs()
     everywhere = torch.ones_like(p)
-    histogram = torch.zeros(len(p), BINS, device=p.device).scatter_add_(1, _bin(p), everywhere)
+    counts = torch.zeros(len(p), BINS, device=p.device, dtype=torch.float64)  # float32 cannot count beyond 2^24
+    histogram = counts.scatter_add_(1, _bin(p), everywhere.double()).float()
     return {
         "share_p_below_0.3": _by_layer(moment, (p < LOW).float(), everywhere),
         "share_p_from_0.9": _by_layer(moment, (p >= HIGH).float(), everywhere),

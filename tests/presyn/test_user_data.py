@@ -98,6 +98,7 @@ def test_floating_point_images_are_taken_as_they_are(tmp_path):
         ({"test_y": Y[20:].astype(float)}, "test labels must be whole numbers"),
         ({"test_y": Y[20:] - 5}, "test labels must be whole numbers from 0"),
         ({"train_y": Y[:19]}, "20 training images and 19 training labels"),
+        ({"train_x": X[:0], "train_y": Y[:0]}, "there are no training images, or they have no pixels"),
         ({"test_x": X[20:, :3]}, "training images are .*, test images"),
         ({"test_y": Y[20:] + 5}, "test labels have classes that the training labels lack"),
         ({"train_x": None}, "must hold the arrays train_x, train_y, test_x, test_y, but holds"),
@@ -125,6 +126,37 @@ def test_files_that_are_not_there_or_damaged_are_named(tmp_path):
     labels.unlink()
     with pytest.raises(PresynError, match="one IDX or .npy file with train and labels in its name; there is none"):
         read_arrays(folder)
+
+
+def test_a_file_that_was_written_again_is_read_again(tmp_path, monkeypatch):
+    """And a path that is relative is of the folder that one is in; what is cached cannot be changed by who reads it."""
+    digests = []
+    for folder, images in (("a", X), ("b", X[::-1])):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        write_npz(tmp_path / folder / "mine.npz", train_x=images[:20].copy())
+        data = Benchmark(name="b", dataset="mine", source="mine.npz").load()
+        digests.append(data.sha256)
+    write_npz(tmp_path / "b" / "mine.npz", train_x=X[:20] // 2)
+    digests.append(Benchmark(name="b", dataset="mine", source="mine.npz").load().sha256)
+    assert len(set(digests)) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        data.train_x += 1
+
+
+def test_dark_images_of_floating_point_numbers_are_trained_on(tmp_path):
+    """They are multiplied whole: the lit pixels are kept as bytes."""
+    dark = np.where(X > 200, X, 0)
+    pixels, floats = write_npz(tmp_path / "pixels.npz", train_x=dark[:20], test_x=dark[20:]), tmp_path / "floats.npz"
+    np.savez(floats, train_x=dark[:20] / 255, train_y=Y[:20], test_x=dark[20:] / 255, test_y=Y[20:])
+    tasks = {"name": "b", "kind": "single", "tasks": 1, "epochs": 2, "batch_size": 5, "hidden": (8,), "dataset": "mine"}
+    runs = [[make_run("sgd", Benchmark(**tasks, source=str(p), mean=0.1, deviation=0.3), 1)] for p in (pixels, floats)]
+    (whole,), (fractions,) = (train(run, device="cpu") for run in runs)
+    assert (whole.arithmetic, fractions.arithmetic) == ("lit", "dense") and whole.loss == pytest.approx(
+        fractions.loss, rel=1e-3
+    )
+    with pytest.raises(PresynError, match="lit is for images of whole numbers"):
+        train(runs[1], device="cpu", arithmetic="lit")
 
 
 def test_names_of_ones_own_and_of_what_comes_along_are_told_apart():

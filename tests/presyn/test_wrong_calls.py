@@ -1,12 +1,18 @@
 """Whatever Python's users pass wrongly ends in one line that names it, and never in other numbers."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from presyn import Benchmark, Cohort, Dataset, PresynError, Record, Run, choose_device, load, make_run, make_schedule, train
+from presyn.benchmarks import PATTERNS
+from presyn.cohorts import make_cohort
+from presyn.methods import METHODS
+from presyn.methods.sgd import SGD, SGDOptions
+from presyn.options import option
+from presyn.random_numbers import Purpose, keys, permutation
 
 SMALL = {"epochs": 1, "tasks": 2, "hidden": [8]}
 RUN = make_run("sgd", "split-digits", 1, SMALL)
@@ -55,7 +61,7 @@ CHANGES = {
     "train_x": (
         lambda x: x.astype(float), lambda x: x.astype(np.int8), lambda x: x.reshape(-1, 8, 8), lambda x: x[:-1],
         lambda x: x[:0],
-        lambda x: x.tolist(), lambda x: torch.from_numpy(x), lambda x: None, lambda x: x[:, :60],
+        lambda x: x.tolist(), lambda x: torch.from_numpy(x.copy()), lambda x: None, lambda x: x[:, :60],
     ),
     "train_y": (
         lambda y: y.astype(float), lambda y: y - 1, lambda y: y[:-1], lambda y: y.reshape(-1, 1), lambda y: y * 10**9,
@@ -90,7 +96,16 @@ def test_arrays_make_a_data_set_or_a_message(data):
     ):
         with pytest.raises(PresynError):
             Dataset.from_arrays("d", bad)
-    for pixels in (3, (16, 0), (16, 0, 0), (0, 0, 1), ("a", 1, 2), (16, 0, float("nan"))):
+    for pixels in (
+        3,
+        (16, 0),
+        (16, 0, 0),
+        (0, 0, 1),
+        (float("inf"), 0, 1),
+        (16, 0, float("inf")),
+        ("a", 1, 2),
+        (16, 0, float("nan")),
+    ):
         with pytest.raises(PresynError):
             Dataset.from_arrays("d", arrays, pixels)
 
@@ -105,6 +120,60 @@ def test_a_split_task_has_images_of_both_its_classes(data, labels):
     run = make_run("sgd", "split-digits", 1, {"epochs": 1})
     for use in (lambda: train([run], odd), lambda: make_schedule(run, odd)):
         with pytest.raises(PresynError, match="Task . of split-digits .* has no trained and tested images of class"):
+            use()
+
+
+def test_what_validation_takes_is_said(data):
+    lowered = {"validation": 1430, "batch_size": 2}
+    with pytest.raises(PresynError, match="validation 1430 takes them, lower it"):
+        make_schedule(make_run("sgd", "split-digits", 1, lowered), data)
+    with pytest.raises(PresynError, match="batch_size 8000 is more than the 7185 training images of all tasks: lower it[.]"):
+        make_schedule(make_run("joint", "permuted-digits", 1, {"batch_size": 8000}), data)
+
+
+def test_what_cannot_be_shuffled_or_grouped_is_said(data):
+    with pytest.raises(PresynError, match="At most 1,048,576 images or pixels can be shuffled, not 1,048,577"):
+        permutation(keys([0], Purpose.ORDER), (1 << 20) + 1)
+    small = replace(data, train_x=data.train_x[:, :5], test_x=data.test_x[:, :5])
+    run = make_run("presynaptic", "digits", 1, {"hidden": (1,), "measures": ("raises",), "epochs": 1, "drop_below": 0.0})
+    with pytest.raises(PresynError, match="raises needs at least 15 synapses"):
+        make_cohort([run], replace(small, train_y=data.train_y % 2, test_y=data.test_y % 2), "cpu")
+
+
+def test_a_method_learns_what_it_is_for_and_has_no_option_of_a_benchmarks_name(data, monkeypatch):
+    patterns = make_run("perceptron", PATTERNS.name, 1)
+    with pytest.raises(PresynError, match="perceptron learns random patterns, not images"):
+        replace(patterns, benchmark=make_run("sgd", "digits", 1).benchmark)
+    none_of_images = {"measures": (), "parts": "task"}
+    with pytest.raises(PresynError, match="sgd learns images, and .* has none"):
+        make_run(
+            "sgd",
+            "digits",
+            1,
+            {"kind": "patterns", "dataset": "patterns", "patterns": 10, "inputs": 5, "hidden": (), **none_of_images},
+        )
+    other = replace(patterns, benchmark=replace(patterns.benchmark, patterns=10 * patterns.benchmark.tasks))
+    with pytest.raises(PresynError, match="has 10 patterns, not"):
+        make_cohort([other], patterns.benchmark.load(), "cpu")
+
+    @dataclass(frozen=True)
+    class SeededOptions(SGDOptions):
+        seed: int = option(1, "another seed")
+
+    class Seeded(SGD):
+        Options = SeededOptions
+
+    monkeypatch.setitem(METHODS, "seeded", Seeded)
+    with pytest.raises(PresynError, match="seeded has an option seed, which is a field of every run"):
+        make_run("seeded", "digits", 1)
+
+
+def test_a_segment_that_was_interrupted_is_not_gone_on_with(data):
+    cohort = make_cohort([make_run("sgd", "split-digits", 1, {"epochs": 2})], data, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        cohort.train_segment(lambda steps: (_ for _ in ()).throw(KeyboardInterrupt))
+    for use in (cohort.train_segment, cohort.save):
+        with pytest.raises(PresynError, match="left half trained"):
             use()
 
 
