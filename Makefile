@@ -30,6 +30,7 @@ quickstart: .venv/.ready ## search, transfer, Table 1, an ablation and energy on
 reproduce-paper: .venv/.ready ## everything, with a verdict on each claim; says first how long; resumable
 	$(PRESYN) reproduce --dry-run
 	$(PRESYN) reproduce
+	$(PRESYN) report
 
 reproduce-table1: .venv/.ready ## the real thing on MNIST and Fashion-MNIST; resumable
 	$(PRESYN) table1

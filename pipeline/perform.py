@@ -50,6 +50,8 @@ def perform(
     Raises:
         PresynError: bad input, a run could not be trained, or rows of other runs would be lost.
     """
+    if so_far and fresh:
+        raise PresynError("--so-far trains nothing, and --fresh trains all of it again: choose one of them.")
     order = in_order(stages)
     files = [stage.file(workspace.results) for stage in order]
     # Stages without a title have nothing of their own in the folder of results.
@@ -62,6 +64,8 @@ def perform(
     plan = Plan(workspace.store, workspace.cluster)
     foreseen = foresee(order, plan, Results(workspace.results))
     if dry_run:
+        if fresh:
+            plan.rows.clear()
         for stage in order:
             stage.refuse(workspace.results)  # a plan drops no rows, but a damaged file is said now
         for together in rounds(foreseen):

@@ -60,7 +60,8 @@ class Made:
         value: For the stages that need it, such as a search's winner.
         files: Name in the stage's folder -> its content.
         table: The one of the files that becomes a table in MLflow.
-        params, metrics: Of the stage's parent run in MLflow.
+        params: Tags of the stage's parent run in MLflow, such as the best parameters of a search.
+        metrics: Of that run.
         winner: The id of the run that it chose, if it chose one.
         message: A line for the terminal as soon as it is made.
         shown: What the terminal shows at the end: a frame, or something that rich prints.

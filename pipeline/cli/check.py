@@ -117,7 +117,9 @@ def report(
     from pipeline.perform import perform
 
     readme = results.absolute().parent / "README.md"
-    is_ours = readme.exists() and BEGIN in readme.read_text(encoding="utf-8", errors="replace")
+    # Rows of other seeds or settings, which lie beside the paper's, do not change the README and the documentation.
+    is_papers = results.absolute().name == REAL_RESULTS.name and readme.exists()
+    is_ours = is_papers and BEGIN in readme.read_text(encoding="utf-8", errors="replace")
     workspace = open_workspace(results, given_command.get(), store, mlflow)
     page = perform([make_report(readme if is_ours else None)], workspace)["report"].value.absolute()
     if open:

@@ -113,10 +113,10 @@ def _courses(row: Row, figure: str) -> dict[str, Series]:
     record = row.record
     if figure == "accuracy":
         tasks = range(len(record.accuracy[-1])) if record.accuracy else ()
-        earlier = [math.nan] * max(0, _tasks_before(record.accuracy))
+        earlier = [math.nan] * _tasks_before(row)
         return {f"task {j + 1}": [*earlier, *(_number(tested[j]) for tested in record.accuracy)] for j in tasks}
     if figure == "mean_accuracy":
-        return {"": _means(record.accuracy)} if record.accuracy else {}
+        return {"": _means(record.accuracy, _tasks_before(row))} if record.accuracy else {}
     values = record.loss if figure == "loss" else record.figures.get(figure)
     if not values or isinstance(values[-1], list):
         return {}
@@ -139,20 +139,24 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _tasks_before(accuracy: Sequence[Sequence[float | None]]) -> int:
-    """Tasks that are learned before the first test: joint training is tested once, after all of them. Below 0 of epochs."""
-    return len(accuracy[-1]) - len(accuracy) if accuracy else 0
+def _tasks_before(row: Row) -> int:
+    """Tasks that are learned before the first test: joint training is tested once, after all of them."""
+    accuracy = row.record.accuracy
+    return len(accuracy[-1]) - len(accuracy) if accuracy and row.status == "finished" else 0
 
 
-def _means(accuracy: Sequence[Sequence[float | None]]) -> Series:
-    """Mean accuracy over the tasks so far after each of them; nan where not all of these were tested (`tests=new`)."""
-    before = _tasks_before(accuracy)
+def _means(accuracy: Sequence[Sequence[float | None]], before: int) -> Series:
+    """Mean accuracy over the tasks so far after each of them; nan where not all of these were tested (`tests=new`).
+
+    Args:
+        accuracy: A list for each test, with a number for each task.
+        before: Tasks that are learned before the first test.
+    """
     means = []
-    for number, tested in enumerate(accuracy, start=1):
+    for number, tested in enumerate(accuracy, start=before + 1):
         values = [a for a in tested if a is not None]
-        so_far = before + number if before >= 0 else 1  # segments are epochs where there are more of them than tasks
-        means.append(sum(values) / len(values) if len(values) >= so_far else math.nan)
-    return [math.nan] * max(0, before) + means
+        means.append(sum(values) / len(values) if len(values) >= number else math.nan)
+    return [math.nan] * before + means
 
 
 def draw_curves(curves: Sequence[Curve], figure: str) -> Picture:

@@ -272,6 +272,8 @@ def ablate(
         raise PresynError("--reuse-parameters and --published-parameters do not go together: choose one of them.")
     if off is not None and not all(off):
         raise PresynError("--off takes ablations by name, or FIELD=VALUE: say what to switch off.")
+    if trials is not None and (departures or published_parameters or reuse_parameters):
+        raise PresynError("--trials is of a search, and there is none with these options: leave it out.")
     source = "published" if published_parameters else "reuse" if reuse_parameters else "search"
     groups = None if off is None else [_names_and_settings(group) for group in off]
     names = benchmarks or (["split-digits"] if digits and space is None else None)
@@ -324,14 +326,14 @@ def reproduce(
     digits
         on scikit-learn's digits: minutes, and no download
     """
-    from pipeline.experiments.catalogue import Choice, chosen_stages, listing, user_stages
+    from pipeline.experiments.catalogue import Choice, chosen_names, chosen_stages, listing, user_stages
     from pipeline.experiments.claim_runs import ClaimRuns
 
     if list:
         print(*listing(), sep="\n")
         return 0
     settings, numbers = parse_settings(set), parse_seeds(seeds, None)
-    own_alone = bool(names) and all(name in user_stages() for name in names)
+    own_alone = {*chosen_names(names)} <= user_stages().keys()
     # Other seeds and settings do not go where the paper's rows are, which would be lost.
     changed = (seeds or settings) and not digits and not own_alone
     results = _prepare(outcome, store, digits, CHANGED_RESULTS if changed else REAL_RESULTS)

@@ -248,6 +248,11 @@ def _describe_stage(stage: Stage) -> str:
     return first[0] if first and not first[0].startswith(f"{type(stage).__name__}(") else stage.title or stage.name
 
 
+def chosen_names(names: Sequence[str]) -> list[str]:
+    """Experiments by name, each once; without names all that --module named, or else all of the paper."""
+    return list(dict.fromkeys(names)) or [name for module in loaded.given for name in _stages_in(module)] or list(EXPERIMENTS)
+
+
 def chosen_stages(names: Sequence[str], choice: Choice) -> list[Stage]:
     """What to carry out.
 
@@ -259,7 +264,7 @@ def chosen_stages(names: Sequence[str], choice: Choice) -> list[Stage]:
         PresynError: an unknown name, or settings that do not fit.
     """
     own = user_stages()
-    names = list(dict.fromkeys(names)) or [name for module in loaded.given for name in _stages_in(module)] or list(EXPERIMENTS)
+    names = chosen_names(names)
     asked_of_module = names == list(EXPERIMENTS) or not {*names} <= {*EXPERIMENTS, *own}
     if loaded.given and asked_of_module and not any(map(_stages_in, loaded.given)):
         raise PresynError(f"--module {loaded.given[0].__name__} holds no stage: make one in it, such as MINE = MyStage().")

@@ -75,8 +75,8 @@ UNNAMED_L2 = 0.0
 """The penalty of Fig. 2 and 3 here: the text names none, and what is printed fits no penalty best (docs/energy.md)."""
 PATTERNS = 500
 """Patterns of a perceptron in the paper: 5 tasks of 100 (PAPER section 6)."""
-"""The digits are no benchmark of the paper."""
 DEMONSTRATION = "scikit-learn's digits: a demonstration of the pipeline, which says nothing about the paper"
+"""The digits are no benchmark of the paper."""
 
 
 def space_name(method: str) -> str:

@@ -23,12 +23,21 @@ def all_options(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for kind in kinds for k, v in kind.neutral().items()} | dict(config)
 
 
+def usual_options(method: str, benchmark: str) -> dict[str, Any]:
+    """All options of a method with its published settings on a benchmark; of a method that is not here, the benchmark's alone.
+
+    Raises:
+        PresynError: there is no such benchmark, or the method does not learn it.
+    """
+    if method in {*METHODS, *PERCEPTRONS}:
+        return all_options(make_run(method, benchmark, 0).config())
+    return all_options({"method": "", **find_benchmark(benchmark).as_dict()})
+
+
 def changed_settings(config: dict[str, Any]) -> list[str]:
     """FIELD=VALUE of what is other in a configuration than the method's published settings on the benchmark."""
     nearest = nearest_benchmark(config)
-    default = all_options({"method": "", **find_benchmark(nearest).as_dict()})
-    if config["method"] in {*METHODS, *PERCEPTRONS}:
-        default = all_options(make_run(config["method"], nearest, config["seed"]).config())
+    default = usual_options(config["method"], nearest)
     values = all_options(config)
     names = [k for k in (*config, *values.keys() - config.keys()) if k not in ("method", "benchmark", "seed")]
     changed = [f"{k}={_setting(values[k])}" for k in names if k not in default or default[k] != values[k]]

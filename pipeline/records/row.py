@@ -40,6 +40,13 @@ def reserved_label(name: str) -> bool:
     return name in COLUMNS or name in figure_names(MEASURES)
 
 
+def arithmetic_of(method: str, said: object) -> str:
+    """How the first layer of a run multiplied, of what its row says: nothing in rows of earlier versions, which were dense."""
+    if isinstance(said, str) and said:
+        return said
+    return "" if method in PERCEPTRONS else "dense"
+
+
 @dataclass(frozen=True)
 class Row:
     """One run that came to an end.
@@ -91,9 +98,8 @@ class Row:
 
     @property
     def arithmetic(self) -> str:
-        """How the first layer multiplied (see `presyn.inputs`): dense, as in all rows of earlier versions, or lit; empty for
-        perceptrons."""
-        return self.record.arithmetic or ("" if self.config["method"] in PERCEPTRONS else "dense")
+        """How the first layer multiplied (see `presyn.inputs`): dense or lit; empty for perceptrons."""
+        return arithmetic_of(self.config["method"], self.record.arithmetic)
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -83,6 +83,21 @@ def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
     first, again, fresh = seconds(), seconds(), seconds("--fresh")
     assert again["seconds"] == first["seconds"] != fresh["seconds"]
     assert fresh["accuracy"] == first["accuracy"]
+    assert cli.main([*RUN, "--fresh", "--dry-run"]) == 0
+    assert "0 in the store, 1 to train" in capsys.readouterr().err, "a plan says what would be trained"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table1", "--digits", "--so-far", "--fresh"], "--so-far trains nothing, and --fresh trains all of it again"),
+        (["ablate", "--digits", "--departures", "--trials", "5"], "--trials is of a search, and there is none"),
+        (["ablate", "--digits", "--published-parameters", "--trials", "5"], "--trials is of a search, and there is none"),
+        (["reproduce", "lifelong", "--seeds", "1000001", "--results", "r"], "seeds from 1000000 on are for searches"),
+    ],
+)
+def test_options_that_would_do_nothing_or_wrong_are_refused(home, capsys, words, message):
+    assert cli.main(words) == 1 and message in capsys.readouterr().err
 
 
 def test_a_fresh_run_that_is_stopped_goes_on_where_it_was(home, capsys, monkeypatch):

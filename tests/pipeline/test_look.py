@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import xml.etree.ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -225,12 +226,20 @@ def test_curves_are_means_over_seeds_with_their_standard_error(store):
 
 
 def test_a_curve_has_no_point_where_not_all_tasks_so_far_were_tested():
-    assert _means([[0.9, None], [0.5, 0.7]]) == [0.9, pytest.approx(0.6)]
-    newest, last = _means([[0.9, None, None], [None, 0.8, None], [0.5, 0.6, 0.7]])[1:]
+    assert _means([[0.9, None], [0.5, 0.7]], 0) == [0.9, pytest.approx(0.6)]
+    newest, last = _means([[0.9, None, None], [None, 0.8, None], [0.5, 0.6, 0.7]], 0)[1:]
     assert math.isnan(newest) and last == pytest.approx(0.6)
-    before, after = _means([[0.9, 0.7]])
+    before, after = _means([[0.9, 0.7]], 1)
     assert math.isnan(before) and after == pytest.approx(0.8), "joint training is tested once, after all tasks"
-    assert _means([[0.3], [0.5]]) == [0.3, 0.5], "epochs of one task"
+
+
+def test_a_run_that_was_lost_is_drawn_where_it_was_tested():
+    row = make_row("sgd", 1)
+    record = replace(row.record, status="dropped", accuracy=[[0.4, None, None]], figures={}, loss=[1.0])
+    lost = replace(row, record=record)
+    for figure, title in (("accuracy", "task 1"), ("mean_accuracy", "")):
+        (curve,) = make_curves([lost], figure)
+        assert [s.mean for s in curve.samples[title]] == [0.4]
 
 
 def test_more_curves_than_can_be_told_apart_are_refused():

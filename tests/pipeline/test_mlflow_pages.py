@@ -10,13 +10,13 @@ from mlflow.entities import Metric, Param
 
 from pipeline.cli import main
 from pipeline.cli.pages import latest_table, own_names, security_options, serve
-from pipeline.records.mlflow.content import row_metrics, row_params
+from pipeline.records.mlflow.content import condition, row_metrics, row_params, row_tags
 from pipeline.records.mlflow.notes import Note, read_notes
 from pipeline.records.mlflow.views import read_state, views
 from pipeline.records.mlflow.writer import Writer, sync
 from pipeline.records.store import Store
 from pipeline.workspace import Workspace
-from presyn import PresynError, Record, make_run
+from presyn import Benchmark, PresynError, Record, make_run
 
 ACCURACY = [[0.9, None], [0.7, 0.8]]
 SEARCHED = ["g_lim", "p_up"]
@@ -114,6 +114,26 @@ def test_names_begin_with_what_tells_runs_apart(store, uri, client):
     }
 
 
+def test_a_condition_names_all_that_is_set_otherwise(store):
+    """Of options that a configuration leaves out at their neutral value too, and on a benchmark that is not known here."""
+    weak, strong = (make_run("sgd", "split-digits", 1, {"l2": l2}) for l2 in (0.01, 0.5))
+    own = Benchmark(name="bm", dataset="digits", kind="split", tasks=3)
+    slow, fast = (make_run("sgd", own, 1, {"eta0": eta0}) for eta0 in (0.1, 0.2))
+    rows = [put(store, run) for run in (weak, strong, slow, fast)]
+    note = Note("run", "run", run_ids=[row.run_id for row in rows])
+    conditions = [condition(row, note) for row in rows]
+    assert conditions[:2] == ["l2 0.01, sgd, split-digits", "l2 0.5, sgd, split-digits"]
+    assert "eta0 0.1" in conditions[2] and "eta0 0.2" in conditions[3] and conditions[2].endswith("sgd, bm")
+
+
+def test_a_run_that_ended_amid_a_task_was_tested_at_the_end_of_those_before(store):
+    run = make_run("sgd", "split-digits", 2, {"parts": "epoch", "epochs": 3})
+    series = {"loss": [1.0] * 11, "figures": {}, "seconds": [1.0] * 11, "ended": [1000.0 + i for i in range(11)]}
+    accuracy = [[0.9, None, None, None, None], [0.8, 0.9, None, None, None], [0.7, 0.8, 0.9, None, None]]
+    lost = put(store, run, status="diverged", accuracy=accuracy, **series)
+    assert [step for step, _ in history(lost)["accuracy_task_01"]] == [3, 6, 9]
+
+
 def test_no_metric_alternates_between_tasks_and_the_objective_comes_first(store):
     whole = history(put(store, make_run("presynaptic", "permuted-digits", 0)))
     assert next(iter(whole)) == "accuracy" and whole["accuracy"] == [(1, 0.9), (2, 0.75)] and whole["loss"] == [(2, 0.5)]
@@ -186,6 +206,40 @@ def test_each_search_of_an_experiment_has_a_view_of_its_own(store, uri, client):
     assert "params.`eta0`" in saved["Best first: it's other"]["selectedColumns"]
     keys = [key["groupByData"] for key in saved["By condition"]["groupBy"]["groupByKeys"]]
     assert keys == ["presyn_part", "condition"]
+
+
+def test_what_was_asked_for_twice_is_averaged_each_time(store):
+    rows = trials(store)
+    table = Note("table1", "table1/1", "table 1", [rows[0].run_id], columns=["seed"], objective="accuracy")
+    more = replace(table, identity="table1/2", run_ids=[row.run_id for row in rows])
+    for notes, tags in (([table], ["condition"]), ([table, more], ["presyn_sweep", "condition"])):
+        state = next(view.state for view in views(notes) if view.name == "By condition")
+        assert [key["groupByData"] for key in state["groupBy"]["groupByKeys"]] == tags
+    assert row_tags(rows[0], more, store)["presyn_sweep"] == "table1/2"
+
+
+def test_a_parent_that_is_made_again_takes_the_runs_of_the_deleted_one(store, uri, client):
+    rows = trials(store)
+    write(store, uri, search_note(rows), rows)
+    deleted = runs_of(client, "search")["search/x/123"].info.run_id
+    client.delete_run(deleted)
+    write(store, uri, search_note(rows), rows)
+    runs = runs_of(client, "search")
+    parent = runs.pop("search/x/123").info.run_id
+    experiment = [client.get_experiment_by_name("search").experiment_id]
+    assert parent != deleted and len(client.search_runs(experiment)) == 4
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+
+
+def test_a_parent_says_the_last_winner_and_no_failure_that_is_past(store, uri, client):
+    rows = trials(store)
+    write(store, uri, search_note(rows, failed="the disk was full"), rows)
+    assert runs_of(client, "search")["search/x/123"].data.tags["reason"] == "the disk was full"
+    for p_up in (0.01, 0.02):
+        write(store, uri, search_note(rows, params={"best_p_up": p_up}), rows)
+        parent = runs_of(client, "search")["search/x/123"]
+        assert parent.data.tags["best_p_up"] == str(p_up) and parent.info.status == "FINISHED"
+        assert "reason" not in parent.data.tags
 
 
 def test_the_parent_of_a_search_names_the_winner_and_leads_to_it(store, uri, client):

@@ -108,6 +108,10 @@ def test_the_page_is_made_twice_and_its_parent_in_mlflow_ends(home, client, caps
     names = {entry.path for entry in client.list_artifacts(page.info.run_id)}
     assert {"index.html", "README.md", "ro-crate-metadata.json", "figures"} <= names
     assert "a(" in Path("results/report/runs.html").read_text()
+    readme = Path("README.md").read_text()
+    shutil.copytree("results/perceptron", "my-results/perceptron")
+    assert main(["report", "--results", "my-results"]) == 0
+    assert Path("README.md").read_text() == readme, "rows of other seeds make a page of their own alone"
     Path("results/seeds").mkdir()
     Path("results/seeds/mine.csv").write_bytes(b"run_id,config\n\xff,1\n")
     for command in ("report", "verify", "import"):

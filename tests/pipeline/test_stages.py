@@ -312,6 +312,8 @@ def test_the_experiment_of_the_page_works_as_it_stands_there(home, here, client,
     try:
         assert presyn(f"{command} --dry-run") == 0 and "6 to train" in capsys.readouterr().err
         assert presyn(command) == 0
+        for words in (command, "reproduce --module sensitivity"):  # with its name or without
+            assert presyn(f"{words} --seeds 1 2 --dry-run") == 0 and not Path("my-results").exists()
     finally:
         sys.modules.pop("sensitivity", None)
     table = pd.read_csv("results/sensitivity/table.csv")

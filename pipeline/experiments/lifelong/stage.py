@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.experiments.lifelong.claims import lifelong_verdicts
 from pipeline.experiments.lifelong.figures import draw_lifelong
 from pipeline.experiments.lifelong.summary import accuracy_by_task, as_file, course_of_p
+from pipeline.experiments.seeds import refuse_search_seeds
 from pipeline.experiments.table1.rows import as_published, require_as_published
 from pipeline.paper import SEEDS
 from pipeline.records.results import Results
@@ -23,6 +24,9 @@ class Lifelong(Stage):
 
     Attributes:
         seeds: Of the runs whose course is needed.
+
+    Raises:
+        PresynError: seeds that searches use.
     """
 
     seeds: tuple[int, ...] = SEEDS
@@ -37,6 +41,9 @@ class Lifelong(Stage):
         "appendix3a": Figure("Appendix 3a", "Accuracy on each task of Split MNIST at the end"),
         "appendix3b": Figure("Appendix 3b", "Mean p and frozen synapses over ten permuted tasks"),
     }
+
+    def __post_init__(self) -> None:
+        refuse_search_seeds(self.seeds)
 
     def ask(self, known: Known) -> list[Wish]:
         if known.rows:

@@ -15,6 +15,7 @@ from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of
 from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
 from pipeline.records.repeat import changed_settings, repeat_command
 from pipeline.records.results import Results
+from pipeline.records.row import arithmetic_of
 from pipeline.report.verdicts import Verdict, short_p, show_ours
 
 MOST_NAMED = 150
@@ -132,7 +133,8 @@ def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
             differing = {k: v for k, v in config.items() if k in changed and k not in shared}
             settings = ", ".join(f"{k} = {_plain(v)}" for k, v in differing.items())
             anchor = "" if row["run_id"] in shown else row["run_id"]  # some runs are in several files
-            lines.append({**row, "settings": settings, "anchor": anchor, "command": repeat_command(config, {})})
+            command = repeat_command(config, {}, arithmetic_of(config["method"], row.get("arithmetic")))
+            lines.append({**row, "settings": settings, "anchor": anchor, "command": command})
             shown.add(row["run_id"])
         shaped[name] = {
             "lines": lines,

@@ -44,7 +44,7 @@ class Report(Stage):
     """The page of the rows under a folder of results.
 
     Attributes:
-        verdicts: Whose value it shows.
+        verdicts_stage: Whose value it shows.
         stages: Whose figures and tables it shows, each made again of its rows.
         commands: What makes the files of an experiment; see `crate`.
         readme: A file whose block of conclusions is kept up to date, and those of the pages in docs beside it; None for none.

@@ -10,7 +10,7 @@ import yaml
 from presyn import METHODS, RULES_VERSION, Benchmark, PresynError
 from presyn.code_digest import changed_code, is_known
 from sweeps.files import read_yaml
-from sweeps.space import Space, method_options
+from sweeps.space import Space, method_options, space_names
 
 
 class OtherCodeError(PresynError):
@@ -99,7 +99,8 @@ def read_best(path: Path, method: str, space: Space | None = None, remedy: str =
     if not path.exists():
         return None
     command = f"presyn search --space {path.parent.name} --results {path.parents[2]}"
-    again = remedy or f"Search again with: {command}, or give the space another name."
+    how = f"with: {command}" if path.parent.name in space_names() else "with the command that searched it"
+    again = remedy or f"Search again {how}, or give the space another name."
     best = read_yaml(path)
     searched, params = best.get("space"), best.get("params")
     if (

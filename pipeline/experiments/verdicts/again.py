@@ -186,11 +186,13 @@ def _difference(other: pd.DataFrame) -> str:
 
 
 def p_value(other: pd.DataFrame) -> float:
-    """Paired t test of mean accuracies; 1 where fewer than two runs differ."""
+    """Paired t test of mean accuracies; 1 where fewer than two runs differ, or only in other digits than these."""
     difference = other.again - other.committed
     if len(other) < 2:
         return 1.0
-    return float(stats.ttest_1samp(difference, 0.0).pvalue) if difference.std() > 0 else 0.0
+    if difference.std() > 0:
+        return float(stats.ttest_1samp(difference, 0.0).pvalue)
+    return float((difference == 0).all())
 
 
 def refuse_different(table: pd.DataFrame) -> None:

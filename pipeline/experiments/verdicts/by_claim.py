@@ -74,7 +74,7 @@ class ClaimVerdict:
     @property
     def seeds(self) -> str:
         """Seeds that would decide its undecided parts."""
-        return "; ".join(part.seeds for part in self.parts if part.seeds)
+        return "; ".join(part.seeds for part in self.parts if part.seeds and part.verdict == UNDECIDED)
 
     def by_reading(self) -> dict[str, str]:
         """Reading -> the verdict on it."""

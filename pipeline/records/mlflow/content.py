@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.records.mlflow.notes import Note
+from pipeline.records.repeat import all_options, nearest_benchmark, usual_options
 from pipeline.records.row import Row
 from pipeline.records.store import Store
-from presyn import METHODS, PresynError, make_run
+from presyn import METHODS, PresynError
 from presyn.measures import figure_names
 
 DESCRIPTION = "mlflow.note.content"
@@ -20,14 +21,16 @@ STATUS = {"finished": "FINISHED", "dropped": "KILLED", "diverged": "FAILED"}
 """What a row's status is in MLflow."""
 NAME = "presyn_name"
 """The tag with the name that presyn gave a run: another name was given by people."""
-PART, CONDITION = "presyn_part", "condition"
-"""The tags that say which search, table or study of its experiment a run belongs to, and what it shares with other seeds."""
+NOT_SET = object()
+PART, SWEEP, CONDITION = "presyn_part", "presyn_sweep", "condition"
+"""The tags that say to which search, table or study of its experiment a run belongs, in which of several times that this was
+asked for, and what the run shares with other seeds."""
 EARLIER_METRIC = "accuracy_of_tested"
 """A metric of earlier versions, whose values alternated between tasks: runs that have it were not written by this one."""
 OF_TASK_IMAGES = figure_names(["output"])
 """Figures that are measured on the images of one task: over several tasks they alternate."""
 OUR_TAGS = {
-    "presyn_store", "presyn_parent", PART, NAME, CONDITION, "winner", "winner_run_id", "stage", "method", "benchmark",
+    "presyn_store", "presyn_parent", PART, SWEEP, NAME, CONDITION, "winner", "winner_run_id", "stage", "method", "benchmark",
     "seed", "run_id", "status", "reason", "git_commit", "git_dirty", "data_sha256",
 }  # fmt: skip
 
@@ -62,6 +65,7 @@ def row_tags(row: Row, note: Note, store: Store) -> dict[str, str]:
         "run_id": row.run_id,
         "status": row.status,
         PART: note.part,
+        SWEEP: note.identity,
         CONDITION: condition(row, note),
         NAME: run_name(row, note),
         **({"reason": row.record.reason} if row.record.reason else {}),
@@ -133,7 +137,8 @@ def _all_metrics(row: Row) -> Iterator[Metric]:
 def _steps_of_tests(row: Row) -> list[int]:
     """The step of each row of accuracies: joint is tested only at its end, a task at that of its last epoch."""
     segments, tests = len(row.record.ended), len(row.record.accuracy)
-    return [segments * number // tests for number in range(1, tests + 1)]
+    of_task = _segments_of_task(row.config)  # a run that was lost may have ended amid a task
+    return [of_task * number if of_task else segments * number // tests for number in range(1, tests + 1)]
 
 
 def _segments_of_task(config: Mapping[str, Any]) -> int:
@@ -183,12 +188,18 @@ def _named(name: str, value: Any) -> str:
 
 
 def _departures(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration sets otherwise than its method and benchmark do by themselves; nothing if these are not known."""
+    """What a configuration sets otherwise than its method and benchmark do by themselves.
+
+    Of a benchmark that is not known here, otherwise than the nearest that comes along.
+    """
+    values = all_options(config)
     try:
-        usual = make_run(config["method"], config["benchmark"], config["seed"]).config()
-    except (PresynError, LookupError):
-        return {}
-    return {name: value for name, value in config.items() if name in usual and value != usual[name]}
+        usual = usual_options(config["method"], config["benchmark"])
+    except PresynError:
+        usual = usual_options(config["method"], nearest_benchmark(dict(config)))
+    names = [*config, *sorted(values.keys() - config.keys())]
+    aside = ("method", "benchmark", "seed")
+    return {name: values[name] for name in names if name not in aside and values[name] != usual.get(name, NOT_SET)}
 
 
 def complete(note: Note, rows: Callable[[], Sequence[Row]]) -> Note:

@@ -15,6 +15,7 @@ from pipeline.records.mlflow.content import (
     DESCRIPTION,
     NAME,
     STATUS,
+    SWEEP,
     common_tags,
     complete,
     data_set,
@@ -118,7 +119,11 @@ class NoteWriter:
             return parent.run_id
         tags = {"presyn_parent": self.note.identity, NAME: self.note.name, **common_tags(self.note, self.store)}
         tags[DESCRIPTION] = description(self.note, self.store)
-        return self.client.create_run(self.experiment_id, run_name=self.note.name, tags=tags).info.run_id
+        parent = self.client.create_run(self.experiment_id, run_name=self.note.name, tags=tags).info.run_id
+        for run in self._search("tags.run_id != ''"):  # a parent that was deleted leaves its runs
+            if run.data.tags.get(SWEEP) == self.note.identity:
+                self.client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
+        return parent
 
     def _is_parent(self, run: Any) -> bool:
         return run.data.tags["presyn_parent"] == self.note.identity
@@ -249,14 +254,15 @@ class NoteWriter:
         run = self.client.get_run(parent)
         data = run.data
         winner, tags = self._winner()
+        # As tags, because they change when a search goes on, and parameters in MLflow cannot.
+        tags |= {name: str(value) for name, value in note.params.items()}
         if is_our_description(data.tags.get(DESCRIPTION, "")):  # unless somebody wrote another
             tags[DESCRIPTION] = description(note, self.store, winner)
+        if "reason" in data.tags:  # it had failed
+            self.client.delete_tag(parent, "reason")
         for name, text in tags.items():
             if data.tags.get(name) != text:
                 self.client.set_tag(parent, name, text)
-        for name, value in note.params.items():
-            if name not in data.params:
-                self.client.log_param(parent, name, value)
         for name, value in note.metrics.items():
             if value == value and data.metrics.get(metric_name(name)) != value:  # of several at a step the latest counts
                 self.client.log_metric(parent, metric_name(name), value, step=0)

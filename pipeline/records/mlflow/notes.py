@@ -20,7 +20,8 @@ class Note:
         identity: The same whenever the same sweep or table is run.
         name: Of the parent run; empty for runs without a parent.
         run_ids: The children, in order.
-        params, metrics: Of the parent.
+        params: Of the parent, such as the best ones of a search; there they are tags.
+        metrics: Of the parent.
         files: Artifacts of the parent, as paths.
         table: A CSV that becomes the parent's MLflow table.
         labels: Run id -> the labels that the stage gives it, such as {"ablation": "full"}; they become tags.

@@ -7,11 +7,12 @@ in milliseconds, and a state, which is "deflate;" and the base64 of the compress
 import base64
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.records.mlflow.content import CONDITION, DESCRIPTION, PART
+from pipeline.records.mlflow.content import CONDITION, DESCRIPTION, PART, SWEEP
 from pipeline.records.mlflow.notes import Note, digest_words
 
 VIEW = "mlflow.sharedViewState."
@@ -42,6 +43,8 @@ class View:
 def views(notes: Sequence[Note]) -> list[View]:
     """The views of an experiment: all its runs; and, where it has several parts, those of each.
 
+    What was asked for more than once, as with more seeds, has its runs in MLflow each time: means are taken of each time.
+
     Args:
         notes: All of the experiment that have runs, complete.
     """
@@ -49,11 +52,13 @@ def views(notes: Sequence[Note]) -> list[View]:
     if not parts:
         return []
     several = len(parts) > 1
-    made = [_best_first(parts, [PART] if several else []), _by_condition(parts, [PART] if several else [])]
+    times = Counter(note.part for note in notes)
+    groups = [SWEEP] if max(times.values()) > 1 else [PART] if several else []
+    made = [_best_first(parts, [PART] if several else []), _by_condition(parts, groups)]
     for part in parts if several else []:
         made.append(_best_first([part], only=part))
         if not part.searched:
-            made.append(_by_condition([part], only=part))
+            made.append(_by_condition([part], [SWEEP] if times[part.part] > 1 else [], only=part))
     return made
 
 
