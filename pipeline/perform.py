@@ -14,7 +14,7 @@ from pipeline.records.results import Results
 from pipeline.stage import Known, Made, Stage
 from pipeline.train import reach, train
 from pipeline.workspace import Workspace
-from presyn import PresynError, choose_device
+from presyn import PresynError
 from sweeps.study import store_study
 
 STOP_SECONDS = 2.0
@@ -117,7 +117,7 @@ def _say_what_was_trained(together: Sequence[Asked], trained: set[str], asked_fo
 
 def _set_aside(foreseen: Sequence[Asked], plan: Plan, workspace: Workspace) -> None:
     """Make runs count as not trained, before any is: the same command without fresh then goes on where this one stopped."""
-    choose_device(workspace.cluster.device)  # what cannot be trained here is not set aside
+    plan.device()  # what cannot be trained here is not set aside
     ids = {run_id for asked in foreseen for run_id in asked.ids}
     for run_id in ids:
         plan.rows.pop(run_id, None)

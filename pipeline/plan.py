@@ -25,6 +25,7 @@ from presyn.inputs import choose_arithmetic
 from presyn.measures import figure_names
 from presyn.methods import method_class
 from sweeps.cluster import Cluster
+from sweeps.cluster.find import find_cluster
 from sweeps.cluster.ray_process import cluster_slots
 from sweeps.worker import last_line
 
@@ -160,7 +161,7 @@ class Plan:
         try:
             return choose_device(self.cluster.device)
         except PresynError:
-            if self.cluster.ray_address:
+            if self.cluster.ray_address or find_cluster(None):
                 return torch.device("cpu")
             raise
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -34,6 +35,7 @@ def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = Fal
         write(row)
     missing = plan.missing
     if not missing:
+        _remove_leftovers(plan)
         return
     _refuse(plan, here)
     checkpoints = replace(plan.store.session_checkpoints(new_session()), paused=frozenset(plan.paused))
@@ -58,6 +60,14 @@ def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = Fal
     # Only now: until the end, a restarted worker sees by its checkpoints who has ended.
     checkpoints.remove(*(plan.rows.keys() - plan.paused))
     checkpoints.close()
+
+
+def _remove_leftovers(plan: Plan) -> None:
+    """Remove the checkpoints of runs that are stored, which a command leaves that is stopped between the two."""
+    checkpoints = plan.store.session_checkpoints()
+    if isinstance(checkpoints.folder, Path):  # an object store is not asked where nothing is trained
+        checkpoints.remove(*(plan.rows.keys() - plan.paused))
+        checkpoints.close()
 
 
 def _begin_longer_runs(plan: Plan, missing: dict[str, Run], checkpoints: Checkpoints) -> None:

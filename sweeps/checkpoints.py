@@ -60,7 +60,9 @@ class Checkpoints:
 
     def _is_own(self, folder: Any) -> bool:
         """Whether a folder under that of the checkpoints is one of a session of this store."""
-        return folder.name != STATES and folder.name.startswith(self._folder_name(""))
+        if folder.name == STATES or not folder.name.startswith(self._folder_name("")):
+            return False
+        return bool(self.store) or not _OF_OTHER_STORE.match(folder.name)
 
     def open(self) -> None:
         """Make this session's folder, by which workers know that they see the same files; what the driver does first."""
@@ -106,17 +108,24 @@ class Checkpoints:
         self._write(path, b"", state)
 
     def state_path(self, run_id: str) -> Any:
-        """Where the final state of a run is kept: in the store beside its folder of checkpoints, else inside the folder, by the
-        name of the store."""
+        """Where the final state of a run is kept: in the store beside its folder of checkpoints; in a folder that stores share,
+        inside it, by the name of the store."""
+        if self.store:
+            return self.folder / STATES / self.store / f"{run_id}.pt"
         home = self.folder.parent if self.folder.name == STORE_FOLDER else self.folder
-        folder = home / STATES / self.store if self.store else home / STATES
-        return folder / f"{run_id}.pt"
+        return home / STATES / f"{run_id}.pt"
+
+    def _earlier_state_paths(self, run_id: str) -> list[Any]:
+        """Where earlier versions kept the final state of a run in a folder that several stores share."""
+        homes = [self.folder.parent, self.folder] if self.folder.name == STORE_FOLDER else [self.folder]
+        beside = [home / STATES / self.store / f"{run_id}.pt" for home in homes[:-1]]
+        return [*beside, *(home / STATES / f"{run_id}.pt" for home in homes)] if self.store else []
 
     def kept_state(self, run_id: str) -> dict[str, torch.Tensor] | None:
         """The final state that was kept of a run; None if there is none, or if it is damaged, which is said."""
         path = self.state_path(run_id)
-        if self.store and not path.exists():  # earlier versions kept those of all stores of a folder together
-            path = path.parent.parent / path.name
+        if not path.exists():
+            path = next((earlier for earlier in self._earlier_state_paths(run_id) if earlier.exists()), path)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -206,6 +215,7 @@ def _reason(e: OSError) -> str:
 CHECKSUM_MARK = b"crc32:"
 CHECKSUM_LENGTH = len(CHECKSUM_MARK) + 8
 MOST_FIRST_LINE = 1 << 20  # bytes in which the first line ends
+_OF_OTHER_STORE = re.compile(r"[0-9a-f]{12}\.")  # how the folders of stores begin that share one
 _NAME = re.compile(r"[0-9a-f]{16}-\d{5,9}\.pt")
 
 

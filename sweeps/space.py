@@ -95,7 +95,7 @@ class Space:
     @property
     def tasks(self) -> int:
         """Tasks of a run that is trained to its end."""
-        return self.fixed.get("tasks", self.benchmark.tasks)
+        return int(self.fixed.get("tasks", self.benchmark.tasks))
 
     @property
     def rungs(self) -> list[int]:
@@ -232,9 +232,26 @@ def _parse(name: str, values: dict[str, Any]) -> Space:
     _check_objectives(space, benchmark)
     if space.halving:
         space.halving.check(benchmark, METHODS[space.method].joint)
-    for corner in _corners(space):  # so that a range outside a field's limits is refused before anything runs
-        make_run(space.method, space.benchmark, 0, {**space.fixed, **corner})
-    return space
+    # So that a range outside a field's limits is refused before anything runs.
+    corners = [make_run(space.method, space.benchmark, 0, {**space.fixed, **corner}).options for corner in _corners(space)]
+    return replace(space, search={k: _as_option(k, d, [getattr(o, k) for o in corners]) for k, d in space.search.items()})
+
+
+def _as_option(name: str, distribution: BaseDistribution, values: Sequence[Any]) -> BaseDistribution:
+    """The distribution of an option with its choices as the option holds them, such as None for none.
+
+    Args:
+        name: Of the option.
+        distribution: As the file says it.
+        values: What the option holds at the corners: of choices, in their order.
+    """
+    if not isinstance(distribution, CategoricalDistribution):
+        if isinstance(values[0], int):
+            raise PresynError(f"{name} is a whole number, and a range draws others: write choices, as {{choices: [1, 2, 4]}}.")
+        return distribution
+    given = distribution.choices
+    held = [g if g == v or isinstance(v, tuple) else v for g, v in zip(given, values, strict=False)]
+    return CategoricalDistribution(list(dict.fromkeys(held)))
 
 
 def _count_grid(values: dict[str, Any], search: Mapping[str, BaseDistribution]) -> dict[str, Any]:
@@ -359,7 +376,7 @@ def _distribution(name: str, spec: Any) -> BaseDistribution:
         if "choices" in spec:
             return CategoricalDistribution(list(dict.fromkeys(spec["choices"])))
         return FloatDistribution(float(spec["low"]), float(spec["high"]), log=bool(spec.get("log", False)))
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise PresynError(f"{name} under search is not a range ({e}); write it like {shapes}.") from None
 
 

@@ -90,7 +90,8 @@ def frozen_trial(space: Space, trial: Trial, outcome: Outcome) -> optuna.trial.F
         distributions=space.search,
         value=None,
         values=list(outcome.values) if outcome.status == "finished" else None,
-        intermediate_values=dict(outcome.intermediate),
+        # Of several objectives Optuna's tpe would ask for the one that these are of.
+        intermediate_values=dict(outcome.intermediate) if len(space.objectives) == 1 else {},
         user_attrs={"seed": trial.seed, "reason": outcome.reason},
         system_attrs={},
         datetime_start=_local_time(outcome.began),

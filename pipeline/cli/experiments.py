@@ -272,7 +272,7 @@ def ablate(
         raise PresynError("--reuse-parameters and --published-parameters do not go together: choose one of them.")
     if off is not None and not all(off):
         raise PresynError("--off takes ablations by name, or FIELD=VALUE: say what to switch off.")
-    if trials is not None and (departures or published_parameters or reuse_parameters):
+    if trials is not None and (departures or published_parameters):
         raise PresynError("--trials is of a search, and there is none with these options: leave it out.")
     source = "published" if published_parameters else "reuse" if reuse_parameters else "search"
     groups = None if off is None else [_names_and_settings(group) for group in off]

@@ -38,4 +38,8 @@ on "$head" .venv/bin/ray start --head --port 6379 --disable-usage-stats >/dev/nu
 for host in "${hosts[@]:1}"; do
     on "$host" .venv/bin/ray start --address "$head:6379" --disable-usage-stats >/dev/null
 done
-on "$head" "PRESYN_STORE='$store' RAY_ADDRESS=auto .venv/bin/presyn $(printf '%q ' "$@")"
+settings=""
+for name in PRESYN_DATA PRESYN_CHECKPOINTS PRESYN_DEVICE MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME; do
+    [[ -z ${!name:-} ]] || settings+="$name=$(printf '%q' "${!name}") "
+done
+on "$head" "$settings PRESYN_STORE='$store' RAY_ADDRESS=auto .venv/bin/presyn $(printf '%q ' "$@")"

@@ -1,6 +1,7 @@
 """Ablations: what is searched, what is carried, and a table that says what the rows say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from pipeline.experiments.ablations.table import make_table, shown
 from pipeline.experiments.ablations.variants import ABLATIONS, DEPARTURES, RANGES, variant_space
 from pipeline.paper.published import authors_parameters
 from presyn import BENCHMARKS as ALL
-from presyn import make_run
+from presyn import PresynError, make_run
+from sweeps.halving import Halving
 from sweeps.manifest import draw_trials
 from sweeps.space import read_space
 
@@ -114,6 +116,14 @@ def test_columns_of_other_benchmarks_stay_in_the_table(home, here, monkeypatch):
     assert table.groupby("benchmark").ablation.count().to_dict() == {"split-digits": 2, "permuted-digits": 2}
     assert main([*words, "split-digits"]) == 0
     assert sorted(path.read_text().splitlines()) == sorted(lines)
+
+
+def test_a_space_that_halves_is_refused_on_a_benchmark_with_fewer_tasks():
+    space = read_space("presynaptic-permuted-mnist")
+    halves = replace(space, sampler="tpe", halving=Halving((1, 3)))
+    small = replace(ALL["permuted-digits"], name="small", tasks=2)
+    with pytest.raises(PresynError, match="after under halving must be below the 2 tasks of small, not 3"):
+        variant_space("presynaptic", {}, "full", small, own=halves)
 
 
 def test_a_method_is_searched_where_its_own_space_says():

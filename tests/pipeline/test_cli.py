@@ -17,6 +17,7 @@ from pipeline.records.store import Store
 from pipeline.workspace import Workspace
 from presyn import PresynError, make_run
 from presyn.methods.presynaptic import Presynaptic
+from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
 
 RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set", "epochs=1"]
@@ -85,6 +86,18 @@ def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
     assert fresh["accuracy"] == first["accuracy"]
     assert cli.main([*RUN, "--fresh", "--dry-run"]) == 0
     assert "0 in the store, 1 to train" in capsys.readouterr().err, "a plan says what would be trained"
+
+
+def test_checkpoints_that_a_stopped_command_left_go_with_the_next(home, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "remove", stop)
+        assert cli.main(RUN) == 130
+    checkpoints = home / ".presyn" / "checkpoints"
+    assert list(checkpoints.rglob("*.pt"))
+    assert cli.main(RUN) == 0 and not list(checkpoints.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,21 @@ def test_two_objectives_have_a_front(home, here, capsys):
     assert {t.number for t in study.best_trials} == set(front.trial) and study.metric_names == ["mean_accuracy", "energy"]
 
 
+def test_two_objectives_with_trials_that_were_dropped_are_drawn_on_from(space):
+    two = {"objectives": ("mean_accuracy", "forgetting"), "directions": ("maximize", "minimize")}
+    several = replace(space, halving=None, trials=14, batch=12, **two)
+    trials = draw_round(several, 0, [], [])
+    outcomes = [Outcome("finished", (0.5, 0.1), {1: 0.5}), *(Outcome("dropped", intermediate={1: 0.1}) for _ in trials[1:])]
+    assert len(draw_round(several, 1, trials, outcomes)) == 2
+
+
+def test_a_search_whose_choices_are_neutral_values_is_the_same_search_again(home, here):
+    text = SPACE.replace("halving: {after: [1, 2], keep: 0.5}\n", "").replace("sampler: tpe\ntrials: 10\nbatch: 4", "trials: 3")
+    Path("neutral.yaml").write_text(text + "  l2: {choices: [0.0, 0.001]}\n  release: {choices: [none, 0.5]}\n")
+    for _ in range(2):
+        assert main(["search", "--space", "neutral.yaml", "--results", "out"]) == 0
+
+
 @pytest.mark.parametrize("sampler", ["gp", "cmaes", "nsga2", "qmc"])
 def test_every_sampler_draws_the_same_from_the_same_results(space, sampler):
     ranges = {k: d for k, d in space.search.items() if k != "eta0"}

@@ -126,6 +126,21 @@ def test_stores_that_share_a_folder_keep_states_apart(tmp_path):
     assert first.kept_state("id1")["weights"][0] == 0.0
 
 
+def test_a_shared_folder_may_be_called_as_that_of_a_store_is(tmp_path):
+    """States lie in the folder that is named, and its store leaves other stores their sessions."""
+    shared = tmp_path / "store" / "checkpoints"
+    other = Checkpoints(shared, "s", "0123456789ab")
+    other.keep("id0", {"weights": torch.ones(3)})
+    assert other.state_path("id0").is_relative_to(shared) and other.kept_state("id0")["weights"][0] == 1.0
+    earlier = tmp_path / "store" / "states" / "0123456789ab" / "id1.pt"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(other.state_path("id0").read_bytes())
+    assert other.kept_state("id1")["weights"][0] == 1.0, "where earlier versions kept it"
+    other.open()
+    Checkpoints(shared, "t").close()
+    assert other.home.exists()
+
+
 def test_a_kept_state_is_the_same_file_wherever_it_is_kept(tmp_path):
     state = {"weights": torch.arange(4.0)}
     near, far = (Checkpoints(open_folder(place), "s") for place in (tmp_path / "near", f"file://{tmp_path}/far"))

@@ -1,6 +1,7 @@
 """The recipes for clusters, as far as they can be checked without one: syntax, schemas, and that what they call exists."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,17 @@ def test_shell_is_sound(name):
     if shutil.which("shellcheck"):
         done = subprocess.run(["shellcheck", RECIPES / name], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+def test_settings_of_the_environment_reach_the_first_machine(tmp_path):
+    (tmp_path / "ssh").write_text(f'#!/bin/bash\necho "$@" >> {tmp_path}/said\n')
+    (tmp_path / "ssh").chmod(0o755)
+    given = {"PRESYN_DATA": "/my data", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **given}
+    done = subprocess.run([RECIPES / "machines.sh", "a", "b", "--", "table1"], env=environment, capture_output=True)
+    (command,) = [line for line in (tmp_path / "said").read_text().splitlines() if "bin/presyn" in line]
+    assert done.returncode == 0 and command.startswith("a ") and "PRESYN_DATA=/my\\ data" in command
+    assert "MLFLOW_TRACKING_URI=http://mlflow:5000" in command and "PRESYN_CHECKPOINTS" not in command
 
 
 def test_the_cloud_cluster_is_one_that_ray_accepts():

@@ -88,6 +88,8 @@ def test_the_papers_search_is_the_one_that_is_asked_for():
         (("validation: 300, ", ""), "space.yaml: validation is missing under fixed"),
         (("benchmark: permuted-digits", "benchmark: 5"), "space.yaml: benchmark must be a word"),
         (("search:", "search: ["), "space.yaml line .* is not YAML"),
+        (("{choices: [0.1, 0.01]}", "{low: 0.01, high: 1" + "0" * 330 + "}"), "space.yaml: eta0 under search is not a range"),
+        (("search:", "search:\n  samples: {low: 1, high: 4}"), "space.yaml: samples is a whole number.*{choices: "),
     ],
     ids=lambda v: v[1] if isinstance(v, tuple) else None,
 )
@@ -163,6 +165,13 @@ def test_halving_keeps_the_share_that_is_asked_for():
         3,
         1,
     ]
+
+
+def test_choices_and_settings_are_what_the_option_holds(write):
+    text = GOOD.replace("search:", "search:\n  release: {choices: [none, 0.5]}").replace("[0.1, 0.01]", "['0.05', 0.05, 1]")
+    space = read_space(write(text.replace("validation: 300", "validation: 300, tasks: '2'")))
+    assert space.search["release"].choices == (None, 0.5) and space.search["eta0"].choices == (0.05, 1)
+    assert space.tasks == 2
 
 
 def test_numbers_are_numbers_however_they_are_written(write):

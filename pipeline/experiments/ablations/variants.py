@@ -7,7 +7,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from pipeline.paper import RULE
-from presyn import Benchmark
+from presyn import METHODS, Benchmark, make_run
 from presyn.methods.presynaptic import PRINTED
 from sweeps.space import Space, method_options, own_space, read_space, space_names
 
@@ -99,6 +99,8 @@ def variant_space(
         changed = own.with_settings(settings)
         most = min(trials, changed.trials) if trials is not None and changed.sampler == "grid" else trials or changed.trials
         name = f"{own.name}-{short_name}-{benchmark.name}"
+        if changed.halving:
+            changed.halving.check(make_run(method, benchmark, 0, changed.fixed).benchmark, METHODS[method].joint)
         return replace(changed, name=name, benchmark=benchmark, trials=most if changed.search else 1)
     space = None if method == RULE else _method_space(method, benchmark)
     ranges = RANGES if method == RULE else space.search if space else RANGES_WITHOUT_SPACE

@@ -16,6 +16,7 @@ from pipeline.experiments.search.expected import Expected, expected_on_new_seeds
 from pipeline.experiments.search.pictures import best_so_far, draw_front, draw_progress
 from pipeline.experiments.search.winner import Winner, best_yaml, read_best, winner_of_today
 from pipeline.records.csvs import read_rows
+from pipeline.records.repeat import all_options
 from pipeline.records.row import ENDS
 from pipeline.report.drawing import parallel_coordinates
 from pipeline.stage import Known, Made, Stage, Step, Wish
@@ -289,7 +290,7 @@ def _exported_params(path: Path, names: Sequence[str]) -> dict[int, dict[str, An
     if not path.exists():
         return {}
     lines = read_rows(path, ["trial"]).to_dict("records")
-    configs = {int(line["trial"]): json.loads(line["config"]) for line in lines}
+    configs = {int(line["trial"]): all_options(json.loads(line["config"])) for line in lines}
     return {number: {name: config.get(name) for name in names} for number, config in configs.items()}
 
 
