@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import torch
 from rich.console import Console
 
@@ -23,10 +24,11 @@ from presyn.device import MOST_BYTES, refuse_too_large, usable_cores
 from presyn.files import machine_memory
 from presyn.inputs import choose_arithmetic
 from presyn.measures import figure_names
-from presyn.methods import method_class
+from presyn.methods import METHODS, method_class
 from sweeps.cluster import Cluster
 from sweeps.cluster.find import find_cluster
 from sweeps.cluster.ray_process import cluster_slots
+from sweeps.user_code import loaded, send_by_value
 from sweeps.worker import last_line
 
 console = Console(stderr=True, markup=False, emoji=False)  # plans, progress and messages; results go to stdout
@@ -189,12 +191,22 @@ def measure(run: Run, data: str | None, device: str, arithmetic: str | None = No
 
 def measure_apart(run: Run, data: str | None, device: str, arithmetic: str | None = None) -> tuple[float, float]:
     """`measure` in a process of its own: this one would keep a context on a GPU that workers need."""
+    send_by_value()
+    content = cloudpickle.dumps((run, loaded.methods.get(run.method)))
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(measure, run, data, device, arithmetic).result()
+            return pool.submit(_measure_there, content, data, device, arithmetic).result()
     except (RuntimeError, OSError) as e:  # no memory left there, or the process was killed
         why = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise PresynError(f"A few steps could not be measured on {device} ({why}). Is it free? Or use --device cpu.") from None
+
+
+def _measure_there(content: bytes, data: str | None, device: str, arithmetic: str | None) -> tuple[float, float]:
+    """`measure` of a run that comes with its method, if that is a user's own, whose file this process does not know."""
+    run, method = cloudpickle.loads(content)
+    if method is not None:
+        METHODS.setdefault(run.method, method)
+    return measure(run, data, device, arithmetic)
 
 
 @cache
@@ -234,13 +246,22 @@ def describe(plan: Plan, title: str, here: bool = False) -> float:
     for (method, benchmark), n in counts.items():
         seconds = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
         console.print(f"  {n:3d} × {method} on {benchmark}, {pretty(sum(seconds) / n)} each", highlight=False)
-    device, joined = plan.device(), cluster_slots(plan.cluster)
+    device, joined = plan.device(), None if here else cluster_slots(plan.cluster)
     slots = 1 if here else slots_of(plan)
     estimate = work / max(1, min(slots, len(missing)))
     if device.type != "cpu":
         console.print(
             f"  at most {pretty(estimate)} on {device}: measured with two networks, more share a step", highlight=False
         )
+        return estimate
+    if joined and not joined[0]:
+        line = f"  {pretty(work)} of work on a core of this machine; the cluster has no node for it yet"
+        console.print(line, highlight=False)
+        return estimate
+    if joined and joined[1] == "gpu":
+        gpus = "a GPU" if slots == 1 else f"{slots} GPUs or shares of them"
+        line = f"  {pretty(work)} of work on a core of this machine, and less on {gpus} of the cluster, which train it"
+        console.print(line, highlight=False)
         return estimate
     kind = ("core" if slots == 1 else "cores") if plan.cluster.cpus == 1 else f"slots of {plan.cluster.cpus} cores"
     whose = "of the cluster " if joined else ""
@@ -265,8 +286,11 @@ def describe_to_come(plan: Plan, to_come: Sequence[tuple[Run, Run | None]]) -> N
 
 
 def slots_of(plan: Plan) -> int:
-    """Cohorts that train at the same time."""
-    return cluster_slots(plan.cluster) or (cpu_slots(plan.cluster) if plan.device().type == "cpu" else 1)
+    """Cohorts that train at the same time; on a cluster without a node yet, as many as on this machine."""
+    joined = cluster_slots(plan.cluster)
+    if joined and joined[0]:
+        return joined[0]
+    return cpu_slots(plan.cluster) if plan.device().type == "cpu" else 1
 
 
 def cpu_slots(cluster: Cluster) -> int:

@@ -309,13 +309,14 @@ def end_ray() -> None:
         processes.pop()
 
 
-def cluster_slots(cluster: Cluster) -> int | None:
-    """Cohorts that the cluster trains at the same time; None if there is none to join, or it has not been joined yet."""
+def cluster_slots(cluster: Cluster) -> tuple[int, str] | None:
+    """Cohorts that the cluster trains at the same time, and on what, gpu or cpu; None if there is none to join, or it has not
+    been joined yet. A cluster that grows with the work may have no place now."""
     if not processes or processes[0].place is None or not processes[0].is_alive:
         return None
     nodes = processes[0].nodes()
     kind = cluster.kinds(sum(n.get("GPU", 0) for n in nodes))[0]
-    return min(sum(cluster.slots(kind, n) for n in nodes), cluster.most_cohorts())
+    return min(sum(cluster.slots(kind, n) for n in nodes), cluster.most_cohorts()), kind
 
 
 def _kill_session(session: int) -> None:

@@ -19,6 +19,7 @@ from presyn import PresynError, make_run
 from presyn.methods.presynaptic import Presynaptic
 from sweeps.checkpoints import Checkpoints
 from sweeps.cluster import Cluster
+from sweeps.user_code import user_code
 
 RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set", "epochs=1"]
 
@@ -186,6 +187,12 @@ def test_the_plan_of_a_gpu_does_not_speak_of_cores(tmp_path, monkeypatch, capsys
     assert describe(plan, "title") == 20.0
     told = capsys.readouterr().err
     assert "at most 20 s on cuda" in told and "cores" not in told
+    monkeypatch.setattr(plan, "device", lambda: torch.device("cpu"), raising=False)  # of a driver whose cluster has GPUs
+    for slots, says in ((4, "less on 4 GPUs or shares of them of the cluster"), (0, "the cluster has no node for it yet")):
+        monkeypatch.setattr("pipeline.plan.cluster_slots", lambda _, slots=slots: (slots, "gpu"))
+        describe(plan, "title")
+        told = " ".join(capsys.readouterr().err.split())
+        assert says in told and " cores" not in told
 
 
 def test_show_gives_a_command_that_repeats_the_run(home, capsys):
@@ -313,10 +320,24 @@ def test_the_searches_open_in_optunas_pages_if_they_are_there(home, capsys, monk
     assert cli.main(["optuna-dashboard"]) == 1 and "pip install optuna-dashboard" in capsys.readouterr().err
 
 
-def test_steps_can_be_measured_in_a_process_of_its_own():
+RULE = """
+from presyn import METHODS
+from presyn.methods.sgd import SGD
+
+class Mine(SGD):
+    pass
+
+METHODS["mine"] = Mine
+"""
+
+
+def test_steps_can_be_measured_in_a_process_of_its_own(home):
     """As they are for GPUs, on which the driver must not keep a context."""
     run = make_run("sgd", "split-digits", 1, {"epochs": 1, "tasks": 1, "hidden": [8]})
     step, image = measure_apart(run, None, "cpu")
     assert image > 0 and 0 < step < 60
+    Path("my-rule.py").write_text(RULE)  # no name that Python could import
+    with user_code(["my-rule.py"]):
+        assert measure_apart(make_run("mine", "split-digits", 1, {"hidden": [8]}), None, "cpu")[0] > 0
     with pytest.raises(PresynError, match="could not be measured on no-such-device"):
         measure_apart(run, None, "no-such-device")
