@@ -65,17 +65,25 @@ def nearest_benchmark(config: dict[str, Any]) -> str:
     return config["benchmark"] if config["benchmark"] in names else next(b.name for b in come_along if b.kind == config["kind"])
 
 
+def usual_arithmetic(dataset: str) -> str:
+    """How first layers multiply on a CPU on images that come along, if nobody says; empty for images of somebody's own."""
+    if dataset not in DATASETS:
+        return ""
+    return "lit" if dataset.split("-")[0] == "mnist" else "dense"
+
+
 def repeat_command(config: dict[str, Any], place: Mapping[str, Any], arithmetic: str = "") -> str:
     """The command that repeats a run. It needs none of the files of its benchmark but the images.
 
     Args:
         config: Of the run, as plain values.
         place: Its provenance, which says where a user's own files were.
-        arithmetic: Of its row, by which the run is repeated to the digit.
+        arithmetic: Of its row, by which the run is repeated to the digit; said where it is not the usual one.
     """
     nearest = nearest_benchmark(config)
     run = ["--method", config["method"], "--benchmark", nearest, "--seeds", str(config["seed"])]
-    run += ["--arithmetic", arithmetic] if arithmetic in ARITHMETICS else []
+    if arithmetic in ARITHMETICS and arithmetic != usual_arithmetic(config["dataset"]):
+        run += ["--arithmetic", arithmetic]
     changed = changed_settings(config)
     if nearest != config["benchmark"] and find_benchmark(nearest).measures:
         changed.append("measures=[]")  # those of the nearest benchmark would be made besides what the row has

@@ -7,15 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import torch
 
 from pipeline.ask import _say_arithmetics
 from pipeline.cli import main
 from pipeline.experiments.verdicts.again import compare, refuse_different, repeating_cluster, train_again
 from pipeline.plan import Plan
 from pipeline.records.csvs import import_rows, read_file, rows_csv
+from pipeline.records.repeat import repeat_command, usual_arithmetic
 from pipeline.records.store import Store
 from pipeline.train import train
-from presyn import make_run
+from presyn import load, make_run
+from presyn.inputs import choose_arithmetic
 from sweeps.cluster import Cluster
 
 ONE = ["run", "--method", "sgd", "--benchmark", "permuted-digits", "--set", "epochs=2", "tasks=2", "hidden=16", "eta0=0.1"]
@@ -64,6 +67,14 @@ def test_what_show_prints_repeats_the_run_to_the_digit(home, here, capsys):
     again = json.loads(capsys.readouterr().out)["runs"][0]
     names = ("run_id", "accuracy", "loss", "figures")
     assert [again[n] for n in names] == [first[n] for n in names] and again["provenance"]["arithmetic"] == "lit"
+
+
+def test_commands_name_the_arithmetic_where_it_is_not_the_usual_one():
+    assert usual_arithmetic("digits") == choose_arithmetic(load("digits"), torch.device("cpu"))
+    config = make_run("sgd", "split-mnist", 1).config()
+    commands = [repeat_command(config, {}, arithmetic) for arithmetic in ("lit", "dense", "")]
+    assert ["--arithmetic" in command for command in commands] == [False, True, False]
+    assert usual_arithmetic("mnist-unit") == "lit" and usual_arithmetic("images-of-mine") == ""
 
 
 def test_a_spot_check_trains_each_row_in_its_own_arithmetic(home, here):
