@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from presyn.datasets import DATASETS, SHA256, Dataset, load, moments, protect
+from presyn.datasets import DATASETS, SHA256, Dataset, load, moments
 from presyn.errors import PresynError
 from presyn.files import expand_home
 from presyn.options import Options, option, reject_unknown
@@ -193,7 +193,7 @@ def _load_user_images(path: Path, versions: object, name: str, mean: float | Non
     largest, measured_mean, measured_deviation = moments(arrays[0])
     mean = measured_mean if mean is None else mean
     deviation = measured_deviation if deviation is None else deviation
-    return protect(Dataset.from_arrays(name, arrays, (largest, mean, deviation)))
+    return Dataset.from_arrays(name, arrays, (largest, mean, deviation))
 
 
 _PERMUTED = {"kind": "permuted", "tasks": 10}

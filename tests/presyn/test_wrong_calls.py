@@ -61,7 +61,7 @@ CHANGES = {
     "train_x": (
         lambda x: x.astype(float), lambda x: x.astype(np.int8), lambda x: x.reshape(-1, 8, 8), lambda x: x[:-1],
         lambda x: x[:0],
-        lambda x: x.tolist(), lambda x: torch.from_numpy(x.copy()), lambda x: None, lambda x: x[:, :60],
+        lambda x: x.tolist(), lambda x: torch.from_numpy(x), lambda x: None, lambda x: x[:, :60],
     ),
     "train_y": (
         lambda y: y.astype(float), lambda y: y - 1, lambda y: y[:-1], lambda y: y.reshape(-1, 1), lambda y: y * 10**9,
