@@ -259,8 +259,8 @@ def describe(plan: Plan, title: str, here: bool = False) -> float:
         console.print(line, highlight=False)
         return estimate
     if joined and joined[1] == "gpu":
-        gpus = "a GPU" if slots == 1 else f"{slots} GPUs or shares of them"
-        line = f"  {pretty(work)} of work on a core of this machine, and less on {gpus} of the cluster, which train it"
+        gpus = "a GPU" if slots == 1 else f"{slots} GPUs, or shares of them"
+        line = f"  {pretty(work)} of work for a core of this machine; the cluster trains on {gpus}, in less time"
         console.print(line, highlight=False)
         return estimate
     kind = ("core" if slots == 1 else "cores") if plan.cluster.cpus == 1 else f"slots of {plan.cluster.cpus} cores"

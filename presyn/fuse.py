@@ -1,6 +1,6 @@
 """Fuse a function of tensors into one pass over memory with torch.compile, or run it eagerly.
 
-Both give the same numbers, but for the last bit of roots, which rules as Adam and BGD take.
+Both give the same numbers, but for the last bit of roots, which rules such as Adam and BGD take.
 """
 
 import logging

@@ -249,9 +249,9 @@ def _as_option(name: str, distribution: BaseDistribution, values: Sequence[Any])
         if isinstance(values[0], int):
             raise PresynError(f"{name} is a whole number, and a range draws others: write choices, as {{choices: [1, 2, 4]}}.")
         return distribution
-    given = distribution.choices
-    held = [g if g == v or isinstance(v, tuple) else v for g, v in zip(given, values, strict=False)]
-    return CategoricalDistribution(list(dict.fromkeys(held)))
+    pairs = zip(distribution.choices, values, strict=False)  # corners are as many as the longest list of choices
+    choices = [choice if choice == value or isinstance(value, tuple) else value for choice, value in pairs]
+    return CategoricalDistribution(list(dict.fromkeys(choices)))
 
 
 def _count_grid(values: dict[str, Any], search: Mapping[str, BaseDistribution]) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def report(
 
     readme = results.absolute().parent / "README.md"
     # Rows of other seeds or settings, which lie beside the paper's, do not change the README and the documentation.
-    is_papers = results.absolute().name == REAL_RESULTS.name and readme.exists()
-    is_ours = is_papers and BEGIN in readme.read_text(encoding="utf-8", errors="replace")
+    is_of_paper = results.absolute().name == REAL_RESULTS.name and readme.exists()
+    is_ours = is_of_paper and BEGIN in readme.read_text(encoding="utf-8", errors="replace")
     workspace = open_workspace(results, given_command.get(), store, mlflow)
     page = perform([make_report(readme if is_ours else None)], workspace)["report"].value.absolute()
     if open:

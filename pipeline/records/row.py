@@ -40,10 +40,10 @@ def reserved_label(name: str) -> bool:
     return name in COLUMNS or name in figure_names(MEASURES)
 
 
-def arithmetic_of(method: str, said: object) -> str:
-    """How the first layer of a run multiplied, of what its row says: nothing in rows of earlier versions, which were dense."""
-    if isinstance(said, str) and said:
-        return said
+def arithmetic_of(method: str, stated: object) -> str:
+    """How the first layer of a run multiplied, by what its row states; earlier versions stated nothing, and were dense."""
+    if isinstance(stated, str) and stated:
+        return stated
     return "" if method in PERCEPTRONS else "dense"
 
 

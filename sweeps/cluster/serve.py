@@ -142,12 +142,12 @@ def _start_local(folder: Path, cores: int | None) -> None:
     has_token = any(os.environ.get(n) for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if not has_token:  # else Ray writes one to ~/.ray, after which every Ray of this user wants it
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    usable, told_otherwise = usable_cores(), os.environ.get("RAY_OVERRIDE_RESOURCES")
+    usable, overridden = usable_cores(), os.environ.get("RAY_OVERRIDE_RESOURCES")
     ray.init(
         address="local",
-        num_cpus=None if told_otherwise else min(usable, cores or usable),
+        num_cpus=None if overridden else min(usable, cores or usable),
         # Ray counts GPUs by their driver, also such as torch cannot use.
-        num_gpus=None if told_otherwise or torch.cuda.is_available() else 0,
+        num_gpus=None if overridden or torch.cuda.is_available() else 0,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

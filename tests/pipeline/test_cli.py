@@ -188,7 +188,7 @@ def test_the_plan_of_a_gpu_does_not_speak_of_cores(tmp_path, monkeypatch, capsys
     told = capsys.readouterr().err
     assert "at most 20 s on cuda" in told and "cores" not in told
     monkeypatch.setattr(plan, "device", lambda: torch.device("cpu"), raising=False)  # of a driver whose cluster has GPUs
-    for slots, says in ((4, "less on 4 GPUs or shares of them of the cluster"), (0, "the cluster has no node for it yet")):
+    for slots, says in ((4, "the cluster trains on 4 GPUs, or shares of them"), (0, "the cluster has no node for it yet")):
         monkeypatch.setattr("pipeline.plan.cluster_slots", lambda _, slots=slots: (slots, "gpu"))
         describe(plan, "title")
         told = " ".join(capsys.readouterr().err.split())
