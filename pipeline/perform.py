@@ -66,6 +66,7 @@ def perform(
     if dry_run:
         if fresh:
             plan.rows.clear()
+            plan.fresh = True
         for stage in order:
             stage.refuse(workspace.results)  # a plan drops no rows, but a damaged file is said now
         for together in rounds(foreseen):

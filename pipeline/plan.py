@@ -25,6 +25,7 @@ from presyn.files import machine_memory
 from presyn.inputs import choose_arithmetic
 from presyn.measures import figure_names
 from presyn.methods import METHODS, method_class
+from sweeps.checkpoints import segments_in_name
 from sweeps.cluster import Cluster
 from sweeps.cluster.find import find_cluster
 from sweeps.cluster.ray_process import cluster_slots
@@ -45,6 +46,7 @@ class Plan:
         rows: run_id -> row, of those that are in the store.
         paused: run_ids of those whose state stays at their end, because longer runs may go on from there.
         shorter: run_id -> the id and the run that it goes on from.
+        fresh: Whether checkpoints count as none.
     """
 
     store: Store
@@ -53,6 +55,7 @@ class Plan:
     rows: dict[str, Row] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
     shorter: dict[str, tuple[str, Run]] = field(default_factory=dict)
+    fresh: bool = False
 
     def add(self, run: Run, pauses: bool = False, goes_on_from: Run | None = None) -> str:
         """Add a run; returns its id. Two wishes for the same run with different measurements are one run with both.
@@ -91,7 +94,7 @@ class Plan:
         runs = {run_id: self.runs[run_id] for run_id in ids}
         rows = {i: self.rows[i] for i in runs if i in self.rows}
         shorter = {i: self.shorter[i] for i in runs if i in self.shorter}
-        return Plan(self.store, self.cluster, runs, rows, self.paused & runs.keys(), shorter)
+        return replace(self, runs=runs, rows=rows, paused=self.paused & runs.keys(), shorter=shorter)
 
     def sha256(self, run: Run) -> str:
         return run.benchmark.load(self.cluster.data).sha256
@@ -150,13 +153,19 @@ class Plan:
         schedule = self.schedule(run)
         return schedule.first_step(schedule.segments)
 
-    def steps_left(self, run: Run, goes_on_from: Run | None) -> int:
-        """Training steps of a run after those that it goes on from."""
-        return self.steps(run) - (self.steps(goes_on_from) if goes_on_from is not None else 0)
+    def steps_made(self) -> dict[str, int]:
+        """Run id -> training steps behind it, of the missing runs that go on from a checkpoint or from a run on fewer tasks.
 
-    def seconds_left(self, run: Run, goes_on_from: Run | None) -> float:
-        """How long a run takes after what it goes on from."""
-        return self.seconds(run) * self.steps_left(run, goes_on_from) / self.steps(run)
+        Checkpoints in an object store are not asked for: a plan needs no network.
+        """
+        checkpoints = self.store.session_checkpoints()
+        index = checkpoints.index() if isinstance(checkpoints.folder, Path) and not self.fresh else {}
+        steps = {i: self.steps(self.shorter[i][1]) for i in self.missing.keys() & self.shorter.keys()}
+        for run_id in self.missing.keys() & index.keys():
+            schedule = self.schedule(self.runs[run_id])
+            segments = min(segments_in_name(index[run_id][0]), schedule.segments)
+            steps[run_id] = max(schedule.first_step(segments), steps.get(run_id, 0))
+        return steps
 
     def device(self) -> torch.device:
         """Where steps are measured: the device to train on, or the CPU when only other nodes of a Ray cluster have that one."""
@@ -236,12 +245,14 @@ def merged(run: Run, other: Run | None, row: Row | None) -> Run:
 
 def describe(plan: Plan, title: str, here: bool = False) -> float:
     """Print what will run and for how long, here in one process or on all cores there are; returns the estimate in seconds."""
-    missing = plan.missing
-    console.print(f"{title}: {len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train", highlight=False)
+    missing, made = plan.missing, plan.steps_made()
+    begun = f", {len(made)} of them begun" if made else ""
+    count = f"{len(plan.runs)} runs, {len(plan.rows)} in the store, {len(missing)} to train{begun}"
+    console.print(f"{title}: {count}", highlight=False)
     if not missing:
         return 0.0
     with console.status("measuring a few steps of each kind …"):
-        work = sum(plan.seconds_left(r, plan.shorter.get(i, (i, None))[1]) for i, r in missing.items())
+        work = sum(plan.seconds(run) * (1 - made.get(i, 0) / plan.steps(run)) for i, run in missing.items())
     counts = Counter((r.method, r.benchmark.name) for r in missing.values())
     for (method, benchmark), n in counts.items():
         seconds = [plan.seconds(r) for r in missing.values() if (r.method, r.benchmark.name) == (method, benchmark)]
@@ -277,7 +288,7 @@ def describe_to_come(plan: Plan, to_come: Sequence[tuple[Run, Run | None]]) -> N
         plan: Knows how long a run takes.
         to_come: Stand-ins for these runs, each with the run that it goes on from.
     """
-    work = sum(plan.seconds_left(run, shorter) for run, shorter in to_come)
+    work = sum(plan.seconds(run) * (1 - (plan.steps(shorter) / plan.steps(run) if shorter else 0)) for run, shorter in to_come)
     console.print(
         f"  and then about {len(to_come)} more runs, which depend on the results of these: about "
         f"{pretty(work / slots_of(plan))} more, an estimate",

@@ -41,7 +41,7 @@ def train(plan: Plan, write: Callable[[Row], None], title: str, here: bool = Fal
     checkpoints = replace(plan.store.session_checkpoints(new_session()), paused=frozenset(plan.paused))
     _begin_longer_runs(plan, missing, checkpoints)
     seconds = {} if here else {run.shape(): plan.seconds(run) for run in missing.values()}
-    total = sum(plan.steps_left(run, plan.shorter.get(i, (i, None))[1]) for i, run in missing.items())
+    total = sum(plan.steps(run) for run in missing.values()) - sum(plan.steps_made().values())
     with _progress() as progress:
         watch = _Watch(plan, write, title, progress, total, missing)
         if here:

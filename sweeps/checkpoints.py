@@ -364,7 +364,11 @@ def _refuse_packed(file: io.BytesIO) -> None:
 
 def _is_whole(saved: Any, segments: int) -> bool:
     """Whether this is what `save` wrote of a run: after so many segments, or at its end, which may have come earlier."""
-    if not isinstance(saved, dict) or saved.keys() - {"run"} != {"record", "state"} or not isinstance(saved["record"], dict):
+    if (
+        not isinstance(saved, dict)
+        or saved.keys() - {"run", "where"} != {"record", "state"}
+        or not isinstance(saved["record"], dict)
+    ):
         return False
     try:
         record = Record.from_dict(saved["record"])

@@ -250,10 +250,10 @@ class Driver:
 
     def on_report(self, result: dict[str, Any]) -> None:
         """A worker reports runs that came to an end."""
-        for run_id, record in result.get("ended", ()):
+        for run_id, record, where in result.get("ended", ()):
             if run_id in self.missing:  # a worker that was believed dead may say it again
                 self.missing.discard(run_id)
-                self.tell("ended", (run_id, record, result["where"]))
+                self.tell("ended", (run_id, record, where))
         self._deaths = 0
         if self._all_ended():
             self.finished = True

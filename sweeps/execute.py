@@ -15,7 +15,7 @@ import torch
 from presyn import PresynError, Run, make_schedule
 from presyn.device import memory_needed
 from sweeps.checkpoints import Checkpoints
-from sweeps.cluster import Cluster, describe_threads, prepare_process, provenance_here
+from sweeps.cluster import Cluster, describe_threads, prepare_process
 from sweeps.cluster.ray_process import RayLost, ray_process
 from sweeps.packing import MOST_ON_CPU, MOST_ON_GPU, Member, Size, pack
 from sweeps.train_cohort import Ended, resume_run, train_members
@@ -130,10 +130,10 @@ def train_in_process(
     try:
         for members in pack(_resume(runs, checkpoints, on_end), lambda run: 1.0, 1, most):
 
-            def report(steps: int, ended: Ended, size: int = len(members)) -> tuple[()]:
+            def report(steps: int, ended: Ended) -> tuple[()]:
                 on_steps(steps)
-                for run_id, record in ended:
-                    on_end(run_id, record, provenance_here(device, size, cluster.tf32))
+                for end in ended:
+                    on_end(*end)
                 return ()
 
             failed |= train_members(
@@ -158,9 +158,9 @@ def _resume(runs: dict[str, Run], checkpoints: Checkpoints, on_end: OnEnd) -> li
     """
     members, index = [], checkpoints.index()
     for run_id, run in list(runs.items()):
-        member, record = resume_run(run_id, run, checkpoints, index.get(run_id, ()))
-        if record:
-            on_end(run_id, record, {})
+        member, end = resume_run(run_id, run, checkpoints, index.get(run_id, ()))
+        if end:
+            on_end(run_id, *end)
         else:
             members.append(member)
     return members

@@ -16,10 +16,13 @@ from presyn.measures import figure_names
 from presyn.measures.overlap import MEMORY
 from presyn.schedule import make_segments
 from sweeps.checkpoints import Checkpoints, forget_files, read_file
+from sweeps.cluster import provenance_here
 from sweeps.packing import Member
 
-Ended = list[tuple[str, dict[str, Any]]]
-"""Ids and records of runs that came to an end."""
+End = tuple[dict[str, Any], dict[str, Any]]
+"""The record of a run that came to its end, and where it was trained."""
+Ended = list[tuple[str, dict[str, Any], dict[str, Any]]]
+"""Run id, record and where it was trained, of runs that came to an end."""
 Report = Callable[[int, Ended], Collection[str]]
 """Called after each segment with the network steps that it took and the runs that ended with it; returns the ids of runs that
 are left to another worker from now on."""
@@ -29,8 +32,8 @@ Load = Callable[[Benchmark], Dataset]
 
 def resume_run(
     run_id: str, run: Run, checkpoints: Checkpoints, paths: Iterable[Any] | None = None
-) -> tuple[Member, dict[str, Any] | None]:
-    """A run as a member that goes on from its newest readable checkpoint; and its record if that checkpoint is its end.
+) -> tuple[Member, End | None]:
+    """A run as a member that goes on from its newest readable checkpoint; and its end if that checkpoint is its last.
 
     Args:
         run_id, run: The run.
@@ -40,7 +43,8 @@ def resume_run(
     for path in checkpoints.paths(run_id) if paths is None else paths:
         saved = (read_file(path) or {}).get(run_id)
         if saved is not None and _is_usable(saved["record"], run):
-            end = saved["record"] if saved["record"]["status"] != "training" else None
+            # A checkpoint of an earlier version does not say where it was trained.
+            end = (saved["record"], saved.get("where", {})) if saved["record"]["status"] != "training" else None
             return Member(run_id, run, path, len(saved["record"]["ended"])), end
     return Member(run_id, run), None
 
@@ -67,9 +71,9 @@ def resume_cohort(members: Sequence[Member], checkpoints: Checkpoints) -> tuple[
     ended: Ended = []
     index = checkpoints.index()
     for m in members:
-        member, record = resume_run(m.run_id, m.run, checkpoints, index.get(m.run_id, ()))
-        if record:
-            ended.append((m.run_id, record))
+        member, end = resume_run(m.run_id, m.run, checkpoints, index.get(m.run_id, ()))
+        if end:
+            ended.append((m.run_id, *end))
         else:
             remaining.append(member)
     return remaining, ended
@@ -126,8 +130,8 @@ def train_members(
     reported, given_away = set[str](), set[str]()
 
     def report_once(steps: int, ended: Ended) -> Collection[str]:
-        given_away.update(report(steps, [(i, record) for i, record in ended if i not in reported]))
-        reported.update(i for i, _ in ended)
+        given_away.update(report(steps, [end for end in ended if end[0] not in reported]))
+        reported.update(run_id for run_id, _, _ in ended)
         return given_away
 
     waiting = _cut_to_memory(members, load, device, share)
@@ -183,6 +187,7 @@ class _SegmentWriter:
     Args:
         members: The cohort.
         checkpoints: Where to write.
+        device: Where it is trained.
         report: Hears of each segment.
         thread: Which writes.
 
@@ -192,8 +197,11 @@ class _SegmentWriter:
         settling: Whether a segment is being reported.
     """
 
-    def __init__(self, members: Sequence[Member], checkpoints: Checkpoints, report: Report, thread: Executor) -> None:
+    def __init__(
+        self, members: Sequence[Member], checkpoints: Checkpoints, device: torch.device, report: Report, thread: Executor
+    ) -> None:
         self.ids = {id(m.run): m.run_id for m in members}
+        self.device = device
         self.checkpoints, self.report, self.thread = checkpoints, report, thread
         self.given_away = set[str]()
         self.steps = 0
@@ -216,11 +224,13 @@ class _SegmentWriter:
         ended = {self.ids[id(run)]: record.as_dict() for run, record in cohort.results()}
         saved = {self.ids[id(run)]: s for run, s in zip(cohort.runs, cohort.save(), strict=True)}
         final_states = {i: saved[i]["state"] for i in saved.keys() & ended.keys() if cohort.benchmark.keep}
+        where = provenance_here(self.device, len(self.ids)) if ended else {}
         remaining = saved.keys() - ended.keys()
         stateless = ended.keys() - (saved.keys() & self.checkpoints.paused)
         saved |= {run_id: {"record": ended[run_id], "state": None} for run_id in stateless}
+        saved |= {run_id: {**saved[run_id], "where": where} for run_id in ended}
         self._writing = self.thread.submit(_save, self.checkpoints, saved, sorted(self.ids.values()), final_states)
-        self._unreported, self.steps = (self.steps, list(ended.items())), 0
+        self._unreported, self.steps = (self.steps, [(run_id, record, where) for run_id, record in ended.items()]), 0
         return remaining
 
 
@@ -246,7 +256,7 @@ def _train_group(
 ) -> Outcome:
     """Train members as one program, to their end if the device has memory for that and none is left to another worker."""
     with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as thread:
-        writer = _SegmentWriter(members, checkpoints, report, thread)
+        writer = _SegmentWriter(members, checkpoints, device, report, thread)
 
         def count_steps(steps: int) -> None:
             writer.steps += steps * len(cohort.runs)

@@ -9,7 +9,7 @@ import torch
 
 from presyn import PresynError
 from presyn.device import usable_memory
-from sweeps.cluster import NodeError, provenance_here
+from sweeps.cluster import NodeError
 from sweeps.cluster.nodes import Setup, look_at_node, prepare_device
 from sweeps.packing import Member
 from sweeps.train_cohort import Ended, group_by_segments, resume_cohort, train_members
@@ -42,10 +42,10 @@ def run_worker(config: dict[str, Any], setup: Setup, work: Any) -> None:
                 continue
             setup.checkpoints.check_shared()
 
-            def report(steps: int, ended: Ended, members: int = len(cohort)) -> Collection[str]:
+            def report(steps: int, ended: Ended) -> Collection[str]:
                 if ended:
-                    tune.report({"ended": ended, "where": provenance_here(device, members, cluster.tf32)})
-                return ask("report_segment", name, steps, [run_id for run_id, _ in ended])
+                    tune.report({"ended": ended})
+                return ask("report_segment", name, steps, [run_id for run_id, _, _ in ended])
 
             if failed := _train(cohort, setup, device, report):
                 ask("fail_runs", failed)

@@ -78,13 +78,18 @@ class Cluster:
         return sys.maxsize if self.cores is None else self.cores // self.cpus
 
 
-def provenance_here(device: "torch.device", members: int, tf32: bool) -> dict[str, Any]:
-    """The provenance of a run that this process trains: where, and what is unusual there, such as a missing compiler."""
+def provenance_here(device: "torch.device", members: int) -> dict[str, Any]:
+    """The provenance of a run that this process trains: where, and what is unusual there, such as a missing compiler.
+
+    Args:
+        device: Where it is trained.
+        members: Runs of the cohort in which it is trained.
+    """
     import torch
 
     from presyn.fuse import training_notes
 
-    precision = ["tf32"] if tf32 and device.type == "cuda" else []
+    precision = ["tf32"] if device.type == "cuda" and torch.get_float32_matmul_precision() != "highest" else []
     threads = torch.get_num_threads()
     several = [f"{threads} threads"] if device.type == "cpu" and threads > 1 else []
     description = ", ".join([str(device), *precision, *several, *training_notes(device.type)])
@@ -94,7 +99,7 @@ def provenance_here(device: "torch.device", members: int, tf32: bool) -> dict[st
         "device": description,
         "processor": processor,
         "cohort": members,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # torch has a type of its own for it, which a checkpoint does not hold
     }
 
 

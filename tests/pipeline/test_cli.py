@@ -89,6 +89,25 @@ def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
     assert "0 in the store, 1 to train" in capsys.readouterr().err, "a plan says what would be trained"
 
 
+def test_a_plan_counts_what_checkpoints_hold(home, monkeypatch, capsys):
+    save, files = Checkpoints.save, []
+
+    def save_twice(*arguments):
+        if len(files) == 2:
+            raise KeyboardInterrupt
+        files.append(save(*arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_twice)
+        assert cli.main(RUN) == 130
+    assert cli.main([*RUN, "--dry-run"]) == 0 and "1 to train, 1 of them begun" in capsys.readouterr().err
+    assert cli.main([*RUN, "--dry-run", "--fresh"]) == 0 and "begun" not in capsys.readouterr().err
+    plan = Plan(Store(home / ".presyn"), Cluster())
+    run = make_run("presynaptic", "split-digits", 2019, {"epochs": 1})
+    run_id = plan.add(run)
+    assert plan.steps_made() == {run_id: plan.schedule(run).first_step(2)} and 0 < plan.steps_made()[run_id] < plan.steps(run)
+
+
 def test_checkpoints_that_a_stopped_command_left_go_with_the_next(home, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

@@ -335,7 +335,7 @@ def test_a_checkpoint_that_is_removed_between_two_looks_costs_its_segments(runs,
     records = {}
 
     def report(steps, ended):
-        records.update(ended)
+        records.update({run_id: record for run_id, record, _ in ended})
         return ()
 
     train_members(members, checkpoints, lambda benchmark: benchmark.load(), CPU, report)

@@ -27,10 +27,16 @@ def test_members_that_were_killed_one_segment_apart_end_alike(runs, tmp_path):
     assert outcomes(finish(runs, Checkpoints(tmp_path / "b", "second"))) == outcomes(whole)
 
 
-def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again(runs, tmp_path):
-    finish(runs, Checkpoints(tmp_path, "killed"))  # the worker checkpoints the end before the driver hears of it
-    member, record = resume_run("id1", runs["id1"], Checkpoints(tmp_path, "second"))
-    assert record is not None and record["status"] == "finished" and member.segments == 3
+def test_a_result_that_the_killed_driver_did_not_store_is_not_trained_again_and_says_where_it_was(runs, tmp_path):
+    places = []
+    train_in_process(runs, Checkpoints(tmp_path, "killed"), Cluster(), lambda i, r, place: places.append(place), lambda n: None)
+    member, (record, place) = resume_run("id1", runs["id1"], Checkpoints(tmp_path, "second"))
+    assert record["status"] == "finished" and member.segments == 3
+    assert place == places[0] and place["cohort"] == len(runs) and place["processor"]
+    steps = []
+    again = Checkpoints(tmp_path, "second")
+    train_in_process(runs, again, Cluster(), lambda i, r, place: places.append(place), steps.append)
+    assert places[3:] == places[:3] and not steps
 
 
 @pytest.mark.parametrize("threads", [2, 8])

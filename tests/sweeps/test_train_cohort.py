@@ -25,14 +25,14 @@ def test_a_worker_that_is_restarted_goes_on_from_its_own_session(runs, tmp_path)
     mine.save({"id2": {"record": finished.records[0].as_dict() | {"status": "finished"}, "state": None}})
     going, ended = resume_cohort([Member(i, r) for i, r in runs.items()], mine)
     assert [(m.run_id, m.segments) for m in going] == [("id0", 2), ("id1", 2)]
-    assert [i for i, _ in ended] == ["id2"]
+    assert [run_id for run_id, *_ in ended] == ["id2"]
 
 
 def test_who_ended_is_not_trained_again_when_a_worker_dies(runs, tmp_path):
     mine = Checkpoints(tmp_path, "mine")
     ended = finish(runs, mine)  # the driver has stored these; their end markers stay until the stage ends
     going, again = resume_cohort([Member(i, r) for i, r in runs.items()], mine)
-    assert not going and dict(again) == ended
+    assert not going and {run_id: record for run_id, record, _ in again} == ended
 
 
 def test_a_checkpoint_that_vanished_costs_a_segment_and_not_the_cohort(runs, tmp_path):
@@ -151,4 +151,4 @@ def test_who_is_dropped_stays_in_the_files_of_its_cohort_until_the_end(tmp_path)
     assert records["id0"]["status"] == "dropped" and records["id1"]["status"] == "finished"
     newest = checkpoints.paths("id1")[0]
     assert {i: s["state"] for i, s in read_file(newest).items()} == dict.fromkeys(runs)
-    assert resume_run("id0", runs["id0"], checkpoints)[1]["status"] == "dropped"
+    assert resume_run("id0", runs["id0"], checkpoints)[1][0]["status"] == "dropped"
