@@ -1,4 +1,4 @@
-"""What the paper needs, as stages: search, transfer, table; the result store; MLflow; the command line."""
+"""The paper's experiments and those of users, the store, MLflow, statistics, and the command line."""
 
 import os
 import signal

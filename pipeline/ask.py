@@ -64,12 +64,8 @@ class Asked:
 
     def line_keys(self) -> list[tuple]:
         """The values of the stage's columns for each of its wishes."""
-        keys = []
-        for wish, run_id in self.wishes:
-            run = wish.run
-            columns = {"method": run.method, "benchmark": run.benchmark.name, "seed": run.seed, "run_id": run_id}
-            keys.append(tuple({**columns, **wish.labels}[column] for column in self.stage.columns))
-        return keys
+        cells = [_key_cells(wish, run_id) for wish, run_id in self.wishes]
+        return [tuple(values[column] for column in self.stage.columns) for values in cells]
 
 
 def in_order(stages: Iterable[Stage]) -> list[Stage]:
@@ -105,7 +101,7 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
     while True:
         rows = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes]
         wanted = stage.ask(Known(rows, values, results))
-        _refuse_labels(stage, wanted)
+        _refuse_wishes(stage, wanted)
         new = [(wish, plan.add(wish.run, wish.pauses, wish.goes_on_from)) for wish in wanted]
         first = first or sorted({run_id for _, run_id in new})
         if not new:
@@ -113,18 +109,51 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
         if {run_id for _, run_id in new} <= {run_id for _, run_id in wishes}:
             raise PresynError(f"The stage {stage.name} asks again for runs that it has: its `ask` must end with nothing.")
         wishes += new
+        _refuse_columns(stage, wishes)
         if not plan.rows.keys() >= {run_id for _, run_id in wishes}:
             there = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes if run_id in plan.rows]
             return Asked(stage, wishes, first, False, to_come=stage.to_come(Known(there, values, results)))
 
 
-def _refuse_labels(stage: Stage, wishes: Sequence[Wish]) -> None:
+def _refuse_wishes(stage: Stage, wishes: Any) -> None:
+    """Raise a PresynError for what `ask` may not return: no list of wishes, or a label under the name of another column."""
+    if not isinstance(wishes, list | tuple) or not all(isinstance(wish, Wish) for wish in wishes):
+        raise PresynError(f"`ask` of the stage {stage.name} must return a list of Wish, not {wishes!r:.60}.")
     for name in dict.fromkeys(name for wish in wishes for name in wish.labels):
         if reserved_label(name):
             raise PresynError(
-                f"The stage {stage.name} calls a label {name!r}, which is the name of a column that every row has: "
+                f"The stage {stage.name} calls a label {name!r}, which is the name of a column that rows have: "
                 "give the label another name."
             )
+
+
+def _refuse_columns(stage: Stage, wishes: Sequence[tuple[Wish, str]]) -> None:
+    """Raise a PresynError, before anything is trained, for columns that are no names or do not tell the runs apart."""
+    columns = stage.columns
+    if not isinstance(columns, tuple | list) or not columns:
+        raise PresynError(f'columns of the stage {stage.name} must be names, such as ("eta0", "seed"), not {columns!r}.')
+    seen: set[tuple] = set()
+    for wish, run_id in wishes:
+        cells = _key_cells(wish, run_id)
+        for column in columns:
+            if column not in cells:
+                raise PresynError(
+                    f"columns of the stage {stage.name} names {column!r}, but run {run_id} has no label of that name."
+                )
+        key = tuple(as_cell(cells[column]) for column in columns)
+        if key in seen:
+            same = ", ".join(f"{column} {value}" for column, value in zip(columns, key, strict=True))
+            raise PresynError(
+                f"columns of the stage {stage.name} do not tell its runs apart: two have {same}. Add the label in which they "
+                "differ."
+            )
+        seen.add(key)
+
+
+def _key_cells(wish: Wish, run_id: str) -> dict[str, Any]:
+    """Column -> value, of the columns that can tell the rows of a stage apart."""
+    run = wish.run
+    return {"method": run.method, "benchmark": run.benchmark.name, "seed": run.seed, "run_id": run_id, **wish.labels}
 
 
 def foresee(order: Sequence[Stage], plan: Plan, results: Results) -> list[Asked]:
@@ -193,6 +222,12 @@ def refuse(asked: Asked, results: Path, as_whole: bool = True) -> None:
 def make(asked: Asked, values: Mapping[str, Any], plan: Plan, results: Path | None) -> tuple[Made, list[Path]]:
     """What a stage makes of the rows that are there, and the files that were written; without a folder, nothing is."""
     stage, rows = asked.stage, asked.rows(plan)
+    for labels, row in rows:
+        if same := labels.keys() & row.record.figures.keys():
+            raise PresynError(
+                f"The stage {stage.name} calls a label {min(same)!r}, which is a figure that {row.config['method']} describes: "
+                "give the label another name; what was trained is kept."
+            )
     path = stage.file(results) if results and rows else None
     others = _other_lines(asked, read_file(path, stage.columns) if path and path.exists() else None)
     text = rows_csv(rows, others) if rows else ""

@@ -52,6 +52,8 @@ def perform(
     """
     if so_far and fresh:
         raise PresynError("--so-far trains nothing, and --fresh trains all of it again: choose one of them.")
+    if so_far and dry_run:
+        raise PresynError("--so-far trains nothing, so there is no plan of it: leave --dry-run out.")
     order = in_order(stages)
     files = [stage.file(workspace.results) for stage in order]
     # Stages without a title have nothing of their own in the folder of results.

@@ -120,7 +120,7 @@ class Plan:
         return step * self.steps(run) + image * (schedule.images_tested() + measured_images(run, schedule))
 
     def _kind(self, run: Run) -> str:
-        """What the time of a step hangs on: runs of one kind are measured once."""
+        """What the time of a step depends on: runs of one kind are measured once."""
         options, tasks, device = run.shape()[2], run.benchmark, self.device()
         network = [run.method, tasks.dataset, tasks.kind, tasks.hidden or tasks.inputs, tasks.batch_size, options]
         arithmetic = choose_arithmetic(run.benchmark.load(self.cluster.data), device, self.cluster.arithmetic)
@@ -184,7 +184,7 @@ class Plan:
             return {}
 
     def schedule(self, run: Run) -> Schedule:
-        """How a run is cut into parts, steps and tests."""
+        """How a run is cut into segments, steps and tests."""
         return _schedule(run.benchmark, method_class(run.method).joint, self.cluster.data)
 
 

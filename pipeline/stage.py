@@ -43,7 +43,7 @@ class Known:
 
     Attributes:
         rows: Of all it has asked for so far, with their labels, in order.
-        values: Name of a needed stage -> the value that it made; None where it is not made yet (see `perform`).
+        values: Name of a needed stage -> the value that it made; while a plan is made, its `stand_in`.
         results: The rows under the results folder, for a stage that is made of the rows of others.
     """
 
@@ -120,9 +120,10 @@ class Stage(ABC):
         title: Of its parent run in MLflow, and of its plan; empty for runs that have no parent.
         columns: The columns of its CSV that together tell its rows apart.
         needs: Stages whose values it must know.
-        extends: A column by which lines of the CSV that the stage did not ask about stay as they are; None replaces all.
+        extends: A column of its CSV. Lines that are there already stay if their value in this column was not asked for; with
+            None all lines are replaced.
         reads_results: Whether it is made of the rows of other stages under the results folder; it comes after all of them.
-        made_of_others: Whether the page can show it of these rows alone, as long as it has none of its own.
+        made_of_others: Whether the page can show it before it has rows of its own, from those of other stages.
         shows_lost: Whether `make` can be given rows of which every run was lost; else a table of the lost ones is made instead.
         figures: Name -> what the page says of the figures that it makes.
         page_table: What the page says of its table.csv; None where it shows none.

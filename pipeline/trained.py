@@ -10,6 +10,7 @@ from pipeline.records.find import find_row
 from pipeline.records.row import Row
 from pipeline.workspace import open_store
 from presyn import Benchmark, PresynError, Run, choose_device, make_cohort
+from presyn.code_digest import digest_method, is_known
 from presyn.inputs import DenseImages
 from presyn.methods import METHODS, PERCEPTRONS, method_class
 from presyn.random_numbers import Purpose, keys
@@ -44,10 +45,11 @@ class TrainedNetwork(torch.nn.Module):
         Raises:
             PresynError: images of another size, or no task where pixels are permuted.
         """
-        pixels = torch.as_tensor(images, device=self._cohort.device).flatten(1)
+        pixels = torch.as_tensor(images, device=self._cohort.device)
         m = self._cohort.minibatches
-        if pixels.shape[1] != m.pixels:
+        if pixels.ndim < 2 or pixels[:1].numel() != m.pixels and len(pixels):
             raise PresynError(f"The network takes images of {m.pixels} pixels, (N, {m.pixels}), not {tuple(pixels.shape)}.")
+        pixels = pixels.flatten(1)
         images = DenseImages(pixels, m.test.scale, m.test.offset)
         x = images.inputs(torch.arange(len(pixels), device=pixels.device)[None], self._pixel_index(task))
         weights, biases = self._sample() if sampled else self._mean()
@@ -94,11 +96,13 @@ def trained(
         device: Where it computes; None takes a GPU if there is one.
 
     Raises:
-        PresynError: there is no such run, its state was not kept, or its images are not there or are others.
+        PresynError: there is no such run, its state was not kept, its images are not there or are others, or its method was
+            trained with other code than is loaded.
     """
     opened = open_store(store, write=False)
     row = find_row(run_id, opened)
     run = _run_of(row, source or row.provenance.get("source"))
+    _refuse_other_code(row)
     state = opened.session_checkpoints().kept_state(row.run_id)
     if state is None:
         raise PresynError(
@@ -109,6 +113,17 @@ def trained(
     if images.sha256 != row.provenance["data_sha256"]:
         raise PresynError(f"{row.config['dataset']} is not what run {row.run_id} was trained on: its images have another hash.")
     return TrainedNetwork(row, run, state, images, choose_device(device))
+
+
+def _refuse_other_code(row: Row) -> None:
+    """Raise a PresynError where the code of a method that is loaded may make another network of a state than was trained."""
+    method, code = row.config["method"], row.provenance.get("code")
+    loaded_code = digest_method(method)
+    if code != loaded_code and not (is_known(method, code) and is_known(method, loaded_code)):
+        raise PresynError(
+            f"Run {row.run_id} was trained with other code of {method} ({code}) than is loaded ({loaded_code}): load that "
+            "code, or train the run again."
+        )
 
 
 def _run_of(row: Row, source: str | None) -> Run:

@@ -1,4 +1,4 @@
-"""Benchmarks: sequences of tasks (PAPER section 3).
+"""Benchmarks: sequences of tasks (Methods).
 
 To add one to a project, write its options as a YAML file and name the file where a benchmark's name goes.
 """
@@ -73,12 +73,12 @@ class Benchmark(Options):
     )
     parts: str = option(
         "task",
-        "where a segment of training ends, after which is measured and checkpointed: each task, or each epoch",
+        "where a segment of training ends: after each task, or after each epoch. Networks are measured and checkpointed there",
         choices=("task", "epoch"),
         neutral="task",
     )
     passes: int = option(
-        3, "sampled networks of a measurement; after the last part, as many as a test has", low=1, high=1000, neutral=3
+        3, "sampled networks of a measurement; after the last segment, as many as a test has", low=1, high=1000, neutral=3
     )
     measures: tuple[str, ...] = option((), "what is measured besides accuracy", choices=MEASUREMENT_NAMES, identity=False)
     patterns: int = option(0, "random patterns of all tasks together, for perceptrons", low=0, high=1_000_000, neutral=0)
@@ -219,7 +219,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 PATTERNS = Benchmark(
     name="patterns", dataset="patterns", kind="patterns", tasks=5, epochs=25, batch_size=5, hidden=(), patterns=500, inputs=1000
 )
-"""The benchmark of the perceptrons, as in the released notebook (PAPER section 6)."""
+"""The benchmark of the perceptrons, as in the released notebook."""
 
 
 def find_benchmark(name: str) -> Benchmark:

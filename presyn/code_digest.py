@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,13 +24,15 @@ PACKAGE = Path(__file__).parent
 KNOWN_FILE = PACKAGE / "known_code.json"
 TABLES = ("__init__.py", "methods/__init__.py", "code_digest.py")
 """Files of presyn that give no run its numbers: a new method is a line in one of them, and moves no other method's digest."""
+OTHER_ROOMS = ("sweeps", "pipeline")
+"""Packages of this project that give no run its numbers."""
 
 
 def digest_method(method: str) -> str:
     """The digest of the code that trains and measures a method, 16 hexadecimal digits.
 
-    It covers all of presyn but other methods; of a method in a file elsewhere also that file, and those beside it that it
-    imports.
+    It covers all of presyn but other methods; of a method in a file elsewhere also that file, and those of the same person that
+    it imports: beside it, in its package, and wherever this process found them outside of installed packages.
 
     Raises:
         PresynError: the method was defined where no file keeps it, or a file cannot be read.
@@ -48,7 +51,7 @@ def changed_code(method: str) -> str | None:
 
 
 def is_known(method: str, code: str | None) -> bool:
-    """Whether a row's code gives the numbers of its rules, as far as is known; rows of before codes had digests name none."""
+    """Whether this code is known to give the numbers of its rules. Rows of earlier versions name no code and count as known."""
     return not code or code in known_digests().get(method, ())
 
 
@@ -104,19 +107,37 @@ def _file_of_class(kind: type) -> Path:
 
 
 def _imported_files(path: Path) -> Iterator[Path]:
-    """Files of presyn, and files in the same folder, that a file imports."""
+    """Files of presyn and of its user that a file imports; none of installed packages or of Python's own."""
+    packages = [path.parent]  # folders in which a name is looked for: that of the file, and those around its package
+    while (packages[-1] / "__init__.py").is_file():
+        packages.append(packages[-1].parent)
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names, folders = [alias.name for alias in node.names], packages
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             names = [module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)]
+            folders = [path.parents[node.level - 1]] if node.level else packages
         else:
             continue
         for name in names:
             first, *rest = name.split(".")
-            stem = PACKAGE.joinpath(*rest) if first == PACKAGE.name else path.parent.joinpath(first, *rest)
-            yield from (file.resolve() for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file())
+            if first in OTHER_ROOMS:
+                continue
+            is_ours = first == PACKAGE.name
+            stems = [PACKAGE.joinpath(*rest)] if is_ours else [folder.joinpath(first, *rest) for folder in folders]
+            files = [file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()]
+            yield from (file.resolve() for file in files or _loaded_files(name))
+
+
+def _loaded_files(name: str) -> list[Path]:
+    """The file of a module that this process has imported, unless it is of Python or of an installed package."""
+    origin = getattr(sys.modules.get(name), "__file__", None)
+    if not isinstance(origin, str) or not origin.endswith(".py"):
+        return []
+    path = Path(origin).resolve()
+    installed = [PACKAGE, *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib"))]
+    return [] if any(map(path.is_relative_to, installed)) else [path]
 
 
 @cache

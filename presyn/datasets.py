@@ -39,7 +39,7 @@ FILES = {
         },
     ),
 }
-# (largest pixel, mean, standard deviation): an input is (pixel / largest - mean) / deviation (PAPER section 3).
+# (largest pixel, mean, standard deviation): an input is (pixel / largest - mean) / deviation (released code).
 PIXELS = {
     "mnist": (255, 0.1307, 0.3081),
     "fashion": (255, 0.2861, 0.3530),
@@ -209,7 +209,11 @@ def load(name: str, root: str | os.PathLike | None = None) -> Dataset:
         folder = Path() if name == "digits" else data_root(root).resolve()
         return _load(name, str(folder), root is None and not os.environ.get("PRESYN_DATA"))
     except (OSError, UnicodeError) as e:
-        raise PresynError(f"{root!r} is no folder that can be read: {getattr(e, 'strerror', None) or e}.") from None
+        given = str(root or os.environ.get("PRESYN_DATA"))
+        why = getattr(e, "strerror", None) or e
+        raise PresynError(
+            f"{given!r} is no folder that can be read ({why}). Name the folder of the IDX files with --data or PRESYN_DATA."
+        ) from None
 
 
 @cache

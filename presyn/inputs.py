@@ -6,7 +6,7 @@ Most pixels of some images are 0: four fifths of MNIST's. An input is x = v − 
     xᵀ δ = vᵀ δ − c Σ_b δ_b         δ: gradient by the outputs, (B, outputs)
 
 Both ways give the same numbers but for rounding. `torch.nn.functional.embedding_bag` sums over lit pixels: it adds in the order
-of its entries, here for one network after the other, so the bits hang neither on the packing nor on the number of threads.
+of its entries, here for one network after the other, so the bits depend neither on the packing nor on the number of threads.
 """
 
 from abc import ABC, abstractmethod

@@ -101,7 +101,7 @@ class Minibatches:
 
     def _make_labels(self, y: np.ndarray) -> Tensor:
         """Labels on the device, by the classes of images."""
-        # The label of a split task is the parity of the class (PAPER section 3).
+        # The label of a split task is the parity of the class (released code).
         labels = y % 2 if self.benchmark.kind == "split" else y
         return torch.from_numpy(labels.copy()).to(self.device)
 

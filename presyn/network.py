@@ -1,4 +1,4 @@
-"""K multilayer perceptrons with ReLU as one batched program (PAPER section 1).
+"""K multilayer perceptrons with ReLU as one batched program (Eq. 1 and 2).
 
 The weights of a network are one flat row, layer after layer, each layer stored (inputs, outputs); the biases are
 another. A learning rule is then arithmetic on (K, weights), and the layers are views.

@@ -60,7 +60,7 @@ def option(
 
 def _parse_annotation(annotation: Any) -> tuple[type, type, bool]:
     """The plain type behind an annotation, that of the elements of a list, and whether None is allowed."""
-    if isinstance(annotation, types.UnionType):
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         inner = [a for a in typing.get_args(annotation) if a is not type(None)]
         return inner[0], inner[0], True
     kind = typing.get_origin(annotation) or annotation

@@ -1,4 +1,4 @@
-"""Perceptrons on random patterns, as cohorts (PAPER section 6)."""
+"""Perceptrons on random patterns, as cohorts (Fig. 5b and c; released notebook)."""
 
 import copy
 from collections.abc import Sequence

@@ -14,6 +14,12 @@ from presyn.inputs import ARITHMETICS
 LATEST = 1e11
 """Seconds of unix time, or of a segment, that no run reaches."""
 STATUSES = ("training", "finished", "dropped", "diverged")
+TAKEN = (
+    "method", "benchmark", "seed", "mean_accuracy", "forgetting", "run_id", "git_commit", "git_dirty", "rules_version",
+    "data_sha256", "torch", "host", "device", "code", "processor", "config", "series", "digest", "stage", "trial", "parameters",
+    "ablation",
+)  # fmt: skip
+"""Names that rows of results use besides those of a record, under which a method describes no figure."""
 
 
 @dataclass
@@ -25,8 +31,8 @@ class Record:
         reason: Why it was dropped or diverged.
         accuracy: accuracy[i][j] on task j after training task i, None where not tested; one row for joint.
         loss: Mean training loss in the last epoch of each segment.
-        figures: What the method describes after each segment, such as mean_p and frozen, and what was measured: a number, or a
-            list of them, for each segment; of what is measured at the end alone, one.
+        figures: What the method describes, such as mean_p and frozen, and what was measured: one value for each segment, a
+            number or a list of numbers. What is measured only at the end has one value.
         seconds: How long each segment took by a clock that is never set, this run's share of its cohort's.
         ended: Unix time at which each segment ended, to be shown and not computed with: clocks are set back.
         arithmetic: How the first layer multiplied (see `presyn.inputs`): dense, lit, or both with a comma, where a run went on

@@ -144,7 +144,9 @@ def make_run(method: str, benchmark: str | Benchmark, seed: int, overrides: Mapp
     explicit = {k: v for k, v in overrides.items() if k not in rule.preset_names}
     settings = {**preset, **rule.published.get(benchmark.name, {}), **explicit}
     for_benchmark = {k: settings.pop(k) for k in benchmark_fields if k in settings}
-    name = for_benchmark.get("name", benchmark.name)
-    if name != benchmark.name and name in (*BENCHMARKS, PATTERNS.name):
-        raise PresynError(f"name {name!r} is that of a benchmark that comes along: choose another.")
-    return Run(method, rule.Options.build(settings), replace(benchmark, **for_benchmark), seed)
+    changed = replace(benchmark, **for_benchmark)
+    if changed.name != benchmark.name and changed.name in (*BENCHMARKS, PATTERNS.name):
+        same_name = find_benchmark(changed.name)
+        if changed.as_dict() != same_name.as_dict():
+            raise PresynError(f"name {changed.name!r} is that of another benchmark: choose another name.")
+    return Run(method, rule.Options.build(settings), changed, seed)

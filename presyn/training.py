@@ -17,7 +17,7 @@ from presyn.device import TEST_BATCH, choose_device, refuse_too_large
 from presyn.errors import PresynError
 from presyn.graph import EAGER_CALLS, BufferedFunction, weak_method
 from presyn.inputs import Inputs, choose_arithmetic
-from presyn.measures import MEASURES, Moment, refuse_unmeasurable
+from presyn.measures import MEASURES, Moment, figure_names, refuse_unmeasurable
 from presyn.measures.overlap import MEMORY, blank_memory, remember_frozen
 from presyn.methods import method_class
 from presyn.methods.base import Examples, Method, State
@@ -25,7 +25,7 @@ from presyn.minibatches import Minibatches, to_device
 from presyn.network import Network
 from presyn.plain import in_plain_torch
 from presyn.random_numbers import Purpose, keys
-from presyn.record import Record
+from presyn.record import TAKEN, Record
 from presyn.runs import Run, identify
 from presyn.saved import check_states, save_states, saved_arithmetic
 from presyn.schedule import Schedule, make_schedule
@@ -164,13 +164,26 @@ class Cohort:
 
     def _measure(self, segment: int, raised: Tensor | None) -> dict[str, list[Any]]:
         """What the method describes and the benchmark wants measured after a segment: name -> a value for each member."""
-        figures = dict(self.method.describe(self.state))
+        figures = self._describe()
         last = segment == self.segments - 1
         moment = Moment(self.network, self.method, self.state, self.minibatches, segment, last, raised)
         for name in self.benchmark.measures:
             if last or MEASURES[name].every:
                 figures |= MEASURES[name].measure(moment)
         return {name: values.tolist() for name, values in figures.items()}
+
+    def _describe(self) -> dict[str, Tensor]:
+        """What the method describes of its state.
+
+        Raises:
+            PresynError: under a name that rows use for something else.
+        """
+        figures = dict(self.method.describe(self.state))
+        taken = figures.keys() & {*TAKEN, *Record.__dataclass_fields__, *figure_names(MEASURES)}
+        if taken:
+            name = type(self.method).__name__
+            raise PresynError(f"describe of {name} calls a figure {min(taken)!r}, a name that rows use already: rename it.")
+        return figures
 
     def _last_epoch(self, task: int) -> Iterator[Examples]:
         """The minibatches of the last epoch of a task."""
@@ -197,11 +210,12 @@ class Cohort:
         """Seconds that one member takes for a step and for testing an image; moves the state, so throw the cohort away.
 
         Raises:
-            PresynError: steps is no number of steps.
+            PresynError: steps is no number of steps, or the method describes figures under names that rows use.
         """
         if not isinstance(steps, int) or steps < 1:
             raise PresynError(f"steps must be a whole number from 1, not {steps!r}.")
         self._moved = True
+        self._describe()  # so that a plan already refuses what it may not say
         program = self.make_steps(0)
         program.load(0, 0)
         program.advance(min(2 * EAGER_CALLS, program.count), measure_loss=False)  # compiles, and captures on a GPU
@@ -245,7 +259,7 @@ class Cohort:
         if self.method.traits.averages == "accuracy":
             right = [(self._probabilities(x, key[i]).argmax(dim=-1) == labels).float() for i in transmissions]
             return torch.stack(right).mean(dim=(0, 2)).sum(dim=-1)
-        # Averaging the softmax of sampled networks is the paper's test (PAPER section 3).
+        # Averaging the softmax of sampled networks is the paper's test (released code).
         p = sum(self._probabilities(x, key[i]).sum(dim=1) for i in transmissions)
         return (p.argmax(dim=-1) == labels).float().sum(dim=-1)  # type: ignore[union-attr]
 

@@ -16,7 +16,7 @@ from presyn.options import reject_unknown
 USER_BENCHMARKS: dict[str, Benchmark] = {}
 """Benchmarks of users' own files by name; see `sweeps.user_code`."""
 MOST_BYTES = 1 << 20
-"""Of a YAML file."""
+"""The most bytes that a YAML file may have."""
 MOST_VALUES = 200_000
 """In a YAML file; aliases can make a short text endless."""
 
@@ -120,7 +120,7 @@ def read_benchmark(name: str) -> Benchmark:
     Raises:
         PresynError: neither; or a bad field, named with its file.
     """
-    built_in = [*BENCHMARKS, PATTERNS.name]
+    built_in = [*(b for b in BENCHMARKS if b not in USER_BENCHMARKS), PATTERNS.name]
     if name in USER_BENCHMARKS:
         return USER_BENCHMARKS[name]
     if not name.endswith((".yaml", ".yml")):

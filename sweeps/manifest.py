@@ -19,7 +19,7 @@ from sweeps.space import Space
 from sweeps.trials import Outcome, Trial, digest_outcomes
 
 MOST_BYTES = 1 << 28
-"""Of a manifest; the largest has 100,000 trials."""
+"""The most bytes that a manifest may have; the largest has 100,000 trials."""
 
 
 class _OtherResults(Exception):

@@ -18,9 +18,9 @@ from sweeps.halving import Halving, parse_halving
 
 Direction = Literal["maximize", "minimize"]
 MOST_TRIALS = 100_000
-"""Trials of a search; more is a mistake rather than a wish."""
+"""The most trials that a search may have; more is a mistake rather than a wish."""
 MOST_SEEDS = 1000
-"""Of a trial."""
+"""The most seeds that a trial may have."""
 SPACES = Path(__file__).parent / "spaces"
 USER_SPACES: dict[str, Path] = {}
 """Files of users' own spaces by name; see `sweeps.user_code`."""
@@ -78,7 +78,7 @@ class Space:
 
     @property
     def direction(self) -> Direction:
-        """Of the first objective."""
+        """The direction of the first objective."""
         return self.directions[0]
 
     @property
@@ -143,7 +143,7 @@ def best_direction(objective: str) -> Direction:
 
 
 def method_options(method: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what a search fixes, the options of the method, rather than of the benchmark; they go with the winner."""
+    """The options of the method among what a search fixes; unlike those of the benchmark they go with the winner."""
     rule = METHODS[method]
     return {k: v for k, v in fixed.items() if k in rule.Options.names() or k in rule.preset_names}
 
@@ -259,13 +259,18 @@ def _count_grid(values: dict[str, Any], search: Mapping[str, BaseDistribution]) 
     ranges = [k for k, d in search.items() if not isinstance(d, CategoricalDistribution)]
     if ranges:
         raise PresynError(f"sampler grid needs choices under search, but {ranges[0]} is a range.")
-    sizes = [len(d.choices) for d in search.values()]  # type: ignore[attr-defined]
-    if math.prod(sizes) > MOST_TRIALS and "trials" not in values:
-        raise PresynError(f"The grid has {math.prod(sizes):,} points; say with trials how many of them, at most {MOST_TRIALS}.")
-    values = {"trials": math.prod(sizes), **values}
-    if values["trials"] > math.prod(sizes):
-        raise PresynError(f"trials is {values['trials']}, but the grid has {math.prod(sizes)} points.")
+    points = grid_size(search)
+    if points > MOST_TRIALS and "trials" not in values:
+        raise PresynError(f"The grid has {points:,} points; say with trials how many of them, at most {MOST_TRIALS}.")
+    values = {"trials": points, **values}
+    if values["trials"] > points:
+        raise PresynError(f"trials is {values['trials']}, but the grid has {points} points.")
     return values
+
+
+def grid_size(search: Mapping[str, BaseDistribution]) -> int:
+    """How many points a grid of choices has."""
+    return math.prod(len(d.choices) for d in search.values() if isinstance(d, CategoricalDistribution))
 
 
 def _parse_objectives(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Direction, ...]]:

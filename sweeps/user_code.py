@@ -12,7 +12,7 @@ import tomllib
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,9 +20,11 @@ from typing import Any
 import cloudpickle
 
 from presyn import BENCHMARKS, METHODS, Benchmark, PresynError
+from presyn.benchmarks import PATTERNS
 from presyn.code_digest import forget_code
 from presyn.files import expand_home, read_file
 from presyn.methods import PERCEPTRONS, Method
+from presyn.methods.base import MethodOptions
 from presyn.options import reject_unknown
 from sweeps.files import MOST_BYTES, USER_BENCHMARKS, read_benchmark, read_yaml
 from sweeps.space import USER_SPACES, read_space, space_names
@@ -31,7 +33,7 @@ FILE = "presyn.toml"
 KEYS = ("modules", "benchmarks", "spaces")
 """Lists in presyn.toml: Python files or modules, and YAML files of benchmarks and of search spaces."""
 GROUP = "presyn"
-"""Of the entry points of packages that bring methods, benchmarks or experiments."""
+"""The group of entry points of packages that bring methods, benchmarks or experiments."""
 
 
 @dataclass
@@ -132,7 +134,7 @@ def _add_yaml(name: str, who: str) -> None:
         return
     benchmark = read_benchmark(str(path))
     _refuse_taken("benchmark", benchmark.name, loaded.benchmarks.get(benchmark.name, benchmark) != benchmark, f"{who} {name}")
-    USER_BENCHMARKS[benchmark.name] = loaded.benchmarks[benchmark.name] = benchmark
+    USER_BENCHMARKS[benchmark.name] = BENCHMARKS[benchmark.name] = loaded.benchmarks[benchmark.name] = benchmark
 
 
 def _refuse_taken(what: str, name: str, is_taken: bool, source: str) -> None:
@@ -153,14 +155,16 @@ def _add_module(name: str, who: str) -> None:
             loaded.given.append(module)
         return
     for value in vars(module).values():
-        if isinstance(value, Benchmark) and value not in benchmarks.values():
-            BENCHMARKS.setdefault(value.name, value)
+        if isinstance(value, Benchmark) and value not in (*benchmarks.values(), PATTERNS):
+            is_taken = value.name == PATTERNS.name or BENCHMARKS.setdefault(value.name, value) != value
+            _refuse_taken("benchmark", value.name, is_taken, f"{who} {name}")
     for what, table_before, table in (("method", methods, METHODS), ("benchmark", benchmarks, BENCHMARKS)):
         for key, value in table_before.items():
             _refuse_taken(what, key, table.get(key) is not value, f"{who} {name}")
     for method, kind in METHODS.items():
         if not (isinstance(method, str) and isinstance(kind, type) and issubclass(kind, Method)) or method in PERCEPTRONS:
             raise PresynError(f"{who} {name}: METHODS[{method!r}] must be a subclass of Method under a name of its own.")
+        _refuse_options(kind, f"{who} {name}")
     for own_name, benchmark in BENCHMARKS.items():
         if not isinstance(benchmark, Benchmark) or benchmark.name != own_name:
             raise PresynError(f"{who} {name}: BENCHMARKS[{own_name!r}] must be a Benchmark of that name.")
@@ -169,6 +173,16 @@ def _add_module(name: str, who: str) -> None:
         loaded.given.append(module)
     loaded.methods |= {key: METHODS[key] for key in METHODS.keys() - methods.keys()}
     loaded.benchmarks |= {key: BENCHMARKS[key] for key in BENCHMARKS.keys() - benchmarks.keys()}
+
+
+def _refuse_options(kind: type[Method], source: str) -> None:
+    """Raise a PresynError for a method without options, or with one that nothing is said of."""
+    options = getattr(kind, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, MethodOptions) and is_dataclass(options)):
+        raise PresynError(f"{source}: {kind.__name__} needs Options, a frozen dataclass that is a subclass of MethodOptions.")
+    bare = [f.name for f in fields(options) if "doc" not in f.metadata]
+    if bare:
+        raise PresynError(f"{source}: {bare[0]} of {options.__name__} must be an option: {bare[0]}: float = option(1.0, …).")
 
 
 def _import(name: str, who: str) -> ModuleType:

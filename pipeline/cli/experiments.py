@@ -79,7 +79,7 @@ def run(
     Parameters
     ----------
     method
-        a method by name: presynaptic, sgd, bgd, ewc, joint, perceptron or presynaptic-perceptron
+        a method by name, such as presynaptic; `presyn options` lists them
     benchmark
         a benchmark by name, such as split-mnist, or a .yaml file
     seeds
@@ -122,10 +122,13 @@ def run(
 
 def _space(name: str | None, trials: int | None, digits: bool) -> Any:
     from pipeline.experiments.catalogue import DIGITS_SPACE
-    from sweeps.space import read_space
+    from sweeps.space import grid_size, read_space
 
     space = read_space(name or (DIGITS_SPACE if digits else space_name(RULE)))
-    return replace(space, trials=check_trials(trials, space.trials))
+    number = check_trials(trials, space.trials)
+    if space.sampler == "grid" and number > grid_size(space.search):
+        raise PresynError(f"--trials is {number}, but the grid of {space.name} has {grid_size(space.search)} points.")
+    return replace(space, trials=number)
 
 
 def search(
@@ -245,7 +248,7 @@ def ablate(
     method
         the rule
     off
-        ablations by name, or one of your own by FIELD=VALUE of what switches it off (repeatable; default: Fig. 5a)
+        ablations by name, or FIELD=VALUE to switch something off yourself (repeatable; default: all of Fig. 5a)
     departures
         instead: what the released code does otherwise than the paper says
     reuse_parameters

@@ -17,8 +17,9 @@ from presyn.options import Options
 
 BENCHMARK_NAMES = (*BENCHMARKS, PATTERNS.name)
 NOTE = (
-    "Each option is a field of `--set`, of `fixed` and `search` in a search space, and, if it is one of the benchmarks, of a "
-    "benchmark's YAML file. Equations, figures, Methods and appendices are the paper's; the released code is its authors'."
+    "`--set`, and `fixed` in a search space, take every option of a method and of its benchmark. `search` in a search space "
+    "takes the options of a method, and a benchmark's YAML file those of benchmarks. Equations, figures, Methods and "
+    "appendices are the paper's; the released code is its authors'."
 )
 
 

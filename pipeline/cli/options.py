@@ -21,10 +21,11 @@ DIGITS_FOLDER = "quickstart"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage is and where it goes."""
+    """How a command carries out its stages, and where what they make goes."""
 
     results: Path | None = None
-    """where tables and rows go (default results)"""
+    """where tables and rows go (default results; my-results for experiments of the paper with other seeds or settings; the
+    store's folder quickstart with --digits)"""
     dry_run: bool = False
     """print the plan and stop"""
     fresh: bool = False

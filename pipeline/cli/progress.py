@@ -41,7 +41,7 @@ def _read_holder(store: Store) -> dict[str, Any]:
     try:
         file_lock(store.root / "lock", timeout=0).release()
         return {}  # the command was killed
-    except filelock.Timeout:
+    except (filelock.Timeout, OSError):  # a store that may only be read cannot be asked whether the command still holds it
         return holder if isinstance(holder, dict) else {}
 
 

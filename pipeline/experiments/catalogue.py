@@ -296,7 +296,23 @@ def user_stages() -> dict[str, Stage]:
 
 
 def _stages_in(module: ModuleType) -> dict[str, Stage]:
-    return {value.name: value for value in vars(module).values() if isinstance(value, Stage)}
+    """Name -> experiment, of those in a module.
+
+    Raises:
+        PresynError: one has no name or title, or two have one name.
+    """
+    stages: dict[str, Stage] = {}
+    for variable, stage in vars(module).items():
+        if not isinstance(stage, Stage):
+            continue
+        for attribute in ("name", "title"):
+            if not isinstance(getattr(stage, attribute, None), str):
+                raise PresynError(
+                    f'{module.__name__}: the experiment {variable} needs a {attribute}, such as {attribute} = "mine".'
+                )
+        if stages.setdefault(stage.name, stage) is not stage:
+            raise PresynError(f"{module.__name__} has two experiments called {stage.name}: rename one of them.")
+    return stages
 
 
 def _takes(stage: Stage) -> tuple[str, ...]:

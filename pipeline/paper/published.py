@@ -25,7 +25,7 @@ SUMS, SUMMED = "SHA256SUMS", (".csv", ".yaml")
 """A file beside the printed numbers that says what they are, so that a changed digit is told; and which files it names."""
 
 KINDS = ("above", "similar", "no worse", "mean", "size")
-"""Of printed statements: an order, a likeness, one that may also be better, a mean, or the size of a difference."""
+"""The kinds of printed statements: an order, a likeness, one that may also be better, a mean, or the size of a difference."""
 
 
 @dataclass(frozen=True)

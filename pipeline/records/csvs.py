@@ -98,6 +98,8 @@ def typed(cells: pd.DataFrame) -> pd.DataFrame:
             columns[name] = column.map(_unguarded) if name not in COLUMNS or name == "benchmark" else column
         elif name == "git_dirty":
             columns[name] = column.map({"True": True, "False": False})
+        elif name not in NUMBERS and len(column) and column.isin(["True", "False"]).all():  # a label that is a truth value
+            columns[name] = column == "True"
         else:
             numbers = pd.to_numeric(column.where(column != "", other=float("nan")), errors="coerce")
             is_number = (numbers.notna() | (column == "") | (column == "nan")).all()

@@ -26,6 +26,7 @@ def write_whole(path: Path, content: Content) -> Path:
         OSError: the disk is full or the folder cannot be written; it names the file.
     """
     data = content_bytes(content, path)
+    path = Path(os.path.realpath(path))  # a link stays one, and what it leads to is replaced
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -96,4 +96,4 @@ def repeat_command(config: dict[str, Any], place: Mapping[str, Any], arithmetic:
 
 
 UNKNOWN_PLACE = "WHERE-ITS-IMAGES-ARE"
-"""Of images of somebody's own, in the command that repeats a run whose row came from another store."""
+"""Stands for the folder of a user's images in the command that repeats a run whose row came from another store."""

@@ -36,8 +36,8 @@ def digest(values: dict[str, Any]) -> str:
 
 
 def reserved_label(name: str) -> bool:
-    """Whether a stage cannot use this name for a label, because every line of a CSV has a column of that name."""
-    return name in COLUMNS or name in figure_names(MEASURES)
+    """Whether a stage cannot use this name for a label, because lines of a CSV have a column of that name."""
+    return name in COLUMNS or name in DESCRIBED or name in figure_names(MEASURES)
 
 
 def arithmetic_of(method: str, stated: object) -> str:

@@ -94,8 +94,10 @@ def _verdict(v: Verdict) -> str:
 
 
 def _p_of_margin(v: Verdict) -> float:
-    """Of a difference as large as the margin, against the side of it on which ours lies; below ALPHA where the 95 % interval
-    lies wholly on that side."""
+    """The p value of a difference as large as the margin, against the side of it on which our difference lies.
+
+    It is below ALPHA where the 95 % interval lies wholly on that side.
+    """
     d = v.difference
     if d is None:
         return math.nan

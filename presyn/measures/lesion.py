@@ -15,7 +15,7 @@ def lesion(moment: Moment) -> dict[str, Tensor]:
     """Accuracy after cutting 10, 20 … 90 % of all synapses, (K, 9), lowest importance first.
 
     Importance is p, |w̄|, |w̄| p, or random. Synapses are ranked over all layers together, ties in random order; a cut one
-    has w̄ = 0, its p and all biases stay; accuracy averages the sampled networks of a test (PAPER section 6).
+    has w̄ = 0, its p and all biases stay; accuracy averages the sampled networks of a test (Fig. 2b).
     """
     p, strength = moment.state["p"], moment.mean_weights.abs()
     at_random = [curve(moment, torch.zeros_like(p), order) for order in range(ORDERS)]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from presyn.measures.moment import Moment
 
-THRESHOLDS = (0.8, 0.9, 0.95)  # the text has 0.9; the others show whether the result hangs on it (claim S13)
+THRESHOLDS = (0.8, 0.9, 0.95)  # the text has 0.9; the others show whether the result depends on it (claim S13)
 
 
 def neurons(moment: Moment) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from presyn.measures.moment import Moment
 
 
 def energy(moment: Moment) -> dict[str, Tensor]:
-    """Σ |w̄| over all weight matrices: what synapses cost, in units of expected strength, (K,) (PAPER section 6)."""
+    """Σ |w̄| over all weight matrices: what synapses cost, in units of expected strength, (K,) (Fig. 1)."""
     return {"energy": moment.mean_weights.abs().double().sum(dim=1).float()}
 
 
@@ -33,7 +33,7 @@ def information(table: Tensor) -> Tensor:
     Args:
         table: (K, C, units), float64, the sum over the images of each class of P(z | image).
 
-    Σ P(y, z) log2 P(z | y) / P(z), with P(y) the share of the class among the images; 0 log 0 is 0 (PAPER section 6).
+    Σ P(y, z) log2 P(z | y) / P(z), with P(y) the share of the class among the images; 0 log 0 is 0 (Fig. 1).
     """
     joint = table / table.sum(dim=(1, 2), keepdim=True)
     independent = joint.sum(dim=2, keepdim=True) * joint.sum(dim=1, keepdim=True)

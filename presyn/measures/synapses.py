@@ -85,7 +85,7 @@ def fisher(moment: Moment) -> dict[str, Tensor]:
 
 
 def observed_fisher_information(moment: Moment) -> Tensor:
-    """Diagonal Fisher information of the expected strengths, (K, n_weights), by the closed form (PAPER sections 4 and 6)."""
+    """Diagonal Fisher information of the expected strengths, (K, n_weights), as (A∘A)ᵀ(D∘D) / N of each layer (Fig. 2d)."""
     m, k = moment.minibatches, len(moment.minibatches.seeds)
     task = m.schedule.task(moment.segment)
     images, pixel = m.test_images(task), m.pixel_index(task)

@@ -52,8 +52,8 @@ OptionsT = TypeVar("OptionsT", bound=MethodOptions)
 class Method(ABC, Generic[OptionsT]):
     """A learning rule for K networks at once.
 
-    A subclass sets `Options`, may set `published`, and writes `start`, `transmit` and `update` on flat tensors
-    (K, n_weights).
+    A subclass sets `Options`, may set `published`, and writes `start` and `update` on flat tensors (K, n_weights). It overrides
+    `transmit` if its network is stochastic.
 
     Args:
         members: The options of each network; they agree in all that do not vary inside a cohort.

@@ -7,7 +7,7 @@
 Both updates use the σ from before the step; E is the mean over the sampled networks. A weight that matters gets a small σ
 and keeps its place. Nothing tells the rule where a task ends.
 
-References: Zeno et al. (2018), arXiv:1803.10123, algorithm 1; settings of the authors' scripts (PAPER section 4).
+References: Zeno et al. (2018), arXiv:1803.10123, algorithm 1; settings of the authors' scripts (github.com/igolan/bgd).
 """
 
 from collections.abc import Mapping, Sequence

@@ -29,6 +29,10 @@ class EWCOptions(SGDOptions):
     """Options of elastic weight consolidation."""
 
     eta0: float = option(0.01, "learning rate", low=0.0, high=1e3, varies=True, source="to be searched: the paper names none")
+    optimizer: str = option("sgd", "the optimiser", choices=("sgd", "adam"), source="ours: the paper names none")
+    l2: float = option(
+        0.0, "strength of an l2 penalty, on weights and biases", low=0.0, high=1e3, varies=True, neutral=0.0, source="ours"
+    )
     lam: float = option(
         10.0, "strength of the penalty, lambda", low=0.0, high=1e12, varies=True, source="to be searched: the paper names none"
     )
@@ -121,7 +125,7 @@ def _pull(grad: Tensor, theta: Tensor, fisher: Tensor, anchor: Tensor, lam: Tens
 def fisher_information(
     network: Network, weights: Tensor, biases: Tensor, examples: Iterator[Examples], images: int, sampled: bool
 ) -> tuple[Tensor, Tensor]:
-    """The diagonal Fisher information of K networks, one extra product per layer (PAPER section 4).
+    """The diagonal Fisher information of K networks, (A∘A)ᵀ(D∘D) / N of each layer.
 
     Args:
         network: Their shape.

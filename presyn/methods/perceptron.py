@@ -1,4 +1,4 @@
-"""A perceptron on random patterns, and the same with presynaptic consolidation (Fig. 5b, c; PAPER section 6).
+"""A perceptron on random patterns, and the same with presynaptic consolidation (Fig. 5b, c; released notebook).
 
     ŷ = sign(Σ x r w / p),  sign(0) = 1,  r ~ Bernoulli(p) for each pattern       standard: r = p = 1
     u = mean over the minibatch of (y − ŷ) x r

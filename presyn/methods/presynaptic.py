@@ -26,7 +26,7 @@ from presyn.network import Network
 from presyn.options import option
 from presyn.random_numbers import uniform
 
-# The departures of the printed text from the released code, which the defaults follow (PAPER section 2, rows 1-3 and 5).
+# The departures of the printed text from the released code, which the defaults follow (docs/tour.md).
 PRINTED = {"p_step": "additive", "threshold": "gt", "p_up": 0.0516, "p_down": 0.0520, "bias": "none"}
 RULES: dict[str, dict[str, Any]] = {"released": {}, "printed": PRINTED}
 
@@ -143,7 +143,7 @@ class Presynaptic(Method[PresynapticOptions]):
         "permuted-digits": {"eta0": 0.05},
         "split-digits": {"eta0": 0.05},
         "digits": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.1, "modulate_lr": False},
-        # The energy experiments have no consolidation by learning rate and no freezing (PAPER section 4).
+        # The energy experiments have no consolidation by learning rate and no freezing (Methods).
         "mnist": {"p_up": 0.07, "p_down": 0.07, "p_freeze": 1.0, "eta0": 0.05, "modulate_lr": False},
     }
     h: Hyperparameters

@@ -4,7 +4,7 @@
     adam:  m ← β1 m + (1 − β1) g,  v ← β2 v + (1 − β2) g²,
            θ ← θ − η0 m̂ / (√v̂ + ε),  m̂ = m / (1 − β1^t),  v̂ = v / (1 − β2^t)
 
-The optimiser of each benchmark, and its state kept across tasks, are the authors' (PAPER section 4).
+The optimiser of each benchmark, and its state kept across tasks, are the authors' (released code).
 
 References: Kingma & Ba (2015), Adam, algorithm 1, with PyTorch's defaults β = (0.9, 0.999), ε = 1e-8.
 """

@@ -26,6 +26,9 @@ class SIOptions(SGDOptions):
 
     eta0: float = option(1e-3, "learning rate", low=0.0, high=1e3, varies=True, source="Zenke et al. 2017, Permuted MNIST")
     optimizer: str = option("adam", "the optimiser", choices=("sgd", "adam"), source="Zenke et al. 2017")
+    l2: float = option(
+        0.0, "strength of an l2 penalty, on weights and biases", low=0.0, high=1e3, varies=True, neutral=0.0, source="ours"
+    )
     c: float = option(
         0.1, "strength of the pull back", low=0.0, high=1e12, varies=True, source="Zenke et al. 2017, Permuted MNIST"
     )

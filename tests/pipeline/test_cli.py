@@ -35,6 +35,8 @@ RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set",
         ([*RUN, "p_up=[1"], "is not a value"),
         ([*RUN, "epochs=.inf"], "epochs must be a whole number"),
         ([*RUN, "rule=[a]"], "rule must be one of"),
+        (["search", "--space", "grid.yaml", "--trials", "5"], "--trials is 5, but the grid of grid has 2 points"),
+        (["search", "--digits", "--so-far", "--dry-run"], "--so-far trains nothing, so there is no plan of it"),
         (["search", "--digits", "--results", "file/x"], "file/x cannot be read or written"),
         (["search", "--digits", "--ray-address", "ray://h:1", "--trials", "1"], "(ray://) do not work"),
         ([*RUN, "validation=5000"], "validation must be below 1437"),
@@ -60,6 +62,9 @@ RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set",
 )
 def test_bad_input_is_one_message_and_exit_code_one(home, capsys, words, message):
     (home / "file").write_text("")
+    (home / "grid.yaml").write_text(
+        "method: sgd\nbenchmark: digits\nsampler: grid\nfixed: {validation: 300}\nsearch: {eta0: {choices: [0.1, 0.2]}}\n"
+    )
     assert cli.main(words) == 1
     error = capsys.readouterr().err
     assert message in error and error.startswith("presyn: ") and "Traceback" not in error

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
-from presyn import BENCHMARKS, METHODS
+from pipeline.trained import trained
+from presyn import BENCHMARKS, METHODS, PresynError, load
 from sweeps.user_code import FILE, user_code
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,6 +43,28 @@ class Wear(Stage):
 
 MINE = Wear()
 '''
+
+
+BARE = "from presyn import METHODS as M\nfrom presyn.methods import Method\nclass Bare(Method):\n    pass\nM['bare'] = Bare"
+UNSAID = """
+from dataclasses import dataclass
+from presyn import METHODS
+from presyn.methods.sgd import SGD, SGDOptions
+
+@dataclass(frozen=True)
+class UnsaidOptions(SGDOptions):
+    wear: float = 1.0
+
+class Unsaid(SGD):
+    Options = UnsaidOptions
+
+METHODS["unsaid"] = Unsaid
+"""
+TASKS = """
+from presyn import Benchmark
+A = Benchmark(name="{name}", dataset="digits", kind="permuted", tasks=2, epochs=1, batch_size=20, hidden=(16,))
+B = Benchmark(name="{name}", dataset="digits", kind="permuted", tasks=3, epochs=1, batch_size=20, hidden=(16,))
+"""
 
 
 def presyn(words):
@@ -156,6 +179,10 @@ def test_parameters_are_chosen_on_a_sixth_of_ones_own_images_or_on_what_the_benc
         ({"x.py": "\n\nraise ValueError('why')"}, "--module x.py", "cannot be imported (ValueError: why, x.py line 3)"),
         ({"x.py": "from presyn import METHODS as M\nM['sgd'] = M['bgd']"}, "--module x.py", "there is a method sgd already"),
         ({"x.py": "from presyn import METHODS as M\nM['a'] = 3"}, "--module x.py", "METHODS['a'] must be a subclass of Method"),
+        ({"x.py": BARE}, "--module x.py", "--module x.py: Bare needs Options, a frozen dataclass"),
+        ({"x.py": UNSAID}, "--module x.py", "--module x.py: wear of UnsaidOptions must be an option: wear: float = option(1.0"),
+        ({"x.py": TASKS.format(name="split-digits")}, "--module x.py", "there is a benchmark split-digits already"),
+        ({"x.py": TASKS.format(name="tiny")}, "--module x.py", "there is a benchmark tiny already"),
         ({"presyn.toml": "module = ['x.py']"}, "", "presyn.toml: Unknown key 'module'. Did you mean modules?"),
         ({"presyn.toml": "modules = 'x.py'"}, "", 'modules must be a list of files, such as modules = ["mine.py"]'),
         ({"presyn.toml": "modules = ["}, "", "presyn.toml is not TOML"),
@@ -169,6 +196,32 @@ def test_bad_files_are_named(home, capsys, files, words, says):
     before = dict(METHODS)
     assert presyn(f"list {words}") == 1 and says in capsys.readouterr().err
     assert before == METHODS
+
+
+def test_a_benchmark_in_a_python_file_and_one_in_yaml_are_found_by_name_and_repeated(folder, here, capsys):
+    Path("tasks.py").write_text(TASKS.partition("B =")[0].format(name="tiny"), encoding="utf-8")
+    Path("fast.yaml").write_text("dataset: digits\nkind: split\ntasks: 2\nepochs: 1\nhidden: [16]\n", encoding="utf-8")
+    Path("mine_here.py").write_text(WEAR.replace("SHORT, s", '"fast", s'), encoding="utf-8")
+    assert presyn("reproduce wear --module fast.yaml --module mine_here.py --dry-run") == 0
+    assert "on fast" in capsys.readouterr().err
+    assert presyn("run --module tasks.py --method sgd --benchmark tiny --seeds 1 --json") == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]["run_id"]
+    Path(FILE).write_text('modules = ["tasks.py"]\nbenchmarks = ["fast.yaml"]\n', encoding="utf-8")
+    assert repeated(run, capsys) == run
+    assert presyn("run --method sgd --benchmark fast.yaml --seeds 1 --dry-run") == 0, "by its path as well"
+
+
+def test_a_state_that_other_code_trained_is_not_shown_with_this_code(folder, here, capsys):
+    run = "run --module brakes.py --method brakes --benchmark split-digits --set epochs=1 keep=true --json"
+    assert presyn(run) == 0
+    run_id = json.loads(capsys.readouterr().out)["runs"][0]["run_id"]
+    with user_code(["brakes.py"]):
+        assert trained(run_id)(load("digits").test_x).shape == (360, 2)
+    Path("brakes.py").write_text(
+        Path("brakes.py").read_text(encoding="utf-8").replace("1 + self", "2 + self"), encoding="utf-8"
+    )
+    with user_code(["brakes.py"]), pytest.raises(PresynError, match="trained with other code of brakes"):
+        trained(run_id)
 
 
 def test_a_file_that_is_called_like_a_module_of_pythons_is_that_file(folder, capsys):

@@ -22,7 +22,7 @@ from pipeline.records.store import Store
 from pipeline.stage import Known, Made, Stage, Wish
 from pipeline.train import train
 from pipeline.workspace import Workspace
-from presyn import BENCHMARKS, PresynError, make_run, make_schedule
+from presyn import BENCHMARKS, METHODS, PresynError, make_run, make_schedule
 from presyn.datasets import load
 from sweeps.cluster import Cluster
 
@@ -33,6 +33,20 @@ SPACE = (
     "method: presynaptic\nbenchmark: permuted-digits\ntrials: 2\nfixed: {validation: 300, epochs: 1, tasks: 2, hidden: [16]}\n"
     "search: {eta0: {choices: [0.05, 0.1]}, p_up: {low: 0.01, high: 0.1}}\n"
 )
+
+
+LEARNING = """
+from pipeline.stage import Made, Stage
+
+class Learning(Stage):
+    name, title = "learning", "learning"
+
+    def ask(self, known):
+        return []
+
+    def make(self, frame, known):
+        return Made()
+"""
 
 
 def presyn(words):
@@ -212,6 +226,67 @@ def test_a_stage_that_never_ends_is_named(at):
 
     with pytest.raises(PresynError, match="The stage learning asks again for runs that it has"):
         perform([Forever()], at, here=True)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"columns": ("method",)}, "do not tell its runs apart: two have method sgd. Add the label in which they differ"),
+        ({"columns": ("eta0", "seed")}, "columns of the stage learning names 'eta0', but run"),
+        ({"columns": "seed"}, "columns of the stage learning must be names, such as"),
+        ({"ask": lambda self, known: None}, "`ask` of the stage learning must return a list of Wish, not None"),
+        ({"ask": lambda self, known: [make_run("sgd", "split-digits", 1)]}, "must return a list of Wish, not"),
+        ({"ask": lambda self, known: [Wish(make_run("sgd", "split-digits", 1), {"penalty": 1})]}, "calls a label 'penalty'"),
+    ],
+    ids=str,
+)
+def test_a_stage_that_cannot_come_out_is_refused_before_anything_is_trained(at, attributes, says):
+    stage = type("Odd", (Learning,), attributes)()
+    for dry_run in (True, False):
+        with pytest.raises(PresynError, match=re.escape(says)):
+            perform([stage], at, here=True, dry_run=dry_run)
+    assert not at.store.ids()
+
+
+def test_a_label_that_is_true_or_false_stays_so(at):
+    class Fast(Learning):
+        columns = ("fast",)
+
+        def ask(self, known):
+            runs = [(fast, make_run("sgd", "split-digits", 1 + fast, TINY)) for fast in (True, False)]
+            return [] if known.rows else [Wish(run, {"fast": fast}) for fast, run in runs]
+
+        def make(self, frame, known):
+            return Made(frame[frame.fast].seed.tolist())
+
+    for _ in range(2):  # of a new file, and of one that is there
+        assert perform([Fast()], at, here=True)["learning"].value == [2]
+
+
+def test_a_figure_that_is_called_like_something_of_rows_is_refused_before_training(at, monkeypatch):
+    for name in ("loss", "seed", "energy", "ablation"):
+        described = type(
+            "Described", (METHODS["sgd"],), {"describe": lambda self, state, name=name: {name: state["weights"][:, 0]}}
+        )
+        described.__module__ = __name__
+        monkeypatch.setitem(METHODS, "described", described)
+
+        class Own(Learning):
+            def ask(self, known):
+                return [] if known.rows else [Wish(make_run("described", "split-digits", 1, TINY))]
+
+        with pytest.raises(PresynError, match=f"describe of Described calls a figure '{name}', a name that rows use already"):
+            perform([Own()], at, here=True)
+    assert not at.store.ids()
+
+
+def test_two_experiments_of_one_name_in_one_file_are_refused(home, capsys):
+    Path("twice.py").write_text(f"{LEARNING}\nA, B = Learning(), Learning()\n")
+    assert presyn("reproduce --module twice.py --list") == 1
+    assert "twice has two experiments called learning: rename one of them" in capsys.readouterr().err
+    Path("bare.py").write_text(f"{LEARNING}\nLearning.title = None\nA = Learning()\n")
+    assert presyn("reproduce --module bare.py --list") == 1
+    assert 'the experiment A needs a title, such as title = "mine"' in capsys.readouterr().err
 
 
 def test_stages_that_want_the_same_run_train_it_once_with_the_measurements_of_both(at, capsys):

@@ -1,5 +1,6 @@
 """The store: whole files or none, one writer, and clear words when something is wrong."""
 
+import errno
 import json
 import os
 import resource
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import pipeline.records.store
+from pipeline.cli.progress import describe_progress
+from pipeline.records.files import write_whole
 from pipeline.records.store import Store, code_version
 from presyn import PresynError, Record, make_run
 
@@ -92,6 +95,23 @@ def test_a_second_driver_says_who_holds_the_store(store):
     holder.stdin.close(), holder.stdout.close()
     with store.locked("x"):
         pass
+
+
+def test_how_far_a_store_is_that_may_only_be_read(store, monkeypatch):
+    with store.locked("presyn search"):
+
+        def refuse(*arguments, **options):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr("pipeline.cli.progress.file_lock", refuse)
+        assert any("presyn search uses it" in line for line in describe_progress(store))
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "real.csv").write_text("before")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    write_whole(tmp_path / "link.csv", "after")
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "real.csv").read_text() == "after"
 
 
 def test_the_commit_is_that_of_the_start_and_not_of_the_first_result(tmp_path, monkeypatch):

@@ -52,6 +52,8 @@ def test_what_cannot_be_had_is_named(home, capsys):
         network(images)
     with pytest.raises(PresynError, match="64 pixels"):
         network(images[:, :10], task=0)
+    with pytest.raises(PresynError, match="64 pixels"):
+        network(images[0], task=0)
     path = home / ".presyn" / "states" / f"{run['run_id']}.pt"
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], content[:900] + bytes([content[900] ^ 1]) + content[901:], b"", b"x" * 99):

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import importlib
 import random
 import shutil
 import subprocess
@@ -118,6 +119,27 @@ def test_a_rule_in_a_file_of_ones_own_counts_with_what_it_imports_beside_it(tmp_
     assert digest() == after
     run = make_run("mine", "split-digits", 1)
     assert run.run_id("data") != make_run("sgd", "split-digits", 1).run_id("data")
+
+
+@pytest.mark.parametrize(
+    "imports",
+    ["from package_of_mine.parts.helper import FACTOR", "from .parts import helper", "from .parts.helper import FACTOR"],
+)
+def test_a_rule_in_a_package_counts_with_what_it_imports_of_that_package(tmp_path, monkeypatch, imports):
+    package = tmp_path / "package_of_mine"
+    (package / "parts").mkdir(parents=True)
+    for folder in (package, package / "parts"):
+        (folder / "__init__.py").touch()
+    (package / "parts" / "helper.py").write_text("FACTOR = 2\n")
+    (package / "rule.py").write_text(f"{imports}\nfrom presyn.methods.sgd import SGD\n\n\nclass Mine(SGD):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("package_of_mine")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(METHODS, "mine", importlib.import_module("package_of_mine.rule").Mine)
+    before = digest_method("mine")
+    (package / "parts" / "helper.py").write_text("FACTOR = 3\n")
+    presyn.code_digest.forget_code()
+    assert digest_method("mine") != before
 
 
 def test_a_rule_that_no_file_keeps_is_refused(monkeypatch):

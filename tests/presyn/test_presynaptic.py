@@ -158,7 +158,7 @@ def test_a_released_weight_of_zero_still_learns_and_a_silent_one_does_not(fuse):
 
 @pytest.mark.parametrize(("gap", "moves"), [(1e-7, False), (4e-6, True)])
 def test_p_near_one_is_absorbing_in_float32(gap, moves):
-    # PAPER section 6: once 1 - p is about 4e-7 or less, both scaled steps round to nothing, so nothing leaves although
+    # Once 1 - p is about 4e-7 or less, both scaled steps round to nothing, so nothing leaves although
     # p_freeze is 1; ten times as far away both still move it.
     for g_lim in (0.0, 1e6):  # every gradient counts as large, or none does
         options = {"p_freeze": 1.0, "p_up": 0.07, "p_down": 0.07, "g_lim": g_lim, "modulate_lr": False, "eta0": 0.0}

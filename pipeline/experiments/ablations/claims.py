@@ -16,7 +16,7 @@ from pipeline.report.verdicts import Verdict, order
 
 FAMILY, READINGS = "ablations", "ablations, other readings"
 BENCHMARKS = ("split-mnist", "permuted-mnist")
-"""Of Fig. 5a."""
+"""The benchmarks of Fig. 5a."""
 WITHOUT, GHOST = "no-consolidation", "ghost-by-release"
 """The two ablations of Fig. 5a: without modulated rate and freezing, and the ghost control by the printed rule."""
 FURTHER = ("no-freezing", "no-lr-modulation", "no-normalisation")

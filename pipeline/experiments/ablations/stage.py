@@ -311,7 +311,7 @@ def read_winners(path: Path) -> dict[tuple[str, str], Any]:
         (v, b): params for b, variants in by_benchmark.items() if isinstance(variants, dict) for v, params in variants.items()
     }
     if not all(isinstance(value, dict) for value in [*by_benchmark.values(), *winners.values()]):
-        raise PresynError(f"{path} is not the winners of a study. Delete it: the same command writes it again.")
+        raise PresynError(f"{path} holds no winners of ablations. Delete it: the same command writes it again.")
     return winners
 
 

@@ -27,7 +27,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "ghost-by-release": {"release": 0.5, "ghost_scale": "release"},
     "no-normalisation": {"normalise": False},
 }
-"""Fig. 5a, with the ghost control in both readings (PAPER sections 2 and 4)."""
+"""Fig. 5a, with the ghost control both as the text and as the released code have it."""
 
 DEPARTURES: dict[str, dict[str, Any]] = {
     RELEASED: {},
@@ -38,7 +38,7 @@ DEPARTURES: dict[str, dict[str, Any]] = {
     "bias=trained": {"bias": "trained"},
     "printed": {"rule": "printed"},
 }
-"""What the released code does otherwise than the paper says, one by one and as a whole (PAPER section 2, rows 1, 2, 3, 5)."""
+"""What the released code does otherwise than the paper says, one by one and as a whole (docs/tour.md)."""
 TRANSITIONS: dict[str, dict[str, Any]] = {RELEASED: {"transition": "zeno"}, "transition=released": {"transition": "released"}}
 """Row 9, on a continuous benchmark; elsewhere the transition has no meaning."""
 
@@ -47,9 +47,9 @@ RANGES: dict[str, BaseDistribution] = {
     "p_down": FloatDistribution(0.01, 0.1),
     "p_freeze": FloatDistribution(0.9, 0.96),
 }
-"""The authors' search (PAPER section 4)."""
+"""The authors' search (Methods, and ranges of the released code)."""
 RANGES_WITHOUT_SPACE: dict[str, BaseDistribution] = {"eta0": FloatDistribution(1e-4, 1e-1, log=True)}
-"""Of a method that has no search space."""
+"""What is searched for a method that has no search space."""
 VALIDATION = {"digits": 300}
 """Training images held out for a search, where the benchmark does not say: of the digits; of others it is a sixth."""
 TRIALS = 24

@@ -1,4 +1,4 @@
-"""How much hangs on p_up and p_down: both over a factor of 64, for information per energy and for accuracy over tasks."""
+"""How much depends on p_up and p_down: both over a factor of 64, for information per energy and for accuracy over tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

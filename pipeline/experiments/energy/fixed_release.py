@@ -26,7 +26,7 @@ VALIDATION = {"digits": 300, "mnist": 10_000}
 """Data set -> training images held out for the choice of the learning rate."""
 SEARCH_EPOCHS = 10
 SEARCH_SEED = SEARCH_SEEDS + 69_884
-"""Of the runs on validation data: beyond all seeds of reported runs."""
+"""The seed of the runs on validation data: beyond all seeds of reported runs."""
 SEARCH, REPORTED = "search", "reported"
 """The two parts of the experiment, as its rows name them."""
 PER_ENERGY, ACCURACY = "information per energy", "accuracy"

@@ -25,7 +25,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "fixed": ("presynaptic", {"p_up": 0.0, "p_down": 0.0, "p_min": FIXED_P, "bias": "trained"}),
     "deterministic": ("sgd", {}),
 }
-"""Model -> method and what departs from its settings on the benchmark mnist (PAPER section 6)."""
+"""Model -> method and what departs from its settings on the benchmark mnist (released configurations)."""
 SWEPT = ("l2", "measures", "parts")
 """What these experiments set themselves."""
 ALWAYS_MEASURED = ("energy", "output", "readings")

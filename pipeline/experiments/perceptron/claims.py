@@ -18,9 +18,9 @@ MARGIN, NOTEBOOK = 0.015, "values of the notebook"
 CAPACITY = 2000
 """Patterns near the capacity of 2 N."""
 FIRST_TASK = {"standard": (0.927, 0.889, 0.850, 0.824), "presynaptic": (0.989, 0.960, 0.924, 0.878)}
-"""Printed accuracies on task 1 after tasks 2 to 5 (Fig. 5b; PAPER section 5)."""
+"""Printed accuracies on task 1 after tasks 2 to 5 (Fig. 5b; released notebook)."""
 MEANS = {"standard": (0.8862, 0.0046), "presynaptic": (0.9174, 0.0046)}
-"""Printed means, and their standard errors with ddof 0, of 10 seeds (Fig. 5c; PAPER section 5)."""
+"""Printed means, and their standard errors with ddof 0, of 10 seeds (Fig. 5c; released notebook)."""
 PRINTED_SEEDS = 10
 
 

@@ -27,7 +27,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 """What is compared; the first is what the others are compared with."""
 SAMPLER_SEEDS = (1, 2, 3)
 NEW_SEEDS = tuple(range(3001, 3011))
-"""Of the winners; no search and no other experiment has them."""
+"""Seeds on which the winners are trained; no search and no other experiment has them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,7 +105,7 @@ def _tasks_trained(by_tasks: Mapping[int, Sequence[Row]]) -> float:
 
 
 def _ends(space: Space, trials: Sequence[Trial], rungs: Rungs, tasks: int) -> dict[int, Outcome]:
-    """Of trials that are trained to a rung, what came of those that end there: lost, or with all their tasks behind them."""
+    """What came of the trials that end at a rung: those that were lost, or that have all their tasks behind them."""
     ended = {t.number: outcome(space, rungs[t.number]) for t in trials}
     return {n: o for n, o in ended.items() if o.status in ("dropped", "diverged") or tasks == space.tasks}
 

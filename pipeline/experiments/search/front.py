@@ -32,7 +32,7 @@ class FrontSearch(Search):
 
 
 def on_front(frame: pd.DataFrame, space: Space) -> list[bool]:
-    """Of each row, whether it finished and no other is better in one objective and as good in the rest."""
+    """Whether each row finished and no other row is better in one objective and as good in the rest."""
     signs = [1 if d == "maximize" else -1 for d in space.directions]
     values = frame[list(space.objectives)] * signs
     finished = frame.status == "finished"

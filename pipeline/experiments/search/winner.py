@@ -1,5 +1,6 @@
 """The winner of a search, and the file that keeps it for people and for later commands."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def read_best(path: Path, method: str, space: Space | None = None, remedy: str =
     """
     if not path.exists():
         return None
-    command = f"presyn search --space {path.parent.name} --results {path.parents[2]}"
+    command = shlex.join(["presyn", "search", "--space", path.parent.name, "--results", str(path.parents[2])])
     how = f"with: {command}" if path.parent.name in space_names() else "with the command that searched it"
     again = remedy or f"Search again {how}, or give the space another name."
     best = read_yaml(path)

@@ -50,7 +50,7 @@ class ClaimVerdict:
 
     @property
     def p(self) -> float:
-        """Of the order or likeness that holds least; of printed values alone, of the one that is most unlike ours."""
+        """The p value of the order or likeness that holds least; of printed values alone, that of the one most unlike ours."""
         orders = [v.p for v in self.parts if v.kind != "mean" and v.p == v.p]
         values = [v.p for v in self.parts if v.kind == "mean" and v.p == v.p]
         return max(orders) if orders else min(values, default=math.nan)

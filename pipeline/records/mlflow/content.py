@@ -23,7 +23,7 @@ NAME = "presyn_name"
 """The tag with the name that presyn gave a run: another name was given by people."""
 NOT_SET = object()
 PART, SWEEP, CONDITION = "presyn_part", "presyn_sweep", "condition"
-"""The tags that say to which search, table or study of its experiment a run belongs, in which of several times that this was
+"""The tags that say to which search or table of its experiment a run belongs, in which of several times that this was
 asked for, and what the run shares with other seeds."""
 EARLIER_METRIC = "accuracy_of_tested"
 """A metric of earlier versions, whose values alternated between tasks: runs that have it were not written by this one."""

@@ -29,7 +29,7 @@ def address(uri: str) -> str:
     """The address of a tracking server, checked; a user and password in it go where MLflow reads them, and nowhere else.
 
     They are set as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of this process, so that no message, note or log
-    can show them. A database's address keeps its own; `hidden` hides it wherever the address is shown.
+    can show them. A database's address keeps its own; `hide_passwords` hides it wherever the address is shown.
 
     Raises:
         PresynError: MLflow has no server or database at such an address.

@@ -17,7 +17,7 @@ from pipeline.records.mlflow.notes import Note, digest_words
 
 VIEW = "mlflow.sharedViewState."
 KEY_PARAMETER = "viewStateShareKey"
-"""Of an address of MLflow's pages: the key of the view to open."""
+"""The parameter of an address of MLflow's pages that names the view to open."""
 BEST_FIRST, BY_CONDITION = "Best first", "By condition"
 OURS = "This text is from presyn, which renews it as long as this line is its last."
 RUNS = "tags.run_id != ''"
