@@ -232,6 +232,11 @@ def shown_stages() -> list[Stage]:
     return [stage for stage in stages if stage.figures or not isinstance(stage, Search)]
 
 
+def claim_stages() -> list[Stage]:
+    """The experiments on whose runs claims are tested, with the paper's settings."""
+    return [stage for stage in shown_stages() if isinstance(stage, (*CLAIMING, SingleTask))]
+
+
 def listing() -> list[str]:
     """A line for each experiment, and lines on what users' own files add."""
     described = {name: experiment.description for name, experiment in EXPERIMENTS.items()}

@@ -1,11 +1,13 @@
 """A number for each seed, together with the runs that it was computed from, so that a verdict can say what it rests on."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from presyn import PresynError
 
 Runs = Mapping[int, frozenset[str]]
 """Seed -> ids of runs."""
@@ -25,7 +27,17 @@ class BySeed:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, column: str) -> "BySeed":
-        """A column of a frame that has one line for each seed, with the columns seed and run_id."""
+        """A column of a frame that has one line for each seed, with the columns seed and run_id.
+
+        Raises:
+            PresynError: a seed is there twice, which would count as two networks.
+        """
+        if frame.seed.duplicated().any():
+            repeated = frame[frame.seed.duplicated(keep=False)]
+            raise PresynError(
+                f"Seed {repeated.seed.iloc[0]} is there twice, with runs {' and '.join(map(str, repeated.run_id[:2]))}, where "
+                "a claim counts a seed once. Delete the line of one of them."
+            )
         runs = {int(seed): frozenset([str(run_id)]) for seed, run_id in zip(frame.seed, frame.run_id, strict=True)}
         return cls(frame.set_index("seed")[column].astype(float).sort_index(), runs)
 
@@ -73,6 +85,22 @@ class BySeed:
     def fisher_z(self) -> "BySeed":
         """Fisher's z of correlations."""
         return self.map(fisher_z)
+
+
+def with_lost(summary: pd.DataFrame, rows: pd.DataFrame, labels: Sequence[str], keys: Sequence[str] = ()) -> pd.DataFrame:
+    """A summary of the runs that finished, with lines of nan for those that were lost, so that a verdict can count them.
+
+    Args:
+        summary: Some lines for each run that finished.
+        rows: The rows that it was made of.
+        labels: Columns of both that tell the runs apart.
+        keys: Columns of the summary that tell the lines of a run apart.
+    """
+    lost = rows.loc[rows.status != "finished", [*labels, "run_id"]]
+    if lost.empty or (keys and summary.empty):
+        return summary
+    lines = lost.merge(summary[list(keys)].drop_duplicates(), how="cross") if keys else lost
+    return pd.concat([summary, lines], ignore_index=True)
 
 
 def fisher_z(r: Any) -> Any:

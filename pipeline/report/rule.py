@@ -77,7 +77,7 @@ def _decide_one(v: Verdict) -> Verdict:
 
 def _verdict(v: Verdict) -> str:
     assert v.difference is not None
-    if math.isnan(v.p):
+    if math.isnan(v.p) or not v.difference.standard_error:  # a few equal values say nothing about how far others scatter
         return UNDECIDED
     if v.kind == "above":
         return UNDECIDED if v.p >= ALPHA else REPRODUCED if v.difference.mean > 0 else NOT_REPRODUCED
@@ -107,7 +107,7 @@ def _p_of_margin(v: Verdict) -> float:
         one_sided = d.p_within(v.margin)
     else:
         one_sided = d.p_above(v.margin) if d.mean > 0 else d.p_below(-v.margin)
-    return min(1.0, 2 * one_sided)
+    return min(2 * one_sided, 1.0)  # nan of nan
 
 
 def _seeds_that_would_decide(v: Verdict) -> str:
@@ -116,6 +116,8 @@ def _seeds_that_would_decide(v: Verdict) -> str:
     d = abs(v.difference.mean)
     if math.isnan(v.spread) or math.isnan(d):
         return "at least 2"
+    if not v.spread:  # all the values are equal, by which no scatter can be estimated
+        return f"at least {v.n + 1}"
     if v.kind == "mean":
         number = _seeds_for_a_printed_value(v, d)
     else:

@@ -42,10 +42,11 @@ class Difference:
 
     @property
     def t(self) -> float:
+        """Student's t; nan without degrees of freedom, or where there is a difference and no scatter."""
         if self.df != self.df:
             return math.nan
-        if not self.standard_error:  # no scatter at all, as in tiny demonstrations
-            return 0.0 if not self.mean else math.copysign(math.inf, self.mean)
+        if not self.standard_error:  # a few equal values say nothing about how far others scatter
+            return 0.0 if not self.mean else math.nan
         return self.mean / self.standard_error
 
     @property

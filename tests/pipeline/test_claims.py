@@ -1,5 +1,6 @@
 """One verdict on each claim of the paper: none forgotten, none decided without rows, at the error rates that are stated."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pandas as pd
 import pytest
 
 from pipeline.experiments.catalogue import CLAIMING, EXPERIMENTS
-from pipeline.experiments.energy.claims import energy_verdicts
+from pipeline.experiments.energy.claims import energy_verdicts, model_claims
+from pipeline.experiments.energy.summary import by_epoch
 from pipeline.experiments.table1.rows import accuracies, as_published, searched
 from pipeline.experiments.verdicts.by_claim import all_together, by_claim, claim_table
 from pipeline.experiments.verdicts.stage import all_verdicts
@@ -16,7 +18,7 @@ from pipeline.paper import published
 from pipeline.paper.published import PAPER, READERS, claim_list
 from pipeline.records.csvs import read_file, rows_csv
 from pipeline.records.results import Results
-from pipeline.report.by_seed import BySeed, fisher_z
+from pipeline.report.by_seed import BySeed, fisher_z, with_lost
 from pipeline.report.rule import ALPHA, decide
 from pipeline.report.statistics import Difference, Sample
 from pipeline.report.verdicts import (
@@ -34,6 +36,7 @@ from pipeline.report.verdicts import (
     verdict_table,
 )
 from presyn import PresynError
+from presyn.runs import identify
 
 RESULTS = Path(__file__).parents[2] / "results"
 IDS = [
@@ -91,7 +94,7 @@ def test_without_rows_a_claim_is_not_tested_and_says_what_to_do(tmp_path):
     assert NOT_TESTED not in [claims[id].verdict for id in of_table1]
     others = [c.id for c in claim_list() if c.stage not in ("table1", "lifelong")]
     assert [claims[id].verdict for id in others] == [NOT_TESTED] * len(others)
-    assert claims["E2"].note.startswith("no rows: presyn reproduce energy")
+    assert claims["E2"].note.startswith("its rows are not there, or not all of them: presyn reproduce energy")
     assert "E2 is not tested" in claims["E5"].note and "Dryad" in claims["B1"].note
 
 
@@ -103,6 +106,76 @@ def test_the_experiments_that_a_claim_names_are_all_that_it_needs(tmp_path, stag
     claims = {c.claim.id: c for c in all_verdicts(Results(tmp_path), CLAIMING).claims}
     untested = [c.id for c in claim_list() if c.stage == stage and claims[c.id].verdict == NOT_TESTED]
     assert not untested
+
+
+def rewritten(source, target, change, **configuration):
+    """A copy of committed rows, changed, with ids that fit their configurations."""
+    cells = change(read_file(source).cells.drop(columns="digest", errors="ignore"))
+    if configuration:
+        cells["config"] = [json.dumps({**json.loads(c), **configuration}, sort_keys=True) for c in cells.config]
+        cells["run_id"] = [identify(json.loads(c), s, 1) for c, s in zip(cells.config, cells.data_sha256, strict=True)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cells.to_csv(target, index=False)
+
+
+def claims_on(folder):
+    return {c.claim.id: c for c in all_verdicts(Results(folder), CLAIMING).claims}
+
+
+@pytest.mark.parametrize(
+    ("stage", "target", "changed", "says", "ids"),
+    [
+        ("energy", "energy", {"epochs": 1}, "epochs = 1", ["E1", "E2", "E5"]),
+        ("energy", "energy", {"hidden": [20, 20]}, "hidden = [20, 20]", ["E1", "E6"]),
+        ("table1", "table1", {"epochs": 1}, "epochs = 1", ["L2", "L22", "R1"]),
+        ("ablations/published", "ablations/published", {"epochs": 2}, "epochs = 2", ["A2", "A3"]),
+        ("ablations/searched", "ablations/published", {}, "p_down = ", ["A2", "A3"]),
+    ],
+    ids=str,
+)
+def test_no_claim_rests_on_runs_with_other_settings_than_the_papers(tmp_path, capsys, stage, target, changed, says, ids):
+    rewritten(RESULTS / stage / "runs.csv", tmp_path / target / "runs.csv", lambda cells: cells, **changed)
+    claims = claims_on(tmp_path)
+    assert {claims[id].verdict for id in ids} == {NOT_TESTED}
+    error = capsys.readouterr().err
+    assert "are not of the paper's experiment" in error and says in error
+
+
+def test_a_line_that_is_there_twice_is_refused(tmp_path):
+    for stage in ("overlap", "energy", "perceptron"):
+        folder = tmp_path / stage
+        rewritten(RESULTS / stage / "runs.csv", folder / stage / "runs.csv", lambda cells: pd.concat([cells, cells[:1]]))
+        with pytest.raises(PresynError, match="holds a run twice"):
+            claims_on(folder)
+
+
+def test_a_run_on_other_images_is_not_mixed_into_a_claim(tmp_path):
+    def on_others(cells):
+        cells.loc[cells.index[:1], "data_sha256"] = "0" * 64
+        return cells
+
+    rewritten(RESULTS / "energy" / "runs.csv", tmp_path / "energy" / "runs.csv", on_others, kind="single")
+    with pytest.raises(PresynError, match="are on different images of mnist"):
+        claims_on(tmp_path)
+
+
+def test_lost_runs_are_counted_and_the_best_of_some_is_not_the_best(tmp_path):
+    rows = Results(RESULTS).rows("energy").copy()
+    rows.loc[(rows.model == "plastic") & (rows.seed == 2019), "status"] = "diverged"
+    epochs = with_lost(by_epoch(rows), rows, ("model", "l2", "seed"), ("epoch",))
+    by_id = {v.id: v for v in model_claims(epochs) if v.decides}
+    assert {by_id[id].lost for id in ("E1", "E2", "E3", "E5", "E6")} == {1} and by_id["E4"].lost == 0
+    assert {by_id[id].n for id in ("E2", "E3")} == {4}
+    some = lambda cells: cells[(cells.part == "search") | cells.release.isin(["0.4", "1.0"])]  # noqa: E731
+    rewritten(RESULTS / "fixed-release" / "runs.csv", tmp_path / "fixed-release" / "runs.csv", some)
+    assert claims_on(tmp_path)["E7"].verdict == NOT_TESTED
+
+
+@pytest.mark.parametrize("stage", ["perceptron", "energy", "energy-settings", "overlap", "sparsity", "table1", "fixed-release"])
+def test_files_of_rows_without_a_line_are_as_none(tmp_path, stage):
+    rewritten(RESULTS / stage / "runs.csv", tmp_path / stage / "runs.csv", lambda cells: cells[:0])
+    shutil.copytree(RESULTS / "departures", tmp_path / "departures")
+    assert {c.verdict for c in claims_on(tmp_path).values() if c.claim.id[0] in "ESP"} == {NOT_TESTED}
 
 
 def test_an_edited_summary_turns_nothing(tmp_path):

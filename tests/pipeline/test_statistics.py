@@ -124,7 +124,8 @@ def rows(shift, scatter=0.1, methods=("presynaptic", "sgd", "joint"), seeds=10):
     for (method, benchmark), s in published_table().items():
         for i in range(seeds if method in methods else 0):
             off = shift if (method, benchmark) == ("presynaptic", "split-mnist") else 0
-            accuracy = (s.mean + off + scatter * (i % 3 - 1)) / 100
+            apart = i % 3 - 1 if method == "presynaptic" else (i % 5 - 2) / 2  # or paired differences would not scatter
+            accuracy = (s.mean + off + scatter * apart) / 100
             cell = {"method": method, "benchmark": benchmark, "seed": i, "run_id": f"{method}-{benchmark}-{i}"}
             lines.append({**cell, "status": "finished", "mean_accuracy": accuracy})
     return pd.DataFrame(lines)
@@ -223,6 +224,15 @@ def test_orders_need_the_right_sign():
     assert line(verdicts(rows(-9)), name, "statements").verdict == "not reproduced"
 
 
+def test_equal_values_decide_nothing():
+    """Two networks that agree to the digit say nothing about how far others scatter."""
+    for mean, kind in ((0.5, "above"), (-0.5, "above"), (0.5, "similar"), (0.5, "no worse"), (0.12, "mean"), (0.0, "mean")):
+        verdict = Verdict("L2", "c", "f", kind, difference=Difference(mean, 0.0, 1), n=2, spread=0.0, repetitions=3, margin=2.0)
+        (decided,) = decide([verdict])
+        assert (decided.verdict, decided.seeds) == ("undecided", "at least 3")
+    assert paired([0.0, 0.0]).p == 1
+
+
 def test_a_paired_claim_shows_the_two_sample_test_of_the_paper_beside():
     table = rows(0)
     accuracy = {
@@ -305,6 +315,15 @@ def test_seeds_with_other_settings_and_odd_files_are_refused(tmp_path):
     frame.loc[changed, "run_id"] = identify(json.loads(frame.loc[changed, "config"]), frame.data_sha256[changed], 1)
     frame.to_csv(seeds, index=False)
     with pytest.raises(PresynError, match=f"run {frame.run_id[changed]} of presynaptic on .* has other settings"):
+        verify()
+    named = tmp_path / "results" / "seeds" / "presynaptic-split-mnist.csv"
+    lines = read_file(named).cells.drop(columns="digest", errors="ignore")
+    shutil.rmtree(tmp_path / "results" / "table1")
+    seeds.unlink()
+    lines["config"] = lines.config.str.replace('"p_up": 0.052', '"p_up": 0.09')
+    lines["run_id"] = [identify(json.loads(c), sha, 1) for c, sha in zip(lines.config, lines.data_sha256, strict=True)]
+    lines.to_csv(named, index=False)
+    with pytest.raises(PresynError, match="of presynaptic on split-mnist has other settings than the published ones"):
         verify()
     for text, says in (("", "is not a CSV of runs"), ("a,b\n1,2\n", "it has no column run_id")):
         seeds.write_text(text)

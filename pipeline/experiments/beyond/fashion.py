@@ -9,10 +9,11 @@ import pandas as pd
 from pipeline.experiments.energy.claims import model_claims
 from pipeline.experiments.energy.figures import draw_tradeoff_and_penalties
 from pipeline.experiments.energy.stage import SWEPT, Energy
-from pipeline.experiments.energy.summary import by_epoch
+from pipeline.experiments.energy.summary import LABELS, by_epoch
 from pipeline.experiments.sparsity.claims import synapse_claims
 from pipeline.experiments.sparsity.summary import summarise
 from pipeline.records.results import Results
+from pipeline.report.by_seed import with_lost
 from pipeline.report.verdicts import Verdict
 from pipeline.stage import Figure, Known, Made, PageTable
 from presyn import Run
@@ -59,5 +60,6 @@ class EnergyFashion(Energy):
         rows = results.rows("energy-fashion", ("model", "l2"))
         if rows is None:
             return
-        yield from model_claims(by_epoch(rows), PENALTIES, READING)
-        yield from synapse_claims(summarise(rows[rows.model == "plastic"]), PENALTIES[0], READING)
+        yield from model_claims(with_lost(by_epoch(rows), rows, LABELS, ("epoch",)), PENALTIES, READING)
+        plastic = rows[rows.model == "plastic"]
+        yield from synapse_claims(with_lost(summarise(plastic), plastic, LABELS, ("quantity", "layer")), PENALTIES[0], READING)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from pipeline.experiments.energy.summary import EPOCH_COLUMNS, by_epoch, last_epoch
+from pipeline.experiments.energy.summary import EPOCH_COLUMNS, LABELS, by_epoch, last_epoch
 from pipeline.paper import BEST_L2, L2, QUARTER_L2, RIVALS
 from pipeline.records.results import Results
-from pipeline.report.by_seed import BySeed
+from pipeline.report.by_seed import BySeed, with_lost
 from pipeline.report.verdicts import Verdict, order
 
 FAMILY, READINGS = "energy", "energy, other readings"
@@ -17,16 +17,16 @@ LOW_RELEASE = 0.5
 
 def energy_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on each of the claims, and on their readings."""
-    from pipeline.experiments.energy.fixed_release import ACCURACY, PER_ENERGY, by_release
+    from pipeline.experiments.energy.fixed_release import ACCURACY, PER_ENERGY, RELEASES, by_release
     from pipeline.experiments.energy.settings import ONE_AT_A_TIME, TOGETHER, by_setting
 
     rows = results.rows("energy", ("model", "l2"))
-    epochs = by_epoch(rows) if rows is not None else pd.DataFrame(columns=list(EPOCH_COLUMNS))
+    epochs = _all_epochs(rows) if rows is not None else pd.DataFrame(columns=list(EPOCH_COLUMNS))
     last = last_epoch(epochs)
     yield from model_claims(epochs)
     matched = results.rows("matched-release", ("model", "l2", "release"))
     if matched is not None:
-        ends = pd.concat([last[last.model == "plastic"], last_epoch(by_epoch(matched))], ignore_index=True)
+        ends = pd.concat([last[last.model == "plastic"], last_epoch(_all_epochs(matched))], ignore_index=True)
         claim = "information per energy, plastic over fixed with its mean p at each ℓ2"
         best = {"": _at_best(ends, "per_energy", "plastic", "fixed")}
         yield order("E3", f"{claim}, each at its best ℓ2", READINGS, best, "ratio", reading="p matched at each ℓ2")
@@ -35,15 +35,22 @@ def energy_verdicts(results: Results) -> Iterator[Verdict]:
     swept = results.rows("fixed-release", ("part", "release", "eta0"))
     for criterion in (PER_ENERGY, ACCURACY):
         reading = "" if criterion == PER_ENERGY else f"learning rates by {criterion}"
-        yield _low_release(pd.DataFrame() if swept is None else by_release(swept, criterion), reading)
+        yield _low_release(pd.DataFrame() if swept is None else by_release(swept, criterion), RELEASES, reading)
     changed = results.rows("energy-settings", ("setting", "l2"))
-    ends = last_epoch(by_setting(changed)) if changed is not None else last.assign(setting=[""] * len(last))
+    ends = last.assign(setting=[""] * len(last))
+    if changed is not None:
+        ends = last_epoch(with_lost(by_setting(changed), changed, ("setting", *LABELS), ("epoch",)))
     claim = "information per energy, plastic with p_up and p_down ± 25 % over both rivals"
     yield order("E8", f"{claim}, at ℓ2 {BEST_L2:g}", FAMILY, _quarter(ends, last, TOGETHER, (BEST_L2,)), "ratio")
     for l2 in QUARTER_L2:
         claim = f"information per energy, plastic with p_up or p_down ± 25 % over both rivals, at ℓ2 {l2:g}"
         parts = _quarter(ends, last, ONE_AT_A_TIME, (l2,))
         yield order("E8", claim, READINGS, parts, "ratio", reading=f"one at a time, ℓ2 {l2:g}")
+
+
+def _all_epochs(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line for each run and epoch, with nan of those that were lost."""
+    return with_lost(by_epoch(rows), rows, LABELS, ("epoch",))
 
 
 def model_claims(epochs: pd.DataFrame, penalties: Sequence[float] = L2, reading: str = "") -> Iterator[Verdict]:
@@ -128,12 +135,13 @@ def _tradeoff(last: pd.DataFrame, strengths: Sequence[float], family: str, readi
     return order("E1", claim, family, parts, "ratio", reading=reading)
 
 
-def _low_release(last: pd.DataFrame, reading: str) -> Verdict:
+def _low_release(last: pd.DataFrame, releases: Sequence[float], reading: str) -> Verdict:
+    """E7, where there are rows at all of these release probabilities: the best of some of them is not the best."""
     claim = f"information per energy, the best fixed p up to {LOW_RELEASE:g} over the best above"
     family = READINGS if reading else FAMILY
     means = last.groupby("release").per_energy.mean() if len(last) else pd.Series(dtype=float)
     low, high = means[means.index <= LOW_RELEASE], means[means.index > LOW_RELEASE]
-    if low.empty or high.empty:
+    if not {*releases} <= {*means.index}:
         return order("E7", claim, family, {"": BySeed()}, "ratio", reading=reading)
     best_low, best_high = (BySeed.from_frame(last[last.release == side.idxmax()], "per_energy") for side in (low, high))
     part = f"p = {low.idxmax():g} over p = {high.idxmax():g}:"

@@ -71,4 +71,4 @@ class EnergySettings(SingleTask):
 def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     """A line for each run and epoch, as `summary.by_epoch` makes them, with the setting."""
     series = [by_epoch(lines).assign(setting=label) for label, lines in frame.groupby("setting", sort=False)]
-    return pd.concat(series, ignore_index=True)
+    return pd.concat(series, ignore_index=True) if series else by_epoch(frame).assign(setting=[])

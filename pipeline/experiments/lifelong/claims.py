@@ -9,7 +9,7 @@ from pipeline.experiments.lifelong.summary import accuracy_by_task, accuracy_on,
 from pipeline.experiments.table1.rows import accuracies, as_published, searched, strict
 from pipeline.paper import BENCHMARKS, SEARCHED_ON
 from pipeline.records.results import Results
-from pipeline.report.by_seed import BySeed
+from pipeline.report.by_seed import BySeed, with_lost
 from pipeline.report.verdicts import Verdict, order
 
 FAMILY, READINGS = "lifelong", "lifelong, other readings"
@@ -20,7 +20,7 @@ LEARNED = 90
 def lifelong_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on each of the claims, and on their readings."""
     rows, carried_over = as_published(results), searched(results)
-    tasks = accuracy_by_task(rows)
+    tasks = with_lost(accuracy_by_task(rows), rows, ("method", "benchmark", "seed"), ("task", "after"))
     for benchmark, last in ((SPLIT, 5), (SEARCHED_ON, 10)):
         reading = "" if benchmark == SPLIT else benchmark
         parts = {
@@ -50,7 +50,7 @@ def lifelong_verdicts(results: Results) -> Iterator[Verdict]:
     parts = {f"presynaptic minus sgd (all: {means}):": difference}
     yield order("L29", "accuracy on task 1 of Split MNIST after task 5", FAMILY, parts, "points")
     course = results.rows("lifelong", ("benchmark",))
-    yield _growth(course_of_p(course) if course is not None else None)
+    yield _growth(None if course is None else with_lost(course_of_p(course), course, ("benchmark", "seed"), ("task",)))
     on_all = {b: accuracies(rows, "presynaptic", b) - accuracies(rows, "sgd", b) for b in BENCHMARKS}
     yield order("R1", "presynaptic minus sgd, on all four benchmarks", FAMILY, on_all, "points")
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pipeline.experiments.overlap.summary import COMPARED_ON, VARIANTS, overlap_of, summarise
 from pipeline.records.results import Results
-from pipeline.report.by_seed import BySeed
+from pipeline.report.by_seed import BySeed, with_lost
 from pipeline.report.verdicts import Verdict, order
 
 FAMILY, READINGS = "lifelong", "lifelong, other readings"
@@ -17,7 +17,7 @@ FULL, *CONTROLS = VARIANTS
 def overlap_verdicts(results: Results) -> Iterator[Verdict]:
     """What is found on the claim: the overlap of each control over that of the full rule."""
     rows = results.rows("overlap", ("variant",))
-    summary = None if rows is None else summarise(rows)
+    summary = None if rows is None else with_lost(summarise(rows), rows, ("variant", "benchmark", "seed"))
     for measure, name, reading in (("overlap", "overlap relative to chance", ""), ("jaccard", "Jaccard index", NOT_BY_CHANCE)):
         parts = {f"{control} on {b}": _over_full(summary, control, b, measure) for b in COMPARED_ON for control in CONTROLS}
         claim = f"{name} of tasks learned one by one, control over full rule"

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.experiments.perceptron.summary import accuracy, gain, summarise
 from pipeline.paper import PATTERNS
 from pipeline.records.results import Results
-from pipeline.report.by_seed import BySeed, mean_over
+from pipeline.report.by_seed import BySeed, mean_over, with_lost
 from pipeline.report.statistics import Sample
 from pipeline.report.verdicts import Verdict, order, printed_mean
 
@@ -31,7 +31,7 @@ def perceptron_verdicts(results: Results) -> Iterator[Verdict]:
         for id in ("P1", "P2", "P3"):
             yield order(id, "perceptrons", FAMILY, {"": BySeed()})
         return
-    summary = summarise(rows)
+    summary = with_lost(summarise(rows), rows, ("model", "seed", "patterns"))
     yield from _first_task(summary)
     yield from _means(summary)
     few, many = gain(summary, PATTERNS).in_points(), gain(summary, CAPACITY).in_points()

@@ -21,7 +21,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         first_task = {f"task1_after_{i}": tested[0] for i, tested in enumerate(json.loads(row.accuracy), start=1)}
         labels = {"model": row.model, "seed": row.seed, "patterns": row.patterns}
         lines.append({**labels, "mean_accuracy": row.mean_accuracy, **first_task, "run_id": row.run_id})
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=None if lines else ["model", "seed", "patterns", "mean_accuracy", *AFTER_EACH, "run_id"])
 
 
 def as_file(summary: pd.DataFrame) -> pd.DataFrame:

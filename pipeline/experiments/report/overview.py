@@ -71,7 +71,7 @@ def _cells(claims: Sequence[ClaimVerdict]) -> str:
 
 
 def _beside_authors(claims: Sequence[ClaimVerdict], rows: pd.DataFrame) -> str:
-    """Where the authors' own code, run again, is off from the print as ours is, and where ours is off from that code."""
+    """How far the authors' own code, run again, is off from the print where ours is, and where ours is off from that code."""
     by_id, ids = {c.claim.id: c for c in claims}, cell_ids()
     lines = []
     for cell in [cell for cell in ids if cell in authors_code()]:
@@ -86,8 +86,8 @@ def _beside_authors(claims: Sequence[ClaimVerdict], rows: pd.DataFrame) -> str:
         for v in claim.readings
         if v.reading == BESIDE_AUTHORS and v.verdict == NOT_REPRODUCED
     ]
-    text = f"The authors' code, run again, is off from the print in these cells too, by points: {listed}." if lines else ""
-    return f"{text} Ours differs from that code too in {', '.join(apart)}." if apart else text
+    text = f"In these cells the authors' code, run again, is off from the print by points: {listed}." if lines else ""
+    return f"{text} Ours differs from that code in {', '.join(apart)}." if apart else text
 
 
 def _off(sample: Sample, printed: float) -> str:

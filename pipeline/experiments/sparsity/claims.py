@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.experiments.sparsity.summary import COLUMNS, CUTS, summarise
 from pipeline.paper import UNNAMED_L2
 from pipeline.records.results import Results
-from pipeline.report.by_seed import BySeed, fisher_z, mean_over
+from pipeline.report.by_seed import BySeed, fisher_z, mean_over, with_lost
 from pipeline.report.verdicts import Verdict, order, printed_value
 
 FAMILY, READINGS = "sparsity", "sparsity, other readings"
@@ -49,7 +49,9 @@ def sparsity_verdicts(results: Results) -> Iterator[Verdict]:
     from pipeline.experiments.sparsity.uniform_start import summarise_start
 
     rows = results.rows("sparsity", ("model", "l2"))
-    summary = summarise(rows) if rows is not None else pd.DataFrame(columns=list(COLUMNS))
+    summary = pd.DataFrame(columns=list(COLUMNS))
+    if rows is not None:
+        summary = with_lost(summarise(rows), rows, ("model", "l2", "seed"), ("quantity", "layer"))
     for l2 in [UNNAMED_L2, *(l2 for l2 in sorted(summary.l2.unique()) if l2 != UNNAMED_L2)]:
         yield from synapse_claims(summary, l2, "" if l2 == UNNAMED_L2 else f"ℓ2 {l2:g}")
     rows = results.rows("uniform-start", ("l2",))

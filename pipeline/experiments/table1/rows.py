@@ -9,10 +9,25 @@ from pipeline.paper import BENCHMARKS
 from pipeline.records.csvs import refuse_twice
 from pipeline.records.results import Results
 from pipeline.report.by_seed import BySeed
-from presyn import PresynError
+from presyn import METHODS, PresynError, make_run
 
-COLUMNS = ("method", "benchmark", "seed", "status", "mean_accuracy", "run_id", "config", "rules_version", "accuracy")
+COLUMNS = (
+    "method",
+    "benchmark",
+    "seed",
+    "status",
+    "mean_accuracy",
+    "run_id",
+    "config",
+    "rules_version",
+    "data_sha256",
+    "accuracy",
+)
 NO_ROWS = pd.DataFrame(columns=["ablation", "parameters", *COLUMNS])
+
+
+SEEDS, SEARCHED_SEEDS = "seeds", "seeds/searched"
+"""Folders of further seeds, with the published settings and with searched ones."""
 
 
 def table_path(results: Results) -> Path:
@@ -33,7 +48,7 @@ def searched(results: Results) -> pd.DataFrame:
         PresynError: two runs of a cell have different settings.
     """
     rows = table_rows(results)
-    return _with_further_seeds(rows[rows.parameters == "searched"], results, "seeds/searched")
+    return _with_further_seeds(rows[rows.parameters == "searched"], results, SEARCHED_SEEDS)
 
 
 def strict(results: Results) -> pd.DataFrame:
@@ -49,7 +64,7 @@ def as_published(results: Results) -> pd.DataFrame:
         PresynError: two runs of a cell have different settings.
     """
     rows = table_rows(results)
-    return _with_further_seeds(rows[rows.parameters == "as_published"], results, "seeds")
+    return _with_further_seeds(rows[rows.parameters == "as_published"], results, SEEDS)
 
 
 def _with_further_seeds(table: pd.DataFrame, results: Results, folder: str) -> pd.DataFrame:
@@ -58,13 +73,21 @@ def _with_further_seeds(table: pd.DataFrame, results: Results, folder: str) -> p
     rows = rows.drop_duplicates("run_id")
     rows = rows[rows.benchmark.isin(BENCHMARKS)]
     for (method, benchmark), cell in rows.groupby(["method", "benchmark"], sort=False):
-        settings = [{**json.loads(r.config), "seed": None, "rules_version": r.rules_version} for r in cell.itertuples()]
+        versions = cell[["rules_version", "data_sha256"]].to_dict("records")
+        settings = [{**json.loads(c), "seed": None, **v} for c, v in zip(cell.config, versions, strict=True)]
         different = [r.run_id for r, s in zip(cell.itertuples(), settings, strict=True) if s != settings[0]]
         if different:
             raise PresynError(
                 f"{results.folder / folder}: run {different[0]} of {method} on {benchmark} has other settings than run "
                 f"{cell.run_id.iloc[0]}, which would mix two experiments in a verdict. Move it out of there."
             )
+        if folder == SEEDS and method in METHODS and benchmark in METHODS[method].published:
+            published = make_run(method, benchmark, 0).options.as_dict()
+            if any(settings[0].get(name) != value for name, value in published.items()):
+                raise PresynError(
+                    f"{results.folder / folder}: run {cell.run_id.iloc[0]} of {method} on {benchmark} has other settings than "
+                    f"the published ones. Move it out of there, such as to {SEARCHED_SEEDS}."
+                )
     return rows
 
 
@@ -81,6 +104,6 @@ def require_as_published(results: Results) -> None:
 
 def accuracies(rows: pd.DataFrame, name: str, benchmark: str, column: str = "method") -> BySeed:
     """Accuracy in % by seed of a method, or of a variant by another column; nan for a run that was lost."""
-    chosen = rows[(rows[column] == name) & (rows.benchmark == benchmark)].drop_duplicates("seed")
+    chosen = rows[(rows[column] == name) & (rows.benchmark == benchmark)].drop_duplicates("run_id")
     percent = 100 * chosen.mean_accuracy.where(chosen.status == "finished").astype(float)
     return BySeed.from_frame(chosen.assign(percent=percent), "percent")

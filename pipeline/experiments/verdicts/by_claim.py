@@ -111,7 +111,11 @@ def by_claim(verdicts: Sequence[Verdict], claims: Sequence[Claim]) -> list[Claim
 def _note(claim: Claim, together: Mapping[str, str]) -> str:
     missing = []
     if together[claim.id] == NOT_TESTED:
-        missing = [f"it needs {claim.missing}" if claim.missing else f"no rows: presyn reproduce {claim.stage}"]
+        missing = [
+            f"it needs {claim.missing}"
+            if claim.missing
+            else f"its rows are not there, or not all of them: presyn reproduce {claim.stage}"
+        ]
     if together[claim.id] == UNDECIDED and claim.settled_by:
         missing = [f"would be settled by {claim.settled_by}"]
     again = [f"its numbers are also those of {', '.join(claim.says_again)}"] if claim.says_again else []

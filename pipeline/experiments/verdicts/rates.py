@@ -37,10 +37,13 @@ Verdicts = tuple[np.ndarray, np.ndarray]
 
 
 def spreads(results: Results) -> Mapping[tuple[str, str], float]:
-    """(method, benchmark) -> standard deviation over our seeds in points; empty unless every cell of Table 1 has two seeds."""
+    """(method, benchmark) -> standard deviation over our seeds in points.
+
+    Empty unless every cell of Table 1 has two seeds or more that differ.
+    """
     rows = as_published(results)
     cells = {cell: accuracies(rows, *cell).finished for cell in published_table()}
-    complete = all(len(values) > 1 for values in cells.values())
+    complete = all(len(set(values)) > 1 for values in cells.values())
     return {cell: float(np.std(values, ddof=1)) for cell, values in cells.items()} if complete else {}
 
 

@@ -12,7 +12,9 @@ import pandas as pd
 from pipeline.experiments.table1.rows import require_as_published
 from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, by_claim, claim_table, claims_as_markdown, count, in_short
+from pipeline.experiments.verdicts.paper_rows import PaperRows
 from pipeline.paper.published import PAPER, READERS, SUMS, changed_files, claim_list
+from pipeline.records.csvs import refuse_twice
 from pipeline.records.results import Results
 from pipeline.report.old_rule import with_old_verdicts
 from pipeline.report.rule import NOTE, decide
@@ -112,7 +114,7 @@ def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts
         read(PAPER)
     if not results.paths():
         require_as_published(results)
-    refuse_changed_labels(results)
+    results = paper_rows(results)
     claims = claim_list()
     published = {claim.id: claim.published for claim in claims}
     unordered: Iterator[Verdict] = chain.from_iterable(stage.verdicts(results) for stage in stages)
@@ -126,14 +128,20 @@ def all_verdicts(results: Results, stages: Sequence[type[Stage]]) -> AllVerdicts
     return AllVerdicts(decided, by_claim(decided, claims))
 
 
-def refuse_changed_labels(results: Results) -> None:
-    """Raise a PresynError for exported rows whose labels are not those of their configurations."""
-    from pipeline.experiments.catalogue import shown_stages
+def paper_rows(results: Results) -> PaperRows:
+    """The rows on which claims are tested.
+
+    Raises:
+        PresynError: exported rows have labels that are not those of their configurations, or a run is there twice.
+    """
+    from pipeline.experiments.catalogue import claim_stages, shown_stages
 
     for stage in shown_stages():
         frame = results.rows(stage.name, stage.columns)
         if frame is not None:
-            refuse_labels(stage, frame, results.folder / stage.name / "runs.csv")
+            path = results.folder / stage.name / "runs.csv"
+            refuse_labels(stage, refuse_twice(frame, stage.columns, path), path)
+    return PaperRows(results, claim_stages())
 
 
 def with_notes(decided: Sequence[Verdict]) -> list[Verdict]:
