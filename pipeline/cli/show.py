@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.cli.choose import last_figures
 from pipeline.cli.option_docs import show_value
 from pipeline.cli.tables import console, print_table
-from pipeline.records.repeat import all_options, changed_settings, repeat_command
+from pipeline.records.repeat import all_options, changed_settings, repeat_command, setting
 from pipeline.records.row import Row
 from pipeline.report.tables import grid
 from presyn.code_digest import known_digests
@@ -75,8 +75,8 @@ def print_list(rows: Sequence[Row]) -> None:
     lines = [("run id", "method", "benchmark", "seed", "accuracy", "settings")]
     for row in rows:
         accuracy = row.status if row.mean_accuracy is None else f"{row.mean_accuracy:.2%}"
-        changed = [setting for setting in changed_settings(row.config) if not setting.startswith("name=")]  # a column has it
-        settings = " ".join(setting.replace(", ", ",") for setting in changed)
+        changed = {name: value for name, value in changed_settings(row.config).items() if name != "name"}  # a column has it
+        settings = " ".join(setting(name, value).replace(", ", ",") for name, value in changed.items())
         config = row.config
         lines.append((row.run_id, config["method"], config["benchmark"], str(config["seed"]), accuracy, settings))
     widths = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:-1]]

@@ -1,5 +1,6 @@
 """The command that repeats a run, from its row alone."""
 
+import itertools
 import json
 import shlex
 from collections.abc import Mapping
@@ -34,21 +35,21 @@ def usual_options(method: str, benchmark: str) -> dict[str, Any]:
     return all_options({"method": "", **find_benchmark(benchmark).as_dict()})
 
 
-def changed_settings(config: dict[str, Any]) -> list[str]:
-    """FIELD=VALUE of what is other in a configuration than the method's published settings on the benchmark."""
+def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What is other in a configuration than the method's published settings on the benchmark: field -> value."""
     nearest = nearest_benchmark(config)
     default = usual_options(config["method"], nearest)
     values = all_options(config)
     names = [k for k in (*config, *values.keys() - config.keys()) if k not in ("method", "benchmark", "seed")]
-    changed = [f"{k}={_setting(values[k])}" for k in names if k not in default or default[k] != values[k]]
-    return changed if nearest == config["benchmark"] else [f"name={_setting(config['benchmark'])}", *changed]
+    changed = {name: values[name] for name in names if name not in default or default[name] != values[name]}
+    return changed if nearest == config["benchmark"] else {"name": config["benchmark"], **changed}
 
 
-def _setting(value: Any) -> str:
-    """A value as --set reads it back."""
+def setting(name: str, value: Any) -> str:
+    """FIELD=VALUE as --set reads it."""
     if isinstance(value, str) and _read_back(value) == value:
-        return value
-    return "none" if value is None else json.dumps(value)
+        return f"{name}={value}"
+    return f"{name}={'none' if value is None else json.dumps(value)}"
 
 
 def _read_back(text: str) -> Any:
@@ -86,13 +87,13 @@ def repeat_command(config: dict[str, Any], place: Mapping[str, Any], arithmetic:
         run += ["--arithmetic", arithmetic]
     changed = changed_settings(config)
     if nearest != config["benchmark"] and find_benchmark(nearest).measures:
-        changed.append("measures=[]")  # those of the nearest benchmark would be made besides what the row has
+        changed["measures"] = []  # those of the nearest benchmark would be made besides what the row has
     if config["dataset"] not in DATASETS and config["kind"] != "patterns":
-        changed.append(f"source={_setting(place.get('source', UNKNOWN_PLACE))}")
+        changed["source"] = place.get("source", UNKNOWN_PLACE)
     method = loaded.methods.get(config["method"])
     if "method_file" in place and (method is None or any(method.__module__ == module.__name__ for module in loaded.given)):
         run = ["--module", place["method_file"], *run]
-    return shlex.join(["presyn", "run", *run] + (["--set", *changed] if changed else []))
+    return shlex.join(["presyn", "run", *run] + (["--set", *itertools.starmap(setting, changed.items())] if changed else []))
 
 
 UNKNOWN_PLACE = "WHERE-ITS-IMAGES-ARE"

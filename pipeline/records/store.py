@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,24 @@ def code_version() -> dict[str, Any]:
     }
 
 
-def _describe_holder(path: Path) -> str:
-    """The command that holds a store, by what it wrote there."""
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return f"'{holder['command']}' (process {holder['pid']} on {holder['host']}, since {holder['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another presyn"
+@dataclass(frozen=True)
+class Holder:
+    """The command that holds a store.
+
+    Attributes:
+        command: As it was given.
+        pid, host: Its process, and where that is.
+        since: Unix time at which it began, by the clock of its host.
+    """
+
+    command: str
+    pid: int
+    host: str
+    since: float
+
+    def __str__(self) -> str:
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"'{self.command}' (process {self.pid} on {self.host}, since {began})"
 
 
 def _users_files(run: Run) -> dict[str, str]:
@@ -154,12 +166,11 @@ class Store:
         Raises:
             PresynError: another driver holds it (says which), unless asked to wait.
         """
-        holder = self.root / "holder.json"
         path = self.root / "lock"
         try:
             lock = file_lock(path, timeout=0)
         except filelock.Timeout:
-            holding_command = _describe_holder(holder)
+            holding_command = self.holder() or "another presyn"
             if not wait:
                 raise PresynError(
                     f"The store {self.root} is in use by {holding_command}. Wait for it, or use --wait or another --store."
@@ -167,13 +178,24 @@ class Store:
             print(f"presyn: waiting for {holding_command}, who uses the store {self.root}.", file=sys.stderr)
             lock = file_lock(path)
         try:
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            entry = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
-            self.write(holder, json.dumps(entry))
+            entry = Holder(command, os.getpid(), socket.gethostname(), time.time())
+            self.write(self._holder_file, json.dumps(asdict(entry)))
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            self._holder_file.unlink(missing_ok=True)
             lock.release()
+
+    @property
+    def _holder_file(self) -> Path:
+        return self.root / "holder.json"
+
+    def holder(self) -> Holder | None:
+        """The command that says it holds the store, which may have been killed since; None without one that can be read."""
+        try:
+            holder = Holder(**json.loads(self._holder_file.read_text(encoding="utf-8")))
+            return holder if isinstance(holder.since, float) else None
+        except (OSError, ValueError, TypeError):
+            return None
 
     def write(self, path: Path, text: str) -> None:
         """Write a file of the store whole or not at all.

@@ -22,7 +22,9 @@ from pipeline.report.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UND
 
 ALPHA = 0.05
 NOTE = (
-    "Accuracy in %. *Printed values*: reproduced if as many of our networks as are printed could have given the value (it lies "
+    "Accuracy in %. The difference and the margin are in the unit of the test: of a ratio its natural logarithm (ln), of a "
+    "correlation Fisher's z (z). "
+    "*Printed values*: reproduced if as many of our networks as are printed could have given the value (it lies "
     "in the interval), it is no farther than the margin, and the 95 % interval is no wider than the margin on either side; not "
     "reproduced if it lies outside; undecided inside a wider interval. p is p_alone adjusted over the printed values of the "
     f"family that decide (Benjamini & Hochberg 1995, α = {ALPHA}). The interval is that of 95 %, or, where the printed value "

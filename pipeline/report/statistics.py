@@ -77,7 +77,11 @@ class Difference:
         return max(self.p_below(margin), self.p_above(-margin))
 
     def __str__(self) -> str:
-        return plus_minus(self.mean, self.standard_error, "+.2f", ".2f")
+        return self.show("+.2f", ".2f")
+
+    def show(self, digits: str, error_digits: str) -> str:
+        """The difference with its standard error, by these formats."""
+        return plus_minus(self.mean, self.standard_error, digits, error_digits)
 
 
 def plus_minus(mean: float, error: float, digits: str = ".2f", error_digits: str | None = None) -> str:

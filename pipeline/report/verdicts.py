@@ -44,6 +44,7 @@ class Verdict:
         two_sample: Of a paired claim, the difference by the test that the paper printed; it decides nothing.
         welch: Ours minus a printed mean by Welch's test, which the former rule took (`old_rule`).
         rests_on: Cells of Table 1, as (method, benchmark), whose runs the claim is about.
+        cell: The cell of Table 1, as (method, benchmark), whose printed mean it is on.
         run_ids: The runs behind it.
         p_alone: Of no difference, by itself.
         p: Of the test that decides: adjusted, and of a likeness, that the difference is as large as the margin.
@@ -77,6 +78,7 @@ class Verdict:
     two_sample: Difference | None = None
     welch: Difference | None = None
     rests_on: tuple[tuple[str, str], ...] = ()
+    cell: tuple[str, str] | None = None
     run_ids: tuple[str, ...] = ()
     p_alone: float = math.nan
     p: float = math.nan
@@ -209,6 +211,14 @@ def show_ours(v: Verdict) -> str:
     return show_effect(v) + seeds
 
 
+def _show_difference(v: Verdict) -> str:
+    """The difference that decides, in the unit of its test, which is named where it is not that of the effect."""
+    if v.difference is None:
+        return "–"
+    scale = {"ratio": " (ln)", "r": " (z)"}.get(v.unit, "")
+    return (str(v.difference) if v.unit in ("%", "points") else v.difference.show("+.3g", ".2g")) + scale
+
+
 def _show_test(difference: Difference | None) -> str:
     if difference is None or difference.p != difference.p:
         return "–"
@@ -223,7 +233,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "claim": v.comparison,
             "published": v.published,
             "ours": show_ours(v),
-            "difference": "–" if v.difference is None else str(v.difference),
+            "difference": _show_difference(v),
             "test": v.test,
             "t": math.nan if v.difference is None else round(v.difference.t, 4),
             "p_alone": round_p(v.p_alone),

@@ -273,7 +273,7 @@ def test_the_status_counts_what_is_finished_running_and_waiting(store, capsys):
     assert "No command uses it" in stopped
     with store.locked("presyn search"):
         running = run(capsys, "status")
-    assert "presyn search uses it" in running and "2 running, 3 waiting or in their first task" in running
+    assert "in use by 'presyn search'" in running and "2 running, 3 waiting or in their first task" in running
     for name in ids[2:]:
         (store.results / f"{name}.json").write_text("{}")
     assert "the search" not in run(capsys, "status")

@@ -104,7 +104,7 @@ def test_how_far_a_store_is_that_may_only_be_read(store, monkeypatch):
             raise OSError(errno.EROFS, "Read-only file system")
 
         monkeypatch.setattr("pipeline.cli.progress.file_lock", refuse)
-        assert any("presyn search uses it" in line for line in describe_progress(store))
+        assert any("in use by 'presyn search'" in line for line in describe_progress(store))
 
 
 def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import pipeline.records.store
 from pipeline import cli
 from pipeline.records.store import Store
 from sweeps.cluster.ray_process import LONGEST_FOLDER, _short_folder
@@ -91,9 +90,9 @@ def test_a_random_py_in_the_working_folder_does_not_stand_for_pythons_own(home):
 
 def test_wait_says_whom_it_waits_for_and_goes_on(home, capsys, monkeypatch):
     held, free = threading.Event(), threading.Event()
-    describe = pipeline.records.store._describe_holder
+    read_holder = Store.holder
     # Who holds it is asked when it is known that one has to wait; only then it is let go.
-    monkeypatch.setattr(pipeline.records.store, "_describe_holder", lambda path: (describe(path), free.set())[0])
+    monkeypatch.setattr(Store, "holder", lambda store: (read_holder(store), free.set())[0])
 
     def hold():
         with Store(home / ".presyn").locked("presyn search"):

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from pipeline.experiments.report.draw import LETTERS, bar, forest, slug
+from pipeline.experiments.table1.claims import BESIDE_AUTHORS
 from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, changed_by_the_rule, count
 from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of, sentence
@@ -74,7 +75,7 @@ def _line(v: Verdict) -> dict[str, Any]:
         "comparison": v.comparison,
         "ours": show_ours(v),
         "published": v.published,
-        "beside": "that code, run again," if v.reading.startswith("beside") else "published",
+        "beside": "that code, run again," if v.reading == BESIDE_AUTHORS else "published",
         "test": v.test,
         "p": v.p,
         "margin": f"{v.margin:.3g}" if v.margin == v.margin else "",
@@ -129,7 +130,7 @@ def shape_runs(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
         shared = {k: configs[0].get(k) for k in fields if all(c.get(k) == configs[0].get(k) for c in configs)}
         lines = []
         for row, config in zip(frame.to_dict("records"), configs, strict=True):
-            changed = {setting.partition("=")[0] for setting in changed_settings(config)}
+            changed = changed_settings(config)
             differing = {k: v for k, v in config.items() if k in changed and k not in shared}
             settings = ", ".join(f"{k} = {_plain(v)}" for k, v in differing.items())
             anchor = "" if row["run_id"] in shown else row["run_id"]  # some runs are in several files
@@ -168,7 +169,7 @@ def shape_table1(shown: pd.DataFrame, claims: Sequence[ClaimVerdict]) -> dict[st
         claims: The verdicts.
     """
     by_cell = {
-        part.comparison: {
+        part.cell: {
             "id": c.claim.id,
             "verdict": part.verdict,
             "slug": slug(part.verdict),
@@ -176,7 +177,7 @@ def shape_table1(shown: pd.DataFrame, claims: Sequence[ClaimVerdict]) -> dict[st
         }
         for c in claims
         for part in c.parts
-        if part.unit == "%"
+        if part.cell and not part.reading
     }
     names = {name: method for method, name in METHOD_NAMES.items()}
     published = {READINGS["as_published"], *READING_WITHOUT_SETTINGS.values()}
@@ -185,7 +186,7 @@ def shape_table1(shown: pd.DataFrame, claims: Sequence[ClaimVerdict]) -> dict[st
     for method, reading, *cells in shown.to_dict("split")["data"]:
         shaped = []
         for benchmark, text in zip(benchmarks, cells, strict=True):
-            cell = by_cell.get(f"{names.get(method, method)} on {benchmark}") if reading in published else None
+            cell = by_cell.get((names.get(method, method), benchmark)) if reading in published else None
             shaped.append({"text": text, "verdict": cell})
         rows.append({"method": method, "kind": reading, "cells": shaped})
     return {"benchmarks": benchmarks, "rows": rows}

@@ -42,18 +42,18 @@ def table1_verdicts(results: Results) -> Iterator[Verdict]:
 def _ewc_by_inputs(results: Results, rows: pd.DataFrame) -> Iterator[Verdict]:
     """L26 on the permuted benchmarks alone, by the inputs of EWC, whose settings were searched on normalised ones."""
     carried_over = {b: _ewc_on_unit_inputs(results, rows, b) for b in UNIT_INPUTS}
-    for name, ewc in (
-        ("permuted benchmarks, normalised inputs", {b: accuracies(rows, "ewc", b) for b in UNIT_INPUTS}),
-        ("permuted benchmarks, EWC on inputs in [0, 1]", carried_over),
+    for inputs, ewc in (
+        ("normalised inputs", {b: accuracies(rows, "ewc", b) for b in UNIT_INPUTS}),
+        ("EWC on inputs in [0, 1]", carried_over),
     ):
         lead = mean_over(accuracies(rows, RULE, b) - values for b, values in ewc.items())
         yield order(
             "L26", "presynaptic minus ewc", READINGS, {"": lead}, "points", kind="no worse",
-            published="similar or better", reading=name, margin=sum(map(accuracy_margin, UNIT_INPUTS)) / len(UNIT_INPUTS),
+            published="similar or better", reading=f"permuted benchmarks, {inputs}",
+            margin=sum(map(accuracy_margin, UNIT_INPUTS)) / len(UNIT_INPUTS),
         )  # fmt: skip
         for b, values in ewc.items():
             alone = accuracies(rows, RULE, b) - values
-            inputs = name.partition(", ")[2]
             yield order(
                 "L26", f"presynaptic minus ewc on {b}", READINGS, {"": alone}, "points", kind="no worse",
                 reading=f"{b} alone, {inputs}", margin=accuracy_margin(b),
@@ -119,10 +119,9 @@ def cell_verdicts(
     ids = cell_ids()
     for (method, benchmark), sample in printed.items():
         values = accuracies(rows, method, benchmark)
-        cell = f"{method} on {benchmark}"
         yield printed_mean(
-            ids.get((method, benchmark), ""), cell, family, values, sample, unit="%", reading=reading,
-            margin=accuracy_margin(benchmark, method),
+            ids.get((method, benchmark), ""), f"{method} on {benchmark}", family, values, sample, unit="%", reading=reading,
+            margin=accuracy_margin(benchmark, method), cell=(method, benchmark),
         )  # fmt: skip
 
 

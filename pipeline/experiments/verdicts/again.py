@@ -175,6 +175,8 @@ def in_words(table: pd.DataFrame) -> str:
     text = f"Of {len(table)} runs that were trained again on {table.date.iloc[0]} {where}, {same} gave the same to every digit."
     if len(other):
         text += f" The others differ by {_difference(other)}."
+    if len(other) == 1:
+        text += " One run that differs tests nothing: it takes two or more."
     return text
 
 

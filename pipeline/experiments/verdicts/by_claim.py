@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.experiments.table1.claims import BESIDE_AUTHORS
 from pipeline.paper.published import Claim
 from pipeline.report.statistics import round_p
 from pipeline.report.tables import markdown_table
@@ -126,7 +127,7 @@ def _note(claim: Claim, together: Mapping[str, str]) -> str:
 def _nearest_reading(verdicts: Sequence[Verdict]) -> str:
     distances: dict[str, list[float]] = {}
     for v in verdicts:
-        if v.kind == "mean" and v.difference is not None and not v.reading.startswith("beside"):
+        if v.kind == "mean" and v.difference is not None and v.reading != BESIDE_AUTHORS:
             distances.setdefault(v.reading, []).append(abs(v.difference.mean))
     if len(distances) < 2:
         return ""

@@ -146,9 +146,8 @@ def paper_rows(results: Results) -> PaperRows:
 
 def with_notes(decided: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts, each with a note on the cells of Table 1 that it rests on and that are not reproduced."""
-    wrong = {v.comparison for v in decided if v.family == FAMILIES[0] and v.verdict == NOT_REPRODUCED}
+    wrong = {v.cell for v in decided if v.decides and v.verdict == NOT_REPRODUCED}
     notes = [
-        ", ".join(f"{method} on {b} is not reproduced" for method, b in v.rests_on if f"{method} on {b}" in wrong)
-        for v in decided
+        ", ".join(f"{method} on {b} is not reproduced" for method, b in v.rests_on if (method, b) in wrong) for v in decided
     ]
     return [replace(v, note=note) for v, note in zip(decided, notes, strict=True)]
