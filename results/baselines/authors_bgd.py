@@ -2,13 +2,19 @@
 
 python results/baselines/authors_bgd.py SEED padded|unit|normalised [FIELD=VALUE ...]
 
+A run without FIELD=VALUE adds a line to authors_bgd.csv beside this file: its accuracies on all tasks after each, and the mean
+of sigma.
+
 Three things differ from `presyn run --method bgd --benchmark permuted-mnist --seeds SEED --set FIELD=VALUE ...`: weights and
 biases start Xavier normal; the first task's pixels are not permuted; and the inputs, which there are `padded` (images of
 32 × 32 pixels, normalised) or `unit` (784 pixels in [0, 1]), and `normalised` as everywhere else in presyn.
 """
 
+import csv
+import json
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,12 +51,16 @@ def main(seed, kind, settings):
     cohort = Cohort([run], Padded.of(data) if kind == "padded" else data, torch.device("cpu"))
     cohort.minibatches.permutations[:, 0] = torch.arange(cohort.minibatches.pixels)
     cohort.state = cohort.method.start(*xavier(cohort.network.sizes, seed))
-    print(f"seed {seed}, {kind}", flush=True)
     while not cohort.done:
         cohort.train_segment()
         record = cohort.records[0]
-        print([None if a is None else round(a, 4) for a in record.accuracy[-1]], record.figures["mean_sigma"][-1], flush=True)
+        print(f"after task {len(record.accuracy)}: {[a and round(a, 4) for a in record.accuracy[-1]]}", flush=True)
     print(f"mean accuracy {record.mean_accuracy:.4f}")
+    if not settings:
+        accuracy = [[a and round(a, 4) for a in tested] for tested in record.accuracy]
+        line = [seed, kind, round(record.mean_accuracy, 4), json.dumps(accuracy), json.dumps(record.figures["mean_sigma"])]
+        with Path(__file__).with_suffix(".csv").open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(line)
 
 
 if __name__ == "__main__":

@@ -64,14 +64,10 @@ def test_the_map_asks_for_every_pair_and_says_where_the_best_lies():
     assert len(STEPS) == 7
 
 
-def test_what_the_script_of_bgd_printed_is_a_table(tmp_path):
-    assert authors_script(tmp_path / "none.txt").empty
-    runs = [(1, "padded", 0.9), (2, "padded", 0.8), (1, "unit", 0.7)]
-    (tmp_path / "out.txt").write_text(
-        "seed 3, unit\n[0.9, None] 0.0\n"  # interrupted: the accuracy of the next is not its own
-        + "\n".join(f"seed {n}, {kind}\n[0.9, None] 0.0\nmean accuracy {value}\n" for n, kind, value in runs)
-    )
-    table = authors_script(tmp_path / "out.txt").set_index("inputs")
+def test_the_runs_of_the_script_of_bgd_are_a_table(tmp_path):
+    assert authors_script(tmp_path / "none.csv").empty
+    (tmp_path / "runs.csv").write_text("seed,inputs,mean_accuracy\n1,padded,0.9\n2,padded,0.8\n1,unit,0.7\n")
+    table = authors_script(tmp_path / "runs.csv").set_index("inputs")
     assert table.n.to_dict() == {"padded": "2", "unit": "1"} and table["the script"]["padded"] == "85.00 ± 5.00"
     assert table.difference["unit"] == f"{70 - float(table.published['unit']):+.2f}"
 

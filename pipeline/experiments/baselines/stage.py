@@ -1,6 +1,5 @@
 """The experiments: runs of Table 1 with something done otherwise, what they come to, and cells beside the authors' code."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +194,7 @@ class Baselines(Stage):
         ]
         cells = beside_authors(as_published(results))
         files: dict[str, Any] = {} if cells.empty else {"authors_code.md": as_markdown(cells)}
-        if not (script := authors_script(results.folder / "baselines" / "authors_bgd.txt")).empty:
+        if not (script := authors_script(results.folder / "baselines" / "authors_bgd.csv")).empty:
             files["authors_bgd.md"] = as_markdown(script)
         if not groups:
             return Made(files=files, message="Nothing was tried yet.")
@@ -205,15 +204,12 @@ class Baselines(Stage):
 
 
 def authors_script(path: Path) -> pd.DataFrame:
-    """What authors_bgd.py has printed, where BGD starts as its authors start it: a line for each kind of inputs, in %."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    blocks = re.split(r"^seed \d+, ", text, flags=re.MULTILINE)[1:]
-    ends = [re.match(r"(\w+)$.*^mean accuracy ([\d.]+)$", block, re.MULTILINE | re.DOTALL) for block in blocks]
-    runs = [end.groups() for end in ends if end]  # one that was interrupted has none
+    """The runs of authors_bgd.py, in which BGD starts as its authors start it: a line for each kind of inputs, in %."""
+    runs = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["inputs", "mean_accuracy"])
     printed = published_table()["bgd", SEARCHED_ON].mean
     lines = []
-    for inputs in dict.fromkeys(kind for kind, _ in runs):
-        sample = Sample.from_values([100 * float(accuracy) for kind, accuracy in runs if kind == inputs])
+    for inputs, shares in runs.groupby("inputs", sort=False).mean_accuracy:
+        sample = Sample.from_values((100 * shares).tolist())
         ours = plus_minus(sample.mean, sample.standard_error)
         lines.append([inputs, str(sample.n), ours, f"{printed:.2f}", f"{sample.mean - printed:+.2f}"])
     return pd.DataFrame(lines, columns=["inputs", "n", "the script", "published", "difference"])
