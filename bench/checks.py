@@ -47,8 +47,8 @@ def fused_update_bits(device: torch.device, k: int = 4, n: int = 199_000) -> boo
     w, grad = (torch.randn(k, n, generator=generator).to(device) * s for s in (0.05, 0.002))
     p = (0.25 + 0.7 * torch.rand(k, n, generator=generator)).to(device)
     key, ends = keys(range(k), Purpose.RELEASE, np.arange(2)).to(device), []
-    known = torch._inductor.config._config  # type: ignore[attr-defined]
-    exact = {name: True for name in ("emulate_precision_casts", "eager_numerics.division_rounding") if name in known}
+    settings = torch._inductor.config._config  # type: ignore[attr-defined]
+    exact = {name: True for name in ("emulate_precision_casts", "eager_numerics.division_rounding") if name in settings}
     for fuse in (False, True):
         with torch._inductor.config.patch(exact):
             method = Presynaptic([options] * k, device, fuse)
@@ -62,8 +62,8 @@ def fused_update_bits(device: torch.device, k: int = 4, n: int = 199_000) -> boo
 
 def accuracy_p(device: torch.device, seeds: int = 32) -> float:
     """p of a paired t test of the mean accuracies of the same seeds on a device and on the CPU."""
-    here, there = (_accuracies(seeds, *how) for how in ((torch.device("cpu"), False), (device, True)))
-    return 1.0 if np.array_equal(here, there) else float(stats.ttest_rel(here, there).pvalue)
+    on_cpu, on_device = (_accuracies(seeds, *how) for how in ((torch.device("cpu"), False), (device, True)))
+    return 1.0 if np.array_equal(on_cpu, on_device) else float(stats.ttest_rel(on_cpu, on_device).pvalue)
 
 
 def _accuracies(seeds: int, device: torch.device, fuse: bool) -> np.ndarray:

@@ -111,8 +111,8 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
         wishes += new
         _refuse_columns(stage, wishes)
         if not plan.rows.keys() >= {run_id for _, run_id in wishes}:
-            there = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes if run_id in plan.rows]
-            return Asked(stage, wishes, first, False, to_come=stage.to_come(Known(there, values, results)))
+            present_rows = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes if run_id in plan.rows]
+            return Asked(stage, wishes, first, False, to_come=stage.to_come(Known(present_rows, values, results)))
 
 
 def _refuse_wishes(stage: Stage, wishes: Any) -> None:

@@ -14,7 +14,7 @@ from pipeline.cli.options import (
     CHANGED_RESULTS,
     DIGITS_FOLDER,
     REAL_RESULTS,
-    Outcome,
+    Execution,
     Words,
     check_trials,
     in_groups,
@@ -31,14 +31,14 @@ from sweeps.cluster import Cluster
 StoreOptions = Annotated[StorePlace, Parameter(name="*")]
 MLflowOptions = Annotated[MLflowPlace, Parameter(name="*")]
 ClusterOptions = Annotated[Cluster, Parameter(name="*")]
-OutcomeOptions = Annotated[Outcome, Parameter(name="*")]
-NO_STORE, NO_MLFLOW, NO_CLUSTER, NO_OUTCOME = StorePlace(), MLflowPlace(), Cluster(), Outcome()
+ExecutionOptions = Annotated[Execution, Parameter(name="*")]
+NO_STORE, NO_MLFLOW, NO_CLUSTER, NO_EXECUTION = StorePlace(), MLflowPlace(), Cluster(), Execution()
 Build = Callable[[Any], Sequence[Any]]
 """A workspace -> the stages to carry out; called when the store is held, since some keep files in it."""
 
 
 def _carry_out(
-    build: Build, results: Path, places: Sequence[Any], *, wait: bool = False, show: Any = None, **how: Any
+    build: Build, results: Path, places: Sequence[Any], *, wait: bool = False, show: Any = None, **flags: Any
 ) -> dict[str, Any]:
     """Carry stages out as the store's only writer, and print what they show."""
     from pipeline.cli.show import print_shown
@@ -46,15 +46,15 @@ def _carry_out(
 
     workspace = open_workspace(results, given_command.get(), *places)
     with workspace.store.locked(given_name(), wait):
-        return perform(build(workspace), workspace, show=show or print_shown, **how)
+        return perform(build(workspace), workspace, show=show or print_shown, **flags)
 
 
-def _prepare(outcome: Outcome, store: StorePlace, digits: bool, otherwise: Path = REAL_RESULTS) -> Path:
+def _prepare(execution: Execution, store: StorePlace, digits: bool, otherwise: Path = REAL_RESULTS) -> Path:
     """The results folder, made now, so that one that cannot be made is found before long work."""
     from pipeline.records.files import refuse_unwritable
     from pipeline.workspace import store_folder
 
-    folder = outcome.results or (store_folder(store.store) / DIGITS_FOLDER if digits else otherwise)
+    folder = execution.results or (store_folder(store.store) / DIGITS_FOLDER if digits else otherwise)
     refuse_unwritable(folder, "--results")
     return folder
 
@@ -137,7 +137,7 @@ def search(
     trials: int | None = None,
     so_far: bool = False,
     digits: bool = False,
-    outcome: OutcomeOptions = NO_OUTCOME,
+    execution: ExecutionOptions = NO_EXECUTION,
     store: StoreOptions = NO_STORE,
     mlflow: MLflowOptions = NO_MLFLOW,
     cluster: ClusterOptions = NO_CLUSTER,
@@ -158,14 +158,14 @@ def search(
     from pipeline.experiments.search.stage import search as make_search
 
     searched = _space(space, trials, digits)
-    results = _prepare(outcome, store, digits)
-    places, how = (store, mlflow, cluster), {**_how(outcome), "so_far": so_far}
-    _carry_out(lambda workspace: [make_search(searched, workspace.store.manifests)], results, places, **how)
+    results = _prepare(execution, store, digits)
+    places, flags = (store, mlflow, cluster), {**_flags(execution), "so_far": so_far}
+    _carry_out(lambda workspace: [make_search(searched, workspace.store.manifests)], results, places, **flags)
     return 0
 
 
-def _how(outcome: Outcome) -> dict[str, bool]:
-    return {"dry_run": outcome.dry_run, "fresh": outcome.fresh, "wait": outcome.wait}
+def _flags(execution: Execution) -> dict[str, bool]:
+    return {"dry_run": execution.dry_run, "fresh": execution.fresh, "wait": execution.wait}
 
 
 def table1(
@@ -176,7 +176,7 @@ def table1(
     trials: int | None = None,
     so_far: bool = False,
     digits: bool = False,
-    outcome: OutcomeOptions = NO_OUTCOME,
+    execution: ExecutionOptions = NO_EXECUTION,
     store: StoreOptions = NO_STORE,
     mlflow: MLflowOptions = NO_MLFLOW,
     cluster: ClusterOptions = NO_CLUSTER,
@@ -213,13 +213,13 @@ def table1(
         searched = None if space is None else _space(space, trials, digits)
     else:
         searched = _space(space, trials, digits)
-    results = _prepare(outcome, store, digits)
+    results = _prepare(execution, store, digits)
 
     def build(workspace: Any) -> Sequence[Any]:
         its_search = None if searched is None else make_search(searched, workspace.store.manifests)
         return [Table1(its_search, numbers or (), columns, tuned_winners(results, columns))]
 
-    if _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, **_how(outcome)):
+    if _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, **_flags(execution)):
         print(f"Rows and tables: {results / 'table1'}   MLflow: presyn mlflow-ui", file=sys.stderr)
     return 0
 
@@ -236,7 +236,7 @@ def ablate(
     seeds: Words = None,
     trials: int | None = None,
     digits: bool = False,
-    outcome: OutcomeOptions = NO_OUTCOME,
+    execution: ExecutionOptions = NO_EXECUTION,
     store: StoreOptions = NO_STORE,
     mlflow: MLflowOptions = NO_MLFLOW,
     cluster: ClusterOptions = NO_CLUSTER,
@@ -282,12 +282,12 @@ def ablate(
     names = benchmarks or (["split-digits"] if digits and space is None else None)
     searched_space = None if space is None else read_space(space)
     choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None, searched_space)
-    results, numbers = _prepare(outcome, store, digits), parse_seeds(seeds)
+    results, numbers = _prepare(execution, store, digits), parse_seeds(seeds)
 
     def build(workspace: Any) -> Sequence[Any]:
         return [ablations(choice, numbers or (), results, number, workspace.store.manifests)]
 
-    if _carry_out(build, results, (store, mlflow, cluster), **_how(outcome)):
+    if _carry_out(build, results, (store, mlflow, cluster), **_flags(execution)):
         print(f"Rows, table and figure: {results / choice.name}", file=sys.stderr)
     return 0
 
@@ -305,7 +305,7 @@ def reproduce(
     set: Words = None,
     so_far: bool = False,
     digits: bool = False,
-    outcome: OutcomeOptions = NO_OUTCOME,
+    execution: ExecutionOptions = NO_EXECUTION,
     store: StoreOptions = NO_STORE,
     mlflow: MLflowOptions = NO_MLFLOW,
     cluster: ClusterOptions = NO_CLUSTER,
@@ -339,7 +339,7 @@ def reproduce(
     own_alone = {*chosen_names(names)} <= user_stages().keys()
     # Other seeds and settings do not go where the paper's rows are, which would be lost.
     changed = (seeds or settings) and not digits and not own_alone
-    results = _prepare(outcome, store, digits, CHANGED_RESULTS if changed else REAL_RESULTS)
+    results = _prepare(execution, store, digits, CHANGED_RESULTS if changed else REAL_RESULTS)
 
     def build(workspace: Any) -> Sequence[Any]:
         if claim:
@@ -355,7 +355,7 @@ def reproduce(
         print_shown(stage, made)
         print(f"{stage.title}: {stage.folder(results)}", file=sys.stderr)
 
-    _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, show=show, **_how(outcome))
+    _carry_out(build, results, (store, mlflow, cluster), so_far=so_far, show=show, **_flags(execution))
     return 0
 
 

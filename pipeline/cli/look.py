@@ -151,11 +151,11 @@ def remove(*ids: str, yes: bool = False, store: StoreOptions = NO_STORE, mlflow:
     with opened.locked(given_name()):
         try:  # first, so that what is killed in between is written there again and not left behind
             deleted = delete_runs(opened, workspace.uri, [row.run_id for row in rows])
-            there = f"In MLflow {deleted} of their runs are deleted; `mlflow gc` takes them away for good."
+            mlflow_note = f"In MLflow {deleted} of their runs are deleted; `mlflow gc` takes them away for good."
         except PresynError as e:
-            there = f"{e}: they stay there until somebody deletes them; their ids are in the tag run_id."
+            mlflow_note = f"{e}: they stay there until somebody deletes them; their ids are in the tag run_id."
         remove_rows(rows, opened)
-    print(f"{len(rows)} removed from {opened.root}. {there}")
+    print(f"{len(rows)} removed from {opened.root}. {mlflow_note}")
     return 0
 
 

@@ -20,12 +20,11 @@ DIGITS_FOLDER = "quickstart"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Execution:
     """How a command carries out its stages, and where what they make goes."""
 
     results: Path | None = None
-    """where tables and rows go (default results; my-results for experiments of the paper with other seeds or settings; the
-    store's folder quickstart with --digits)"""
+    """where tables and rows go (default results; my-results if reproduce has --seeds or --set; with --digits in the store)"""
     dry_run: bool = False
     """print the plan and stop"""
     fresh: bool = False

@@ -268,20 +268,23 @@ def chosen_stages(names: Sequence[str], choice: Choice) -> list[Stage]:
     Raises:
         PresynError: an unknown name, or settings that do not fit.
     """
-    own = user_stages()
+    stages_of_user = user_stages()
     names = chosen_names(names)
-    asked_of_module = names == list(EXPERIMENTS) or not {*names} <= {*EXPERIMENTS, *own}
+    asked_of_module = names == list(EXPERIMENTS) or not {*names} <= {*EXPERIMENTS, *stages_of_user}
     if loaded.given and asked_of_module and not any(map(_stages_in, loaded.given)):
         raise PresynError(f"--module {loaded.given[0].__name__} holds no stage: make one in it, such as MINE = MyStage().")
-    reject_unknown(names, [*EXPERIMENTS, *own], "experiment")
+    reject_unknown(names, [*EXPERIMENTS, *stages_of_user], "experiment")
     choice = replace(choice, searches="searches" in names)
     given = [name for name, value in (("seeds", choice.seeds), ("set", choice.settings), ("digits", choice.digits)) if value]
     for name in names:
-        takes = _takes(own[name]) if name in own else EXPERIMENTS[name].takes
+        takes = _takes(stages_of_user[name]) if name in stages_of_user else EXPERIMENTS[name].takes
         refused = [option for option in given if option not in takes]
         if refused:
             raise PresynError(f"--{refused[0]} does not go with {name}: leave it out, or name the experiment it is meant for.")
-    stages = [[_with_choice(own[name], choice)] if name in own else EXPERIMENTS[name].stages(choice) for name in names]
+    stages = [
+        [_with_choice(stages_of_user[name], choice)] if name in stages_of_user else EXPERIMENTS[name].stages(choice)
+        for name in names
+    ]
     return [stage for several in stages for stage in several]
 
 

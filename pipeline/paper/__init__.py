@@ -42,7 +42,7 @@ SET_BY_HAND = "eta0"
 """What the paper sets by hand for its own rule, for each kind of benchmark (Methods)."""
 SEARCHED_PER_KIND = {"ewc": {"permuted": "ewc-permuted-mnist", "split": "ewc-split-mnist"}}
 """Methods whose settings the paper does not name: the space in which they are searched for each kind of benchmark."""
-READINGS = {
+PARAMETER_NAMES = {
     "published": "published",
     "as_published": "as published",
     "default": "default settings",
@@ -50,7 +50,7 @@ READINGS = {
     "strict": "tuned once, one eta0",
 }
 """What the kinds of settings in Table 1 are called there (column parameters of its rows)."""
-READING_WITHOUT_SETTINGS = {"ewc": "tuned on Permuted and on Split MNIST"}
+PARAMETER_NAME_WITHOUT_SETTINGS = {"ewc": "tuned on Permuted and on Split MNIST"}
 """The same instead of "as published", for a method whose settings the paper does not name."""
 
 L2 = (0.0, 0.001, 0.005, 0.01, 0.05, 0.1)

@@ -287,8 +287,8 @@ def changed_files(folder: Path = PAPER) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return [SUMS]
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix in SUMMED}
-    return sorted(name for name in sums.keys() | there.keys() if sums.get(name) != there.get(name))
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix in SUMMED}
+    return sorted(name for name in sums.keys() | digests.keys() if sums.get(name) != digests.get(name))
 
 
 Reader = Callable[[Path], Any]

@@ -118,7 +118,7 @@ def paired(differences: Sequence[float]) -> Difference:
     return Difference(sample.mean, sample.standard_error, sample.n - 1 if sample.n > 1 else math.nan)
 
 
-def unlike(ours: Sample, printed: float, repetitions: int) -> Difference:
+def difference_from_printed(ours: Sample, printed: float, repetitions: int) -> Difference:
     """Ours minus a printed mean, for the question whether so many of our networks could have given that mean.
 
     The spread of a network is ours: the print's own is of three networks or fewer, so it is known to a factor of two at best.

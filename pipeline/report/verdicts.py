@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.report.by_seed import BySeed
-from pipeline.report.statistics import Difference, Sample, paired, round_p, show_p, unlike, unpaired
+from pipeline.report.statistics import Difference, Sample, difference_from_printed, paired, round_p, show_p, unpaired
 from pipeline.report.tables import markdown_table
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "reproduced", "not reproduced", "undecided", "not tested"
@@ -146,7 +146,8 @@ def printed_mean(
     repetitions = repetitions or printed.n
     return Verdict(
         id, comparison, family, "mean", published=str(more.pop("published", printed)), printed=in_unit(printed.mean, unit),
-        difference=unlike(ours, printed.mean, repetitions) if ours.n else None, origin=printed.mean, n=ours.n, lost=values.lost,
+        difference=difference_from_printed(ours, printed.mean, repetitions) if ours.n else None, origin=printed.mean,
+        n=ours.n, lost=values.lost,
         test="t of as many of our networks as the print has", spread=_spread(values.finished), repetitions=repetitions,
         welch=unpaired(ours, printed) if ours.n and printed.n > 1 else None, run_ids=values.run_ids, **more,
     )  # fmt: skip

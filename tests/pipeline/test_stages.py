@@ -238,7 +238,7 @@ def test_a_stage_that_never_ends_is_named(at):
         ({"ask": lambda self, known: [make_run("sgd", "split-digits", 1)]}, "must return a list of Wish, not"),
         ({"ask": lambda self, known: [Wish(make_run("sgd", "split-digits", 1), {"penalty": 1})]}, "calls a label 'penalty'"),
     ],
-    ids=str,
+    ids=["columns repeat", "no such label", "a word", "nothing", "runs", "a figure"],
 )
 def test_a_stage_that_cannot_come_out_is_refused_before_anything_is_trained(at, attributes, says):
     stage = type("Odd", (Learning,), attributes)()

@@ -23,11 +23,11 @@ from pipeline.report.statistics import (
     Difference,
     Sample,
     benjamini_hochberg,
+    difference_from_printed,
     holm,
     paired,
     seeds_to_decide,
     show_p,
-    unlike,
     unpaired,
 )
 from pipeline.report.verdicts import Verdict, round_p, short_p, verdict_table
@@ -70,7 +70,7 @@ def test_no_p_value_is_shown_or_kept_as_nothing():
 def test_a_printed_mean_is_rarely_unlike_ours_if_it_is_of_the_same_networks():
     # Three printed and five of ours of one distribution: 5 % of p are below 0.05. Outside 50 to 160 of 2000: chance below 1e-6.
     draws = np.random.default_rng(6).normal(80, 1, (2000, 8))
-    p = [unlike(Sample.from_values(d[:5]), float(d[5:].mean()), 3).p for d in draws]
+    p = [difference_from_printed(Sample.from_values(d[:5]), float(d[5:].mean()), 3).p for d in draws]
     assert 50 <= sum(value < 0.05 for value in p) <= 160
 
 

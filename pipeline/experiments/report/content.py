@@ -13,7 +13,7 @@ from pipeline.experiments.table1.claims import BESIDE_AUTHORS
 from pipeline.experiments.verdicts import rates
 from pipeline.experiments.verdicts.by_claim import ClaimVerdict, changed_by_the_rule, count
 from pipeline.experiments.verdicts.conclusions import HEADINGS, by_part, part_of, sentence
-from pipeline.paper import METHOD_NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.paper import METHOD_NAMES, PARAMETER_NAME_WITHOUT_SETTINGS, PARAMETER_NAMES
 from pipeline.records.repeat import changed_settings, repeat_command
 from pipeline.records.results import Results
 from pipeline.records.row import arithmetic_of
@@ -180,7 +180,7 @@ def shape_table1(shown: pd.DataFrame, claims: Sequence[ClaimVerdict]) -> dict[st
         if part.cell and not part.reading
     }
     names = {name: method for method, name in METHOD_NAMES.items()}
-    published = {READINGS["as_published"], *READING_WITHOUT_SETTINGS.values()}
+    published = {PARAMETER_NAMES["as_published"], *PARAMETER_NAME_WITHOUT_SETTINGS.values()}
     benchmarks = list(shown.columns[2:])
     rows = []
     for method, reading, *cells in shown.to_dict("split")["data"]:

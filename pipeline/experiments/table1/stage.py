@@ -14,8 +14,8 @@ from pipeline.experiments.table1.claims import table1_verdicts
 from pipeline.experiments.table1.table import caption, make_table, shown, title
 from pipeline.paper import (
     BENCHMARKS,
-    READING_WITHOUT_SETTINGS,
-    READINGS,
+    PARAMETER_NAME_WITHOUT_SETTINGS,
+    PARAMETER_NAMES,
     RULE,
     SEARCHED_ON,
     SEARCHED_PER_KIND,
@@ -103,16 +103,18 @@ class Table1(Stage):
         if known.rows:
             return []
         winner = known.values[self.search.name] if self.search else None
-        now = replace(self, tuned={**self.tuned, **new_winners(self.others, known)}, others=())
+        with_new_winners = replace(self, tuned={**self.tuned, **new_winners(self.others, known)}, others=())
         return [
             Wish(make_run(method, on_test_set(benchmark), seed, settings), {"stage": "table1", "parameters": label})
             for benchmark in self.benchmarks
             for seed in self.seeds
             for method in METHODS
-            for label, settings in now.readings(method, benchmark, winner)
+            for label, settings in with_new_winners.settings_by_label(method, benchmark, winner)
         ]
 
-    def readings(self, method: str, benchmark: Benchmark, winner: Winner | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    def settings_by_label(
+        self, method: str, benchmark: Benchmark, winner: Winner | None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """What the settings of a method on a benchmark are called, and the overrides that give them."""
         published = self._published(method, benchmark)
         if published is not None:
@@ -137,16 +139,19 @@ class Table1(Stage):
     def leaves_out(self) -> list[str]:
         lines: dict[tuple[str, str], list[str]] = {}
         to_come = {key_of(other): other.stand_in(Known()) for other in self.others}
-        then = replace(self, tuned={**to_come, **self.tuned}, others=())
+        with_expected_winners = replace(self, tuned={**to_come, **self.tuned}, others=())
         for benchmark in self.benchmarks:
             for method in METHODS:
-                for reason in then._reasons(method, benchmark):
+                for reason in with_expected_winners._reasons(method, benchmark):
                     lines.setdefault((method, reason), []).append(benchmark.name)
         return [f"{method} on {', '.join(names)}, {reason}" for (method, reason), names in lines.items()]
 
     def _reasons(self, method: str, benchmark: Benchmark) -> Iterator[str]:
         """Which readings of a method's settings a benchmark has no row of, and why."""
-        as_published, once = READING_WITHOUT_SETTINGS.get(method, READINGS["as_published"]), READINGS["searched"]
+        as_published, once = (
+            PARAMETER_NAME_WITHOUT_SETTINGS.get(method, PARAMETER_NAMES["as_published"]),
+            PARAMETER_NAMES["searched"],
+        )
         printed = benchmark.name in BENCHMARKS
         if self._published(method, benchmark) is None:
             space = SEARCHED_PER_KIND.get(method, {}).get("permuted" if benchmark.permuted else "split")

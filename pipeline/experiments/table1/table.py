@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipeline.experiments.table1.rows import accuracies
-from pipeline.paper import BENCHMARK_NAMES, DEMONSTRATION, METHOD_NAMES, NAMES, READING_WITHOUT_SETTINGS, READINGS
+from pipeline.paper import BENCHMARK_NAMES, DEMONSTRATION, METHOD_NAMES, NAMES, PARAMETER_NAME_WITHOUT_SETTINGS, PARAMETER_NAMES
 from pipeline.paper.published import authors_code, published_table
 from pipeline.report.statistics import Sample, plus_minus, unpaired
 
@@ -17,7 +17,7 @@ def make_table(frame: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame
     printed, lines = published_table(), []
     for method in dict.fromkeys([*NAMES, *frame.method]):
         for benchmark in benchmarks:
-            for parameters in [reading for reading in READINGS if reading != "published"]:
+            for parameters in [reading for reading in PARAMETER_NAMES if reading != "published"]:
                 rows = frame[(frame.method == method) & (frame.benchmark == benchmark) & (frame.parameters == parameters)]
                 if len(rows):
                     cell = {"method": method, "benchmark": benchmark, "parameters": parameters}
@@ -45,10 +45,10 @@ def shown(table: pd.DataFrame, benchmarks: tuple[str, ...]) -> pd.DataFrame:
     """The table as people read it: a row for each method and kind of number, a column for each benchmark."""
     rows, seeds = [], (table.n + table.lost).max()
     for method in table.method.unique():
-        for reading, name in READINGS.items():
+        for reading, name in PARAMETER_NAMES.items():
             cells = [_cell(table[(table.method == method) & (table.benchmark == b)], reading, seeds) for b in benchmarks]
             if any(cells):
-                name = READING_WITHOUT_SETTINGS.get(method, name) if reading == "as_published" else name
+                name = PARAMETER_NAME_WITHOUT_SETTINGS.get(method, name) if reading == "as_published" else name
                 rows.append([NAMES.get(method, method), name, *[c or "–" for c in cells]])
     return pd.DataFrame(rows, columns=["accuracy in %", "", *benchmarks])
 

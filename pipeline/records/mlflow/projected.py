@@ -38,11 +38,11 @@ class ProjectedRun:
     def is_outdated(self, row: Row, objective: str) -> bool:
         """Whether a row says more than it, or was trained later. One with less in it, or an older one, does not."""
         params, metrics = content(row, objective)
-        there, ours = {name for name, _ in self.metrics}, {name for name, _ in metrics}
-        has_more = there > ours
-        if EARLIER_METRIC in there:  # what earlier versions wrote otherwise is not more than a row has
+        names_in_mlflow, ours = {name for name, _ in self.metrics}, {name for name, _ in metrics}
+        has_more = names_in_mlflow > ours
+        if EARLIER_METRIC in names_in_mlflow:  # what earlier versions wrote otherwise is not more than a row has
             has_loss = "loss" in ours
-            has_more = bool(there - ours - {EARLIER_METRIC, *row.record.figures, *(["loss"] if has_loss else [])})
+            has_more = bool(names_in_mlflow - ours - {EARLIER_METRIC, *row.record.figures, *(["loss"] if has_loss else [])})
         ended = int(row.record.ended[-1] * 1000) if row.record.ended else self.ended or 0
         if ended < (self.ended or 0) or has_more:
             return False
