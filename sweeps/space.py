@@ -166,6 +166,8 @@ def read_space(name: str) -> Space:
     Raises:
         PresynError: no such space, an unknown field, a bad value or range; names the file, the field and the fix.
     """
+    if "/" in name and not name.endswith((".yaml", ".yml")):
+        raise PresynError(f"{name} is no search space: give the path of a .yaml file, or the name of a space without a folder.")
     path = Path(name) if name.endswith((".yaml", ".yml")) else USER_SPACES.get(name, SPACES / f"{name}.yaml")
     if path.parent == SPACES:
         reject_unknown([name], space_names(), "search space (or path of a .yaml file)")

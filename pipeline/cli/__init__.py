@@ -81,6 +81,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what is printed, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as e:
+        if isinstance(e.__context__, BrokenPipeError):  # as rich ends a process whose output nobody reads
+            return 0
+        raise
     except OSError as e:
         return _fail(f"{e.filename or 'a file'} cannot be read or written ({e.strerror or e}).")
     except KeyboardInterrupt:

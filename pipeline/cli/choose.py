@@ -51,6 +51,8 @@ def choose_rows(
 
 
 def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(value, bool) != isinstance(wanted, bool):  # true is no 1
+        return False
     return value == wanted or value is None and wanted == "none"
 
 

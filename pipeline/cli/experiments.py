@@ -22,6 +22,7 @@ from pipeline.cli.options import (
     parse_seeds,
     parse_settings,
     read_benchmarks,
+    refuse_mixed_with_digits,
 )
 from pipeline.paper import RULE, space_name
 from pipeline.places import MLflowPlace, StorePlace
@@ -206,6 +207,7 @@ def table1(
     from sweeps.space import own_space
 
     columns, numbers = read_benchmarks(benchmarks or (DIGITS_BENCHMARKS if digits else BENCHMARKS)), parse_seeds(seeds)
+    refuse_mixed_with_digits(digits, columns)
     if space is None and not any(b.name in (*BENCHMARKS, *DIGITS_BENCHMARKS) for b in columns):
         space = own_space(RULE, [b.name for b in columns])
         if trials is not None and space is None:
@@ -281,7 +283,9 @@ def ablate(
     groups = None if off is None else [_names_and_settings(group) for group in off]
     names = benchmarks or (["split-digits"] if digits and space is None else None)
     searched_space = None if space is None else read_space(space)
-    choice = choose(method, groups, departures, source, read_benchmarks(names) if names else None, searched_space)
+    columns = read_benchmarks(names) if names else None
+    refuse_mixed_with_digits(digits, columns or ())
+    choice = choose(method, groups, departures, source, columns, searched_space)
     results, numbers = _prepare(execution, store, digits), parse_seeds(seeds)
 
     def build(workspace: Any) -> Sequence[Any]:

@@ -79,6 +79,15 @@ def read_benchmarks(names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(read_benchmark(name) for name in names))
 
 
+def refuse_mixed_with_digits(digits: bool, benchmarks: Sequence[Any]) -> None:
+    """Raise a PresynError for --digits with benchmarks on other images, which would take hours and a download."""
+    others = [benchmark.name for benchmark in benchmarks if benchmark.dataset != "digits"]
+    if digits and others:
+        raise PresynError(
+            f"--digits does not go with the benchmark {others[0]}, which is not on the digits: leave one of them out."
+        )
+
+
 def check_trials(trials: int | None, default: int) -> int:
     """Configurations to draw.
 

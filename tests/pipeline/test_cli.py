@@ -1,9 +1,12 @@
 """The command line: one clear message for bad input, results that can be read by programs and by people."""
 
 import json
+import os
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +39,9 @@ RUN = ["run", "--method", "presynaptic", "--benchmark", "split-digits", "--set",
         ([*RUN, "epochs=.inf"], "epochs must be a whole number"),
         ([*RUN, "rule=[a]"], "rule must be one of"),
         (["search", "--space", "grid.yaml", "--trials", "5"], "--trials is 5, but the grid of grid has 2 points"),
+        (["search", "--space", "spaces/grid"], "spaces/grid is no search space: give the path of a .yaml file"),
+        (["table1", "--digits", "--benchmarks", "split-mnist"], "--digits does not go with the benchmark split-mnist"),
+        (["ablate", "--digits", "--benchmarks", "split-mnist"], "--digits does not go with the benchmark split-mnist"),
         (["search", "--digits", "--so-far", "--dry-run"], "--so-far trains nothing, so there is no plan of it"),
         (["search", "--digits", "--results", "file/x"], "file/x cannot be read or written"),
         (["search", "--digits", "--ray-address", "ray://h:1", "--trials", "1"], "(ray://) do not work"),
@@ -92,6 +98,19 @@ def test_a_run_that_is_there_is_read_unless_fresh(home, capsys):
     assert fresh["accuracy"] == first["accuracy"]
     assert cli.main([*RUN, "--fresh", "--dry-run"]) == 0
     assert "0 in the store, 1 to train" in capsys.readouterr().err, "a plan says what would be trained"
+
+
+@pytest.mark.parametrize("words", [["options"], ["list"]])
+def test_output_that_nobody_reads_is_no_failure(home, words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *words], stdout=writing, stderr=subprocess.PIPE, timeout=300
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_plan_counts_what_checkpoints_hold(home, monkeypatch, capsys):
