@@ -84,7 +84,7 @@ def test_search_then_reuse(home, here, capsys):
     assert "with other code of presynaptic than" in said and "Without --reuse-parameters they are searched." in said
     best.write_text(whole)
     (folder / "winners.yaml").write_text("split-digits: [1]\n")
-    assert main(words) == 1 and "is not the winners of a study. Delete it" in capsys.readouterr().err
+    assert main(words) == 1 and "holds no winners of ablations. Delete it" in capsys.readouterr().err
     (folder / "winners.yaml").unlink()
     assert main([*words, "--reuse-parameters"]) == 0
     assert pd.read_csv(folder / "runs.csv").run_id.tolist() == rows.run_id.tolist()
