@@ -92,7 +92,7 @@ def test_a_file_that_holds_a_run_twice_is_refused(home, capsys):
     Path("results/table1").mkdir(parents=True)
     pd.concat([rows, rows.head(1)]).to_csv("results/table1/runs.csv", index=False)
     assert presyn("verify") == 1
-    assert "runs.csv holds a run twice: run_id" in capsys.readouterr().err
+    assert "runs.csv holds a run twice: method presynaptic" in capsys.readouterr().err
 
 
 def test_rows_carry_every_series_and_come_back_with_them(at):
