@@ -97,6 +97,7 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
         results: The rows of other stages, for one that reads them; None as long as these are not written.
     """
     wishes: list[tuple[Wish, str]] = []
+    keys: set[tuple] = set()
     first: list[str] = []
     while True:
         rows = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes]
@@ -109,7 +110,7 @@ def collect(stage: Stage, values: Mapping[str, Any], plan: Plan, results: Result
         if {run_id for _, run_id in new} <= {run_id for _, run_id in wishes}:
             raise PresynError(f"The stage {stage.name} asks again for runs that it has: its `ask` must end with nothing.")
         wishes += new
-        _refuse_columns(stage, wishes)
+        _refuse_columns(stage, new, keys)
         if not plan.rows.keys() >= {run_id for _, run_id in wishes}:
             present_rows = [(wish.labels, plan.rows[run_id]) for wish, run_id in wishes if run_id in plan.rows]
             return Asked(stage, wishes, first, False, to_come=stage.to_come(Known(present_rows, values, results)))
@@ -127,12 +128,17 @@ def _refuse_wishes(stage: Stage, wishes: Any) -> None:
             )
 
 
-def _refuse_columns(stage: Stage, wishes: Sequence[tuple[Wish, str]]) -> None:
-    """Raise a PresynError, before anything is trained, for columns that are no names or do not tell the runs apart."""
+def _refuse_columns(stage: Stage, wishes: Sequence[tuple[Wish, str]], keys: set[tuple]) -> None:
+    """Raise a PresynError, before anything is trained, for columns that are no names or do not tell the runs apart.
+
+    Args:
+        stage: Whose columns they are.
+        wishes: What it asks for now.
+        keys: The values of the columns for what it asked for before; those of the wishes are added.
+    """
     columns = stage.columns
     if not isinstance(columns, tuple | list) or not columns:
         raise PresynError(f'columns of the stage {stage.name} must be names, such as ("eta0", "seed"), not {columns!r}.')
-    seen: set[tuple] = set()
     for wish, run_id in wishes:
         cells = _key_cells(wish, run_id)
         for column in columns:
@@ -141,13 +147,13 @@ def _refuse_columns(stage: Stage, wishes: Sequence[tuple[Wish, str]]) -> None:
                     f"columns of the stage {stage.name} names {column!r}, but run {run_id} has no label of that name."
                 )
         key = tuple(as_cell(cells[column]) for column in columns)
-        if key in seen:
+        if key in keys:
             same = ", ".join(f"{column} {value}" for column, value in zip(columns, key, strict=True))
             raise PresynError(
                 f"columns of the stage {stage.name} do not tell its runs apart: two have {same}. Add the label in which they "
                 "differ."
             )
-        seen.add(key)
+        keys.add(key)
 
 
 def _key_cells(wish: Wish, run_id: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def count(claims: Sequence[ClaimVerdict]) -> dict[str, int]:
 def in_short(claims: Sequence[ClaimVerdict]) -> str:
     """How many claims have which verdict, as a sentence."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in count(claims).items())
-    again = [c.claim.id for c in claims if c.claim.says_again]
+    again = [c.claim.id for c in claims if c.claim.says_again and c.verdict != NOT_TESTED]
     of_these = f" Of these, {', '.join(again)} rest on numbers that decide others too." if again else ""
     return f"Of the paper's {len(claims)} claims: {counts}.{of_these}"
 
