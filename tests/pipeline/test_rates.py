@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from pipeline.experiments.table1.claims import TABLE
+from pipeline.experiments.table1.rows import accuracies, as_published
 from pipeline.experiments.verdicts import rates
 from pipeline.paper import RULE, SEARCHED_ON
 from pipeline.paper.margins import accuracy_margin
 from pipeline.paper.published import published_table
+from pipeline.records.csvs import read_file
 from pipeline.records.results import Results
 from pipeline.report.by_seed import BySeed
 from pipeline.report.old_rule import with_old_verdicts
@@ -91,4 +93,12 @@ def test_without_all_cells_nothing_is_simulated(tmp_path):
     rows = pd.read_csv(RESULTS / "table1" / "runs.csv", dtype=str, keep_default_na=False)
     (tmp_path / "table1").mkdir()
     rows[rows.method == "sgd"].to_csv(tmp_path / "table1" / "runs.csv", index=False)
+    assert rates.spreads(Results(tmp_path)) == {}
+
+
+def test_cells_whose_seeds_agree_to_the_digit_are_not_simulated(tmp_path):
+    rows = read_file(RESULTS / "table1" / "runs.csv").cells.drop(columns="digest")
+    (tmp_path / "table1").mkdir()
+    rows[rows.seed.isin(["2020", "2021"])].to_csv(tmp_path / "table1" / "runs.csv", index=False)
+    assert accuracies(as_published(Results(tmp_path)), "joint", "split-fashion").values.std() == 0
     assert rates.spreads(Results(tmp_path)) == {}
